@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Everything that Python sees of the C code, stated once: cffi reads this
+ * file as its cdef and the C files include it.  So it holds declarations
+ * alone, no preprocessor line; <stdint.h> and <sys/types.h> come before it.
+ *
+ * Every function returns a value >= 0, or -errno; none keeps state.
+ */
+
+/* One element of the vector: laid out as struct iovec, address an integer. */
+struct pmadvise_range {
+    uintptr_t address;
+    size_t length;
+};
+
+/* include/uapi/asm-generic/mman-common.h, Linux 6.18. */
+enum pmadvise_madv {
+    PMADVISE_MADV_NORMAL = 0,
+    PMADVISE_MADV_RANDOM = 1,
+    PMADVISE_MADV_SEQUENTIAL = 2,
+    PMADVISE_MADV_WILLNEED = 3,
+    PMADVISE_MADV_DONTNEED = 4,
+    PMADVISE_MADV_FREE = 8,
+    PMADVISE_MADV_REMOVE = 9,
+    PMADVISE_MADV_DONTFORK = 10,
+    PMADVISE_MADV_DOFORK = 11,
+    PMADVISE_MADV_MERGEABLE = 12,
+    PMADVISE_MADV_UNMERGEABLE = 13,
+    PMADVISE_MADV_HUGEPAGE = 14,
+    PMADVISE_MADV_NOHUGEPAGE = 15,
+    PMADVISE_MADV_DONTDUMP = 16,
+    PMADVISE_MADV_DODUMP = 17,
+    PMADVISE_MADV_WIPEONFORK = 18,
+    PMADVISE_MADV_KEEPONFORK = 19,
+    PMADVISE_MADV_COLD = 20,
+    PMADVISE_MADV_PAGEOUT = 21,
+    PMADVISE_MADV_POPULATE_READ = 22,
+    PMADVISE_MADV_POPULATE_WRITE = 23,
+    PMADVISE_MADV_DONTNEED_LOCKED = 24,
+    PMADVISE_MADV_COLLAPSE = 25,
+    PMADVISE_MADV_HWPOISON = 100,
+    PMADVISE_MADV_SOFT_OFFLINE = 101,
+    PMADVISE_MADV_GUARD_INSTALL = 102,
+    PMADVISE_MADV_GUARD_REMOVE = 103
+};
+
+/* process_madvise.c */
+ssize_t pmadvise_process_madvise(int pidfd,
+                                 const struct pmadvise_range *ranges,
+                                 size_t n, int advice, unsigned int flags);
+ssize_t pmadvise_checked(int pidfd, const struct pmadvise_range *ranges,
+                         size_t n, int advice, unsigned int flags);
+ssize_t pmadvise_checked_range(int pidfd, uintptr_t address, size_t length,
+                               int advice);
+
+/* pidfd_open.c */
+int pmadvise_pidfd_open(int pid, unsigned int flags);
+
+/* ranges.c */
+size_t pmadvise_ranges_fill(struct pmadvise_range *ranges,
+                            const uintptr_t *addresses,
+                            const size_t *lengths, size_t n);
+size_t pmadvise_ranges_wrapping(const struct pmadvise_range *ranges,
+                                size_t n);
+size_t pmadvise_ranges_refused(const struct pmadvise_range *ranges, size_t n);
+void pmadvise_ranges_total(const struct pmadvise_range *ranges, size_t n,
+                           uint64_t *total);
+size_t pmadvise_ranges_merge(struct pmadvise_range *ranges, size_t n);
+size_t pmadvise_ranges_intersect(const struct pmadvise_range *a, size_t na,
+                                 const struct pmadvise_range *b, size_t nb,
+                                 struct pmadvise_range *out);
+size_t pmadvise_ranges_subtract(const struct pmadvise_range *a, size_t na,
+                                const struct pmadvise_range *b, size_t nb,
+                                struct pmadvise_range *out);
+size_t pmadvise_ranges_split(const struct pmadvise_range *ranges, size_t n,
+                             size_t max_bytes, size_t page_size,
+                             struct pmadvise_range *out);

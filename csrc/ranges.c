@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Ranges of addresses as arrays: checks and set algebra.
+ *
+ * A range may end at the very top of the address space, where its end does
+ * not fit into uintptr_t: the last address is what is compared.
+ */
+#define _GNU_SOURCE
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "pmadvise.h"
+
+enum { VECTOR_MAX = 1024 }; /* UIO_MAXIOV, include/uapi/linux/uio.h */
+
+/* The last address; `range` is not empty. */
+static uintptr_t
+last(const struct pmadvise_range *range)
+{
+    return range->address + (range->length - 1);
+}
+
+static bool
+wraps(const struct pmadvise_range *range)
+{
+    return range->length > 0 && last(range) < range->address;
+}
+
+/*
+ * Put `n` addresses and lengths together into `ranges`.  Returns the index
+ * of the first that runs past the end of the address space, `n` if none.
+ */
+size_t
+pmadvise_ranges_fill(struct pmadvise_range *ranges,
+                     const uintptr_t *addresses, const size_t *lengths,
+                     size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        ranges[i].address = addresses[i];
+        ranges[i].length = lengths[i];
+    }
+    return pmadvise_ranges_wrapping(ranges, n);
+}
+
+/*
+ * Returns the index of the first range that runs past the end of the
+ * address space, `n` if none does.
+ */
+size_t
+pmadvise_ranges_wrapping(const struct pmadvise_range *ranges, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (wraps(&ranges[i]))
+            return i;
+    return n;
+}
+
+/*
+ * Returns the index of the first range that one process_madvise(2) would not
+ * take whole, `n` if there is none: its address is not page-aligned, it is
+ * beyond IOV_MAX, or with it the bytes exceed MAX_RW_COUNT (the kernel then
+ * cuts the call short and says nothing; include/linux/fs.h).
+ */
+size_t
+pmadvise_ranges_refused(const struct pmadvise_range *ranges, size_t n)
+{
+    const size_t offset_in_page = (size_t)getpagesize() - 1;
+    size_t left = (size_t)INT_MAX & ~offset_in_page;
+
+    for (size_t i = 0; i < n; i++) {
+        if (i == VECTOR_MAX || ranges[i].address & offset_in_page ||
+            ranges[i].length > left)
+            return i;
+        left -= ranges[i].length;
+    }
+    return n;
+}
+
+/* The sum of the lengths: total[1] * 2**64 + total[0] bytes. */
+void
+pmadvise_ranges_total(const struct pmadvise_range *ranges, size_t n,
+                      uint64_t *total)
+{
+    total[0] = total[1] = 0;
+    for (size_t i = 0; i < n; i++) {
+        total[0] += ranges[i].length;
+        total[1] += total[0] < ranges[i].length;
+    }
+}
+
+static int
+by_address(const void *a, const void *b)
+{
+    const struct pmadvise_range *x = a, *y = b;
+
+    return (x->address > y->address) - (x->address < y->address);
+}
+
+/*
+ * Sort `ranges` in place, join those that overlap or touch, drop the empty
+ * ones.  Returns how many are left.
+ */
+size_t
+pmadvise_ranges_merge(struct pmadvise_range *ranges, size_t n)
+{
+    size_t kept = 0;
+    bool sorted = true;
+
+    for (size_t i = 1; i < n && sorted; i++)
+        sorted = ranges[i - 1].address <= ranges[i].address;
+    if (!sorted)
+        qsort(ranges, n, sizeof(*ranges), by_address);
+
+    for (size_t i = 0; i < n; i++) {
+        struct pmadvise_range *previous;
+        uintptr_t gap;
+
+        if (ranges[i].length == 0)
+            continue;
+        if (kept == 0) {
+            ranges[kept++] = ranges[i];
+            continue;
+        }
+        previous = &ranges[kept - 1];
+        gap = ranges[i].address - previous->address;
+        if (gap > previous->length) {
+            ranges[kept++] = ranges[i];
+        } else if (last(&ranges[i]) > last(previous)) {
+            size_t joined = gap + ranges[i].length;
+
+            /* the whole address space is one byte too long for one range */
+            if (joined < ranges[i].length) {
+                ranges[kept].address = last(previous) + 1;
+                ranges[kept].length = last(&ranges[i]) - last(previous);
+                kept++;
+            } else {
+                previous->length = joined;
+            }
+        }
+    }
+    return kept;
+}
+
+static void
+put(struct pmadvise_range *out, uintptr_t first, uintptr_t final)
+{
+    out->address = first;
+    out->length = final - first + 1;
+}
+
+/*
+ * What is in `a` and in `b`, both merged.  `out` has room for na + nb.
+ * Returns how many ranges were written.
+ */
+size_t
+pmadvise_ranges_intersect(const struct pmadvise_range *a, size_t na,
+                          const struct pmadvise_range *b, size_t nb,
+                          struct pmadvise_range *out)
+{
+    size_t n = 0;
+
+    for (size_t i = 0, j = 0; i < na && j < nb;) {
+        uintptr_t first =
+            a[i].address > b[j].address ? a[i].address : b[j].address;
+        uintptr_t final =
+            last(&a[i]) < last(&b[j]) ? last(&a[i]) : last(&b[j]);
+
+        if (first <= final)
+            put(&out[n++], first, final);
+        if (last(&a[i]) < last(&b[j]))
+            i++;
+        else
+            j++;
+    }
+    return n;
+}
+
+/*
+ * What is in `a` and not in `b`, both merged.  `out` has room for na + nb.
+ * Returns how many ranges were written.
+ */
+size_t
+pmadvise_ranges_subtract(const struct pmadvise_range *a, size_t na,
+                         const struct pmadvise_range *b, size_t nb,
+                         struct pmadvise_range *out)
+{
+    size_t n = 0, j = 0;
+
+    for (size_t i = 0; i < na; i++) {
+        uintptr_t first = a[i].address, final = last(&a[i]);
+        bool rest = true; /* of a[i], from `first` on, is not yet decided */
+
+        while (j < nb && last(&b[j]) < first)
+            j++;
+        for (size_t k = j; rest && k < nb && b[k].address <= final; k++) {
+            if (b[k].address > first)
+                put(&out[n++], first, b[k].address - 1);
+            rest = last(&b[k]) < final;
+            if (rest)
+                first = last(&b[k]) + 1;
+        }
+        if (rest)
+            put(&out[n++], first, final);
+    }
+    return n;
+}
+
+/*
+ * Cut `ranges` at page borders so that none is longer than `max_bytes`
+ * (at least a page).  Writes the pieces to `out` unless it is NULL, and
+ * returns how many there are: call it with NULL to learn the room it needs.
+ */
+size_t
+pmadvise_ranges_split(const struct pmadvise_range *ranges, size_t n,
+                      size_t max_bytes, size_t page_size,
+                      struct pmadvise_range *out)
+{
+    const size_t whole_pages = max_bytes - max_bytes % page_size;
+    size_t pieces = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct pmadvise_range rest = ranges[i];
+
+        while (rest.length > max_bytes) {
+            /* the first cut ends on a border, so each later one begins there */
+            size_t cut = max_bytes -
+                         (rest.address % page_size + max_bytes) % page_size;
+
+            if (out) {
+                out[pieces].address = rest.address;
+                out[pieces].length = cut;
+            } else if (cut == whole_pages && rest.address % page_size == 0) {
+                size_t cuts = (rest.length - max_bytes - 1) / whole_pages + 1;
+
+                pieces += cuts - 1;
+                cut *= cuts;
+            }
+            pieces++;
+            rest.address += cut;
+            rest.length -= cut;
+        }
+        if (out)
+            out[pieces] = rest;
+        pieces++;
+    }
+    return pieces;
+}

@@ -1,0 +1,79 @@
+from typing import Any
+
+class _FFI:
+    NULL: Any
+    def new(self, cdecl: str, init: Any = ...) -> Any: ...
+    def from_buffer(self, cdecl: str, python_buffer: Any) -> Any: ...
+    def buffer(self, cdata: Any, size: int = ...) -> Any: ...
+    def memmove(self, dest: Any, src: Any, n: int) -> None: ...
+
+# The types of the C functions' arguments stand in csrc/pmadvise.h.
+class _Lib:
+    PMADVISE_MADV_NORMAL: int
+    PMADVISE_MADV_RANDOM: int
+    PMADVISE_MADV_SEQUENTIAL: int
+    PMADVISE_MADV_WILLNEED: int
+    PMADVISE_MADV_DONTNEED: int
+    PMADVISE_MADV_FREE: int
+    PMADVISE_MADV_REMOVE: int
+    PMADVISE_MADV_DONTFORK: int
+    PMADVISE_MADV_DOFORK: int
+    PMADVISE_MADV_MERGEABLE: int
+    PMADVISE_MADV_UNMERGEABLE: int
+    PMADVISE_MADV_HUGEPAGE: int
+    PMADVISE_MADV_NOHUGEPAGE: int
+    PMADVISE_MADV_DONTDUMP: int
+    PMADVISE_MADV_DODUMP: int
+    PMADVISE_MADV_WIPEONFORK: int
+    PMADVISE_MADV_KEEPONFORK: int
+    PMADVISE_MADV_COLD: int
+    PMADVISE_MADV_PAGEOUT: int
+    PMADVISE_MADV_POPULATE_READ: int
+    PMADVISE_MADV_POPULATE_WRITE: int
+    PMADVISE_MADV_DONTNEED_LOCKED: int
+    PMADVISE_MADV_COLLAPSE: int
+    PMADVISE_MADV_HWPOISON: int
+    PMADVISE_MADV_SOFT_OFFLINE: int
+    PMADVISE_MADV_GUARD_INSTALL: int
+    PMADVISE_MADV_GUARD_REMOVE: int
+    @staticmethod
+    def pmadvise_process_madvise(
+        pidfd: int, ranges: Any, n: int, advice: int, flags: int, /
+    ) -> int: ...
+    @staticmethod
+    def pmadvise_checked(
+        pidfd: int, ranges: Any, n: int, advice: int, flags: int, /
+    ) -> int: ...
+    @staticmethod
+    def pmadvise_checked_range(
+        pidfd: int, address: int, length: int, advice: int, /
+    ) -> int: ...
+    @staticmethod
+    def pmadvise_pidfd_open(pid: int, flags: int, /) -> int: ...
+    @staticmethod
+    def pmadvise_ranges_fill(
+        ranges: Any, addresses: Any, lengths: Any, n: int, /
+    ) -> int: ...
+    @staticmethod
+    def pmadvise_ranges_wrapping(ranges: Any, n: int, /) -> int: ...
+    @staticmethod
+    def pmadvise_ranges_refused(ranges: Any, n: int, /) -> int: ...
+    @staticmethod
+    def pmadvise_ranges_total(ranges: Any, n: int, total: Any, /) -> None: ...
+    @staticmethod
+    def pmadvise_ranges_merge(ranges: Any, n: int, /) -> int: ...
+    @staticmethod
+    def pmadvise_ranges_intersect(
+        a: Any, na: int, b: Any, nb: int, out: Any, /
+    ) -> int: ...
+    @staticmethod
+    def pmadvise_ranges_subtract(
+        a: Any, na: int, b: Any, nb: int, out: Any, /
+    ) -> int: ...
+    @staticmethod
+    def pmadvise_ranges_split(
+        ranges: Any, n: int, max_bytes: int, page_size: int, out: Any, /
+    ) -> int: ...
+
+ffi: _FFI
+lib: _Lib

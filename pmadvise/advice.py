@@ -1,0 +1,78 @@
+"""The advices of madvise(2), by the kernel's names."""
+
+import enum
+import os
+
+
+class Advice(enum.IntEnum):
+    """Every ``MADV_*`` of the kernel's UAPI: ``Advice.COLD`` is MADV_COLD.
+
+    Another process takes four of them, those whose ``remote`` is True. A
+    process takes all of them for itself, by its own pidfd, since Linux 6.13.
+    Source: madvise(2), include/uapi/asm-generic/mman-common.h of Linux 6.18.
+    """
+
+    NORMAL = 0
+    RANDOM = 1
+    SEQUENTIAL = 2
+    WILLNEED = 3
+    # arch/alpha/include/uapi/asm/mman.h is alone in having another number.
+    DONTNEED = 6 if os.uname().machine == "alpha" else 4
+    FREE = 8
+    REMOVE = 9
+    DONTFORK = 10
+    DOFORK = 11
+    MERGEABLE = 12
+    UNMERGEABLE = 13
+    HUGEPAGE = 14
+    NOHUGEPAGE = 15
+    DONTDUMP = 16
+    DODUMP = 17
+    WIPEONFORK = 18
+    KEEPONFORK = 19
+    COLD = 20
+    PAGEOUT = 21
+    POPULATE_READ = 22
+    POPULATE_WRITE = 23
+    DONTNEED_LOCKED = 24
+    COLLAPSE = 25
+    HWPOISON = 100
+    SOFT_OFFLINE = 101
+    GUARD_INSTALL = 102
+    GUARD_REMOVE = 103
+
+    @property
+    def remote(self) -> bool:
+        """Tell whether the kernel takes it for another process.
+
+        COLD and PAGEOUT since Linux 5.10, WILLNEED since 5.15, COLLAPSE since
+        6.1; nothing else up to the newest tree (process_madvise_remote_valid
+        in mm/madvise.c). ``check()`` and ``support()`` ask the running kernel.
+        """
+        return self in _REMOTE
+
+    @property
+    def destructive(self) -> bool:
+        """Tell whether it can take the contents of memory away for good."""
+        return self in _DESTRUCTIVE
+
+
+_REMOTE = frozenset({Advice.WILLNEED, Advice.COLD, Advice.PAGEOUT, Advice.COLLAPSE})
+_DESTRUCTIVE = frozenset(
+    {
+        Advice.DONTNEED,
+        Advice.FREE,
+        Advice.REMOVE,
+        Advice.DONTNEED_LOCKED,
+        Advice.HWPOISON,
+        Advice.GUARD_INSTALL,
+    }
+)
+
+
+def advice_name(advice: int) -> str:
+    """Return the kernel's name of `advice`, or the number where it has none."""
+    try:
+        return f"MADV_{Advice(advice).name}"
+    except ValueError:
+        return str(int(advice))

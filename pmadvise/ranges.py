@@ -1,0 +1,259 @@
+"""Ranges of addresses, in the layout that the kernel reads."""
+
+from __future__ import annotations
+
+import operator
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, SupportsIndex, overload
+
+from pmadvise import _sys
+from pmadvise._sys import ADDRESS_MAX, PAGE_SIZE
+
+_SHOWN_IN_REPR = 4
+
+
+class Ranges(Sequence[tuple[int, int]]):
+    """An immutable sequence of (address, length), as a native ``struct iovec[]``.
+
+    Filled and checked once, then handed to the kernel in place as often as
+    wanted. Addresses and lengths are bytes; they need not be page-aligned here
+    (the calls ask for that), may overlap, and keep their order. Equal and hashed
+    by value; safe to use from several threads.
+
+    Args:
+        ranges: Pairs (address, length) of ints; consumed once.
+
+    Raises:
+        TypeError: Something is not a pair or not an int; the message has its index.
+        ValueError: A pair of the wrong length, a negative value, or one whose end
+            lies past the end of the address space; the message has its index.
+    """
+
+    __slots__ = ("_array", "_n")
+
+    _array: _sys.RangeArray
+    _n: int
+
+    def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
+        if isinstance(ranges, Ranges):
+            self._array, self._n = ranges._array, ranges._n
+            return
+        pairs = tuple(ranges)
+        self._n = len(pairs)
+        if not pairs:
+            self._array = _sys.new_ranges(0)
+            return
+        try:
+            # Columns, for struct to convert at once: half the time of zip(*pairs).
+            self._array, wrapping = _sys.ranges_from_columns(
+                [address for address, _ in pairs], [length for _, length in pairs]
+            )
+        except (TypeError, ValueError, struct.error):
+            raise _refusal(pairs) from None
+        if wrapping != self._n:
+            raise _refusal(pairs)
+
+    @classmethod
+    def _adopt(cls, array: _sys.RangeArray, n: int) -> Ranges:
+        """Wrap a native array that nobody writes to any more."""
+        self = object.__new__(cls)
+        self._array, self._n = array, n
+        return self
+
+    @classmethod
+    def from_buffer(cls, b: object) -> Ranges:
+        """Copy native uint64 pairs: array('Q'), numpy of shape (n, 2), Ranges.buffer.
+
+        Args:
+            b: A C-contiguous buffer of unsigned 64-bit integers in native byte
+                order: (n, 2) of them, or a flat even number, address first.
+
+        Raises:
+            TypeError: Not a buffer, or its items are something else.
+            ValueError: Not contiguous, of another shape, or a range runs past the
+                end of the address space.
+        """
+        try:
+            view = memoryview(b)  # type: ignore[arg-type]
+        except TypeError:
+            raise TypeError(
+                f"a buffer of uint64 pairs is needed, not {type(b).__name__}"
+            ) from None
+        with view:
+            # struct's codes: native order is no prefix, "@", "=", or our own "<" ">"
+            code = view.format.lstrip("@=" + ("<" if _LITTLE_ENDIAN else ">"))
+            if code not in ("Q", "L") or view.itemsize != _ITEM_SIZE:
+                raise TypeError(
+                    "the items of the buffer must be native unsigned "
+                    f"{8 * _ITEM_SIZE}-bit integers, not of format {view.format!r}"
+                )
+            if not view.c_contiguous:
+                raise ValueError("the buffer is not C-contiguous: copy it first")
+            shape = view.shape or ()
+            if shape[1:] != (2,) and (len(shape) != 1 or shape[0] % 2):
+                raise ValueError(
+                    f"the buffer has shape {shape}: (n, 2) is needed, "
+                    "or one dimension of even length"
+                )
+            n = view.nbytes // (2 * _ITEM_SIZE)
+            array, wrapping = _sys.ranges_from_buffer(view, n)
+        if wrapping != n:
+            raise _past_the_end(wrapping, *_sys.ranges_get(array, wrapping))
+        return cls._adopt(array, n)
+
+    @property
+    def buffer(self) -> memoryview:
+        """The ranges without a copy: read-only, unsigned 64-bit, shape (n, 2).
+
+        ``numpy.asarray(ranges.buffer)`` is an array of that shape. (With no
+        ranges it is flat and empty: a memoryview has no shape (0, 2).)
+        """
+        octets = _sys.ranges_buffer(self._array, self._n)
+        return octets.cast(_ITEM, (self._n, 2)) if self._n else octets.cast(_ITEM)
+
+    @property
+    def total(self) -> int:
+        """The sum of the lengths in bytes, what overlaps counted twice."""
+        return _sys.ranges_total(self._array, self._n)
+
+    def merged(self) -> Ranges:
+        """Return them sorted, overlapping and adjacent ones joined, none empty."""
+        return self._adopt(*_sys.ranges_merge(self._array, self._n))
+
+    def split(self, max_bytes: int) -> Ranges:
+        """Cut at page borders so that no range is longer than `max_bytes`.
+
+        Args:
+            max_bytes: At least PAGE_SIZE.
+
+        Raises:
+            ValueError: `max_bytes` is less than a page.
+        """
+        max_bytes = operator.index(max_bytes)
+        if max_bytes < PAGE_SIZE:
+            raise ValueError(
+                f"max_bytes is {max_bytes}: at least a page, {PAGE_SIZE}, is needed"
+            )
+        return self._adopt(
+            *_sys.ranges_split(
+                self._array, self._n, min(max_bytes, ADDRESS_MAX), PAGE_SIZE
+            )
+        )
+
+    def __and__(self, other: Ranges) -> Ranges:
+        """Return the addresses in both, merged."""
+        if not isinstance(other, Ranges):
+            return NotImplemented
+        a, b = self.merged(), other.merged()
+        return self._adopt(*_sys.ranges_intersect(a._array, a._n, b._array, b._n))
+
+    def __or__(self, other: Ranges) -> Ranges:
+        """Return the addresses in either, merged."""
+        if not isinstance(other, Ranges):
+            return NotImplemented
+        return self._adopt(
+            *_sys.ranges_merge(self._array, self._n, other._array, other._n)
+        )
+
+    def __sub__(self, other: Ranges) -> Ranges:
+        """Return the addresses in self and not in `other`, merged."""
+        if not isinstance(other, Ranges):
+            return NotImplemented
+        a, b = self.merged(), other.merged()
+        return self._adopt(*_sys.ranges_subtract(a._array, a._n, b._array, b._n))
+
+    def __len__(self) -> int:
+        return self._n
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> tuple[int, int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Ranges: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> tuple[int, int] | Ranges:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(self._n)
+            if step == 1:
+                n = max(stop - start, 0)
+                return self._adopt(_sys.copy_ranges(self._array, start, n), n)
+            return type(self)(self[i] for i in range(start, stop, step))
+        position = operator.index(index)
+        if position < 0:
+            position += self._n
+        if not 0 <= position < self._n:
+            raise IndexError(f"index {index} of {self._n} ranges")
+        return _sys.ranges_get(self._array, position)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return struct.iter_unpack("@NN", _sys.ranges_buffer(self._array, self._n))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Ranges):
+            return NotImplemented
+        return self._n == other._n and self._bytes() == other._bytes()
+
+    def __hash__(self) -> int:
+        return hash(self._bytes())
+
+    def _bytes(self) -> bytes:
+        return bytes(_sys.ranges_buffer(self._array, self._n))
+
+    def __reduce__(self) -> tuple[type[Ranges], tuple[tuple[tuple[int, int], ...]]]:
+        return type(self), (tuple(self),)
+
+    def __repr__(self) -> str:
+        shown = [
+            f"({address:#x}, {length:#x})" for address, length in self[:_SHOWN_IN_REPR]
+        ]
+        if self._n <= _SHOWN_IN_REPR:
+            return f"Ranges([{', '.join(shown)}])"
+        return (
+            f"<Ranges [{', '.join(shown)}, ...]: {self._n} ranges, {self.total} bytes>"
+        )
+
+
+_ITEM: Literal["Q", "L"] = "Q" if ADDRESS_MAX == 2**64 - 1 else "L"
+_ITEM_SIZE = struct.calcsize(_ITEM)
+_LITTLE_ENDIAN = struct.pack("@H", 1) == b"\1\0"
+
+
+def _past_the_end(index: int, address: int, length: int) -> ValueError:
+    return ValueError(
+        f"ranges[{index}]: address {address:#x} + length {length:#x} "
+        f"lies past the end of the address space, {ADDRESS_MAX + 1:#x}"
+    )
+
+
+def _refusal(pairs: tuple[object, ...]) -> Exception:
+    """Say which of the pairs is none that a Ranges can hold, and why."""
+    for index, pair in enumerate(pairs):
+        try:
+            values: tuple[object, ...] = tuple(pair)  # type: ignore[arg-type]
+        except TypeError:
+            return TypeError(
+                f"ranges[{index}] is {pair!r}: a pair (address, length) is needed"
+            )
+        if len(values) != 2:
+            return ValueError(
+                f"ranges[{index}] is {pair!r}: a pair (address, length) is needed, "
+                f"not {len(values)} items"
+            )
+        for name, value in zip(("address", "length"), values, strict=True):
+            try:
+                number = operator.index(value)  # type: ignore[arg-type]
+            except TypeError:
+                return TypeError(
+                    f"ranges[{index}]: {name} {value!r} is not an int "
+                    f"but {type(value).__name__}"
+                )
+            if number < 0:
+                return ValueError(f"ranges[{index}]: {name} {number} is negative")
+            if number > ADDRESS_MAX:
+                return ValueError(
+                    f"ranges[{index}]: {name} {number:#x} "
+                    f"lies past the end of the address space, {ADDRESS_MAX + 1:#x}"
+                )
+        address, length = map(operator.index, values)  # type: ignore[arg-type]
+        if address + length > ADDRESS_MAX + 1:
+            return _past_the_end(index, address, length)
+    return TypeError("ranges: every pair must be a sequence that can be read twice")
