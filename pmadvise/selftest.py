@@ -14,6 +14,8 @@ import mmap
 import os
 import signal
 import sys
+import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,7 +39,7 @@ class Child:
     def __init__(self, size: int) -> None:
         self.size = size
         with mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-            self.address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+            self.address = _address(memory)
             to_child, command = os.pipe()
             answer, from_child = os.pipe()
             self.pid = os.fork()
@@ -194,21 +196,46 @@ def check_pageout(size: int) -> str:
 
 
 def check_willneed(size: int) -> str:
-    """See WILLNEED read swapped memory into the swap cache."""
-    with child(size) as one:
-        permitted(one, Advice.WILLNEED)
-        _needs_swap(size)
-        one.advise(Advice.PAGEOUT)
-        before = meminfo("SwapCached")
-        advised = one.advise(Advice.WILLNEED)
-        cached = meminfo("SwapCached") - before
-        # a swap file keeps what it was given in the cache: then it was there before
-        if advised != size or before + cached < size - PRESENT_LATELY:
-            raise AssertionError(
-                f"{advised} of {size} bytes advised, SwapCached grew by {cached}"
-            )
-        one.check_intact()
-    return f"{_mib(before + cached)} in the swap cache, memory intact"
+    """See WILLNEED read a file that the child maps into the page cache."""
+    with tempfile.TemporaryFile() as file:
+        file.write(os.urandom(size))
+        file.flush()
+        os.fsync(file.fileno())
+        with mmap.mmap(file.fileno(), size) as view, child(pmadvise.PAGE_SIZE) as one:
+            permitted(one, Advice.WILLNEED)
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            before = _in_page_cache(view)
+            if before:
+                raise Skip(
+                    f"{_mib(before)} of a file in {tempfile.gettempdir()} stay in "
+                    "memory: set TMPDIR to a folder on a disk"
+                )
+            one.address, one.size = _address(view), size  # inherited over fork
+            advised = one.advise(Advice.WILLNEED)
+            deadline = time.monotonic() + 30
+            while (after := _in_page_cache(view)) < size:
+                if time.monotonic() > deadline:
+                    raise AssertionError(
+                        f"{advised} of {size} bytes advised, "
+                        f"{after} of the file are in the page cache"
+                    )
+                time.sleep(0.001)
+    return f"page cache 0 -> {_mib(after)} of a file"
+
+
+def _address(memory: mmap.mmap) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+
+
+def _in_page_cache(view: mmap.mmap) -> int:
+    """Return the bytes of a mapped file that are in memory. Wraps mincore(2)."""
+    size = ctypes.c_size_t(len(view))
+    pages = (ctypes.c_ubyte * -(-len(view) // pmadvise.PAGE_SIZE))()
+    if ctypes.CDLL(None, use_errno=True).mincore(
+        ctypes.c_void_p(_address(view)), size, pages
+    ):
+        raise OSError(ctypes.get_errno(), "mincore")
+    return sum(page & 1 for page in pages) * pmadvise.PAGE_SIZE
 
 
 def _needs_swap(size: int) -> None:
