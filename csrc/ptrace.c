@@ -41,8 +41,18 @@ seize(int proc, int tid)
 {
     char path[32];
     int refusal = 0;
+    int signal = stopped_with(tid);
+    siginfo_t info;
 
-    if (stopped_with(tid) >= 0)
+    /*
+     * Of the caller's own child, a waitpid(2) elsewhere in it would take the
+     * stop for an exit: so take the status away.  But not where a signal is
+     * to be delivered, which the kernel would lose with it if the caller died.
+     */
+    if (signal == 0)
+        waitid(P_PID, (id_t)tid, &info,
+               WSTOPPED | WNOHANG | __WALL | __WNOTHREAD);
+    if (signal >= 0)
         return 1;
     if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) < 0) {
         refusal = errno;

@@ -125,7 +125,9 @@ class FreezerStop:
             os.stat(_VERSIONS[version].control, dir_fd=fd)
             processes = set(_processes(fd))
         except FileNotFoundError:
-            raise _unfit("the root cgroup has no freezer") from None
+            raise _unfit(
+                "the root cgroup, which holds the caller too, has no freezer"
+            ) from None
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:
                 raise _unfit("the cgroup is threaded") from None

@@ -33,9 +33,6 @@ class PtraceStop:
     method = "ptrace"
 
     def __init__(self, target: Target, deadline: float) -> None:
-        # A stopped process that is frozen too would keep PTRACE_SEIZE itself waiting.
-        if _freezer.frozen(target, versions=(1,)):
-            raise target.refuse("a frozen process can't be traced (cgroup v1)")
         self._target = target
         self._deadline = deadline
         self._threads: tuple[_sys.ThreadArray, int] | None = None
@@ -46,6 +43,9 @@ class PtraceStop:
             target=self._run, name=f"pmadvise-hold-{target.pid}", daemon=True
         )
         try:
+            # One that is stopped too would keep PTRACE_SEIZE itself waiting.
+            if _freezer.frozen(target, versions=(1,)):
+                raise target.refuse("a frozen process can't be traced (cgroup v1)")
             try:
                 self._tracer.start()
             except RuntimeError as error:
