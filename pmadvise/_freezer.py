@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from pmadvise._join import join, leave
+from pmadvise._join import Shared, Stop, join, leave
 from pmadvise._owned import Owned, open_at, read_at
 from pmadvise._target import Target, pauses
 
@@ -76,48 +76,52 @@ class FreezerStop:
 
     method = "freezer"
 
-    def __init__(self, target: Target, deadline: float, whole_cgroup: bool) -> None:
+    def __init__(self, target: Target, whole_cgroup: bool) -> None:
         self._target = target
         self._whole_cgroup = whole_cgroup
+        self._key: tuple[str, int, int] | None = None
+        self._frozen: Stop | None = None
+        self._cgroup = 0, b""
+
+    def take(self, deadline: float) -> None:
+        """Freeze the cgroup, if it is not: of v2, or else of v1."""
         reasons = []
-        try:
-            for version, path in _paths(target):
-                for directory in _directories(version, path):
-                    try:
-                        self._freeze(version, directory, deadline)
-                    except (PermissionError, FileNotFoundError) as error:
-                        reasons.append(f"{directory}: {error.strerror}")
-                    else:
-                        self._cgroup = version, path
-                        return
-            target.check_alive()
-            raise target.refuse("; ".join(reasons) or "no cgroup freezer is mounted")
-        except BaseException:
-            target.close()
-            raise
+        for version, path in _paths(self._target):
+            for directory in _directories(version, path):
+                self._cgroup = version, path
+                try:
+                    return self._freeze(version, directory, deadline)
+                except (PermissionError, FileNotFoundError) as error:
+                    reasons.append(f"{directory}: {error.strerror}")
+                    self._leave()
+        self._target.check_alive()
+        raise self._target.refuse("; ".join(reasons) or "no cgroup freezer is mounted")
 
     def _freeze(self, version: int, directory: str, deadline: float) -> None:
+        def take(shared: Shared) -> None:
+            shared.stop = _Frozen(version, fd)
+            shared.stop.take(deadline)
+
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             self._check_company(version, fd)
             found = os.fstat(fd)
             self._key = "cgroup", found.st_dev, found.st_ino
-            self._frozen = join(
-                self._key, self, deadline, lambda: _Frozen(version, fd, deadline)
-            )
-            try:
-                # Whoever came in the meantime, or was elsewhere, is seen only now.
-                self._check_company(version, fd)
-                here = set(read_at(_VERSIONS[version].threads, fd).split())
-                if not all(b"%d" % t.tid in here for t in self._target.threads()):
-                    raise _unfit("some of its threads are elsewhere")
-            except BaseException:
-                leave(self._key, self)
-                raise
+            self._frozen = join(self._key, self, deadline, take)
+            # Whoever came in the meantime, or was elsewhere, is seen only now.
+            self._check_company(version, fd)
+            here = set(read_at(_VERSIONS[version].threads, fd).split())
+            if not all(b"%d" % t.tid in here for t in self._target.threads()):
+                raise _unfit("some of its threads are elsewhere")
         except TimeoutError:
             raise self._target.late(self.method) from None
         finally:
             os.close(fd)
+
+    def _leave(self) -> None:
+        if self._key is not None:
+            leave(self._key, self)
+            self._key = None
 
     def _check_company(self, version: int, fd: int) -> None:
         """Raise PermissionError unless the cgroup may be frozen for the target."""
@@ -150,11 +154,11 @@ class FreezerStop:
             return None
         if self._cgroup not in _paths(self._target):
             return "it was moved to another cgroup"
-        return self._frozen.broken()
+        return self._frozen.broken() if self._frozen is not None else None
 
     def release(self) -> None:
         """Leave the cgroup: the last to leave restores it."""
-        leave(self._key, self)
+        self._leave()
         self._target.close()
 
 
@@ -168,24 +172,24 @@ class _Frozen:
 
     method = "freezer"
 
-    def __init__(self, version: int, fd: int, deadline: float) -> None:
-        self._names = names = _VERSIONS[version]
-        self._pipe: tuple[Owned, ...] = ()
-        self._watchdog = 0
+    def __init__(self, version: int, fd: int) -> None:
+        self._names = _VERSIONS[version]
         self._directory = open_at(".", os.O_RDONLY | os.O_DIRECTORY, fd)
         self._control: Owned | None = None
-        try:
-            if read_at(names.own, fd).strip() != b"1":
-                self._control = open_at(names.control, os.O_WRONLY, fd)
-                self._watch(self._control.fd)
-                os.write(self._control.fd, names.freeze)
-            for _ in pauses(deadline):
-                if self._is_frozen():
-                    return
-            raise TimeoutError(errno.ETIMEDOUT, "the cgroup did not freeze in time")
-        except BaseException:
-            self.release()
-            raise
+        self._pipe: tuple[Owned, ...] = ()
+        self._watchdog = 0
+
+    def take(self, deadline: float) -> None:
+        """Freeze the cgroup, if it is not."""
+        names, directory = self._names, self._directory.fd
+        if read_at(names.own, directory).strip() != b"1":
+            self._control = open_at(names.control, os.O_WRONLY, directory)
+            self._watch(self._control.fd)
+            os.write(self._control.fd, names.freeze)
+        for _ in pauses(deadline):
+            if self._is_frozen():
+                return
+        raise TimeoutError(errno.ETIMEDOUT, "the cgroup did not freeze in time")
 
     def _is_frozen(self) -> bool:
         state = read_at(self._names.state, self._directory.fd)

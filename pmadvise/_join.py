@@ -11,11 +11,18 @@ from typing import Protocol
 
 
 class Stop(Protocol):
-    """A target, or a cgroup, that is stopped from creation until release."""
+    """A target, or a cgroup, that is stopped from ``take()`` until ``release()``.
+
+    Two steps, so that it has a place before anything is stopped: an exception at
+    any instant, KeyboardInterrupt too, then finds what to release.
+    """
 
     @property
     def method(self) -> str:
         """By what it is stopped."""
+
+    def take(self, deadline: float) -> None:
+        """Stop it; after an exception it is still to be released."""
 
     def broken(self) -> str | None:
         """Return why the target may have run since, None if it did not."""
@@ -24,7 +31,9 @@ class Stop(Protocol):
         """Let the target go; may be called again, to finish what was interrupted."""
 
 
-class _Entry:
+class Shared:
+    """The stop that the holders of one key have together, None if there is none."""
+
     def __init__(self) -> None:
         self.lock = threading.RLock()  # held while stopping and releasing
         self.holders: set[object] = set()
@@ -33,11 +42,11 @@ class _Entry:
 
 # Reentrant, both: a finalizer may give up a hold wherever memory is allocated.
 _lock = threading.RLock()
-_entries: dict[Hashable, _Entry] = {}
+_entries: dict[Hashable, Shared] = {}
 
 
 def join(
-    key: Hashable, holder: object, deadline: float, take: Callable[[], Stop]
+    key: Hashable, holder: object, deadline: float, take: Callable[[Shared], None]
 ) -> Stop:
     """Return the stop of `key`, that of others or a new one.
 
@@ -47,7 +56,7 @@ def join(
         key: What is stopped.
         holder: Whoever will ``leave()``, unless this raises.
         deadline: Of time.monotonic(), in seconds, for others who are busy with it.
-        take: Makes the stop.
+        take: Puts a stop in its place, then takes it.
 
     Raises:
         TimeoutError: Others were busy with it until the deadline.
@@ -59,7 +68,8 @@ def join(
             entry.stop.release()
             entry.stop = None
         if entry.stop is None:
-            entry.stop = take()
+            take(entry)
+        assert entry.stop is not None
         return entry.stop
     except BaseException:
         _give_up(key, entry, holder)
@@ -91,10 +101,10 @@ def leave(key: Hashable, holder: object, stop: Stop | None = None) -> str | None
     return broken
 
 
-def _lock_entry(key: Hashable, deadline: float) -> _Entry:
+def _lock_entry(key: Hashable, deadline: float) -> Shared:
     while True:
         with _lock:
-            entry = _entries.setdefault(key, _Entry())
+            entry = _entries.setdefault(key, Shared())
         wait = min(max(deadline - time.monotonic(), 0), threading.TIMEOUT_MAX)
         if not entry.lock.acquire(timeout=wait):
             raise TimeoutError(errno.ETIMEDOUT, "another hold of it is being taken")
@@ -103,7 +113,7 @@ def _lock_entry(key: Hashable, deadline: float) -> _Entry:
         entry.lock.release()  # its last holder left while we waited
 
 
-def _give_up(key: Hashable, entry: _Entry, holder: object) -> None:
+def _give_up(key: Hashable, entry: Shared, holder: object) -> None:
     """Take a holder away, with the entry's lock held; the last one lets go."""
     entry.holders.discard(holder)
     if entry.holders:

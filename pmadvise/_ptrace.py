@@ -32,9 +32,9 @@ class PtraceStop:
 
     method = "ptrace"
 
-    def __init__(self, target: Target, deadline: float) -> None:
+    def __init__(self, target: Target) -> None:
         self._target = target
-        self._deadline = deadline
+        self._deadline = 0.0
         self._threads: tuple[_sys.ThreadArray, int] | None = None
         self._settled = threading.Event()
         self._let_go = threading.Event()
@@ -42,26 +42,26 @@ class PtraceStop:
         self._tracer = threading.Thread(
             target=self._run, name=f"pmadvise-hold-{target.pid}", daemon=True
         )
+
+    def take(self, deadline: float) -> None:
+        """Stop the target."""
+        target = self._target
+        # One that is stopped too would keep PTRACE_SEIZE itself waiting.
+        if _freezer.frozen(target, versions=(1,)):
+            raise target.refuse("a frozen process can't be traced (cgroup v1)")
+        self._deadline = deadline
         try:
-            # One that is stopped too would keep PTRACE_SEIZE itself waiting.
-            if _freezer.frozen(target, versions=(1,)):
-                raise target.refuse("a frozen process can't be traced (cgroup v1)")
-            try:
-                self._tracer.start()
-            except RuntimeError as error:
-                raise OSError(errno.EAGAIN, str(error)) from None
-            while not self._settled.wait(_STALLED):
-                self._reap()
-                # The tracer keeps the deadline too, if it is not kept waiting itself.
-                if time.monotonic() > deadline + _STALLED:
-                    raise target.late(self.method)
-            if self._error is not None:
-                raise self._error
-        except BaseException:
-            self.release()
-            raise
-        finally:
-            target.close()
+            self._tracer.start()
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, str(error)) from None
+        while not self._settled.wait(_STALLED):
+            self._reap()
+            # The tracer keeps the deadline too, if it is not kept waiting itself.
+            if time.monotonic() > deadline + _STALLED:
+                raise target.late(self.method)
+        if self._error is not None:
+            raise self._error
+        target.close()
 
     def broken(self) -> str | None:
         """Return None: only the tracer and SIGKILL end a ptrace stop."""
@@ -70,7 +70,8 @@ class PtraceStop:
     def release(self) -> None:
         """Detach every thread, and wait for the tracer's end."""
         self._let_go.set()
-        if self._tracer.ident is None:
+        if self._tracer.ident is None:  # not started, or it finds out at once
+            self._target.close()
             return
         # Not for ever: a target that hangs in execve(2) hangs the tracer with it.
         self._tracer.join(timeout=1)
@@ -100,9 +101,12 @@ class PtraceStop:
             self._error = error
             self._let_go.set()
         self._settled.set()
-        if self._threads is None:
-            return
-        array, n = self._threads
+        if self._threads is not None:
+            self._stay(*self._threads)
+        # Here, as release() does not wait for ever; closed before if it was stopped.
+        self._target.close()
+
+    def _stay(self, array: _sys.ThreadArray, n: int) -> None:
         # SIGKILL ends the stop, and its parent learns of the death when this thread
         # ends. The last thread is asked: the first may be a leader that died before.
         while not self._let_go.wait(_DEATH_CHECK):

@@ -34,32 +34,31 @@ class SigstopStop:
 
     method = "sigstop"
 
-    def __init__(self, target: Target, deadline: float) -> None:
+    def __init__(self, target: Target) -> None:
         self._target = target
         self._pipe: tuple[Owned, ...] = ()
-        try:
+
+    def take(self, deadline: float) -> None:
+        """Stop the target, if it is not."""
+        target = self._target
+        threads = target.threads()
+        self._check_traced(threads)
+        if self._stopped(threads):
+            return
+        if _freezer.frozen(target):
+            raise target.refuse("a frozen process does not take SIGSTOP")
+        self._arm()
+        for _ in pauses(deadline):
+            # Again and again: an execve(2) may lose one.
+            result = _sys.pidfd_send_signal(target.pidfd, signal.SIGSTOP)
+            if result < 0 and result != -errno.ESRCH:
+                raise target.refuse(f"SIGSTOP: {os.strerror(-result)}")
             threads = target.threads()
             self._check_traced(threads)
             if self._stopped(threads):
                 return
-            if _freezer.frozen(target):
-                raise target.refuse("a frozen process does not take SIGSTOP")
-            self._arm()
-            for _ in pauses(deadline):
-                # Again and again: an execve(2) may lose one.
-                result = _sys.pidfd_send_signal(target.pidfd, signal.SIGSTOP)
-                if result < 0 and result != -errno.ESRCH:
-                    raise target.refuse(f"SIGSTOP: {os.strerror(-result)}")
-                threads = target.threads()
-                self._check_traced(threads)
-                if self._stopped(threads):
-                    break
-                target.check_alive()
-            else:
-                raise target.late(self.method)
-        except BaseException:
-            self.release()
-            raise
+            target.check_alive()
+        raise target.late(self.method)
 
     def broken(self) -> str | None:
         """Return the state of a thread that is not stopped, None if all are."""

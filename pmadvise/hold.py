@@ -10,7 +10,7 @@ import time
 from types import TracebackType
 
 from pmadvise._freezer import FreezerStop
-from pmadvise._join import Stop, join, leave
+from pmadvise._join import Shared, Stop, join, leave
 from pmadvise._ptrace import PtraceStop
 from pmadvise._sigstop import SigstopStop
 from pmadvise._target import Target
@@ -35,8 +35,9 @@ def hold(
     in the earlier, whatever its method, and the last lets go.
 
     - "ptrace": PTRACE_SEIZE and PTRACE_INTERRUPT on every thread. Its parent sees
-      nothing; nobody but SIGKILL ends it. The caller gets SIGCHLD, and a wait for
-      any child may return a thread of the target.
+      nothing; nobody but SIGKILL ends it. The caller gets SIGCHLD, and while it is
+      being stopped a wait elsewhere in the caller, for any child or, if the process
+      is the caller's own child, for that one, may return the stop.
     - "freezer": its cgroup is frozen: cgroup.freeze of v2, freezer.state of v1 (there
       SIGKILL waits for the end of the hold). A tiny /bin/sh child watches over the
       caller meanwhile. A move to another cgroup ends it.
@@ -100,6 +101,7 @@ class Hold:
         "_proc",
         "_stop",
         "_timeout",
+        "_token",
         "_whole_cgroup",
         "broken",
         "method",
@@ -115,6 +117,7 @@ class Hold:
         self._pidfd = pidfd
         self._proc = proc
         self._timeout = timeout
+        self._token = object()  # stands for this Hold, and does not keep it alive
         self._whole_cgroup = whole_cgroup
         self._owner = 0  # pid of the process whose hold it is; 0: not yet entered
         self._key: tuple[str, int, int] | None = None
@@ -138,11 +141,7 @@ class Hold:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            self._leave()
-        except BaseException:  # interrupted: what is not yet done is done now
-            self._leave()
-            raise
+        self._leave()
 
     def __del__(self) -> None:
         # For a KeyboardInterrupt between the end of the block and __exit__.
@@ -157,42 +156,58 @@ class Hold:
             self._key = "process", target.pid, target.start
         finally:
             target.close()
-        self._stop = join(self._key, self, deadline, lambda: self._take(deadline))
+        self._stop = join(
+            self._key,
+            self._token,
+            deadline,
+            lambda shared: self._take(shared, deadline),
+        )
         self.method = self._stop.method
         if asked not in ("auto", self.method):
             self.refused[asked] = f"joined an earlier hold, by {self.method}"
 
-    def _take(self, deadline: float) -> Stop:
+    def _take(self, shared: Shared, deadline: float) -> None:
         if self.method != "auto":
-            return self._take_by(self.method, deadline)
+            return self._take_by(self.method, shared, deadline)
         late = False
         for method in METHODS:
             now = time.monotonic()
             last = method == METHODS[-1]
+            share = deadline if last else now + (deadline - now) / 2
             try:
-                return self._take_by(
-                    method, deadline if last else now + (deadline - now) / 2
-                )
+                return self._take_by(method, shared, share)
             except ProcessLookupError:
                 raise
             except OSError as error:
                 self.refused[method] = error.strerror or str(error)
                 late = late or isinstance(error, TimeoutError)
+                if shared.stop is not None:
+                    shared.stop.release()
+                    shared.stop = None
         reasons = "; ".join(f"{name}: {why}" for name, why in self.refused.items())
         if late:
             raise TimeoutError(errno.ETIMEDOUT, reasons)
         raise PermissionError(errno.EPERM, reasons)
 
-    def _take_by(self, method: str, deadline: float) -> Stop:
+    def _take_by(self, method: str, shared: Shared, deadline: float) -> None:
         target = Target(self._pidfd, self._proc)
         if method == "ptrace":
-            return PtraceStop(target, deadline)
-        if method == "freezer":
-            return FreezerStop(target, deadline, self._whole_cgroup)
-        return SigstopStop(target, deadline)
+            shared.stop = PtraceStop(target)
+        elif method == "freezer":
+            shared.stop = FreezerStop(target, self._whole_cgroup)
+        else:
+            shared.stop = SigstopStop(target)
+        shared.stop.take(deadline)
 
     def _leave(self) -> None:
+        try:
+            self._leave_once()
+        except BaseException:  # interrupted: what is not yet done is done now
+            self._leave_once()
+            raise
+
+    def _leave_once(self) -> None:
         if self._key is not None and self._owner == os.getpid():
-            broken = leave(self._key, self, self._stop)
+            broken = leave(self._key, self._token, self._stop)
             self.broken = self.broken or broken
             self._key = None

@@ -113,6 +113,11 @@ class Running:
 
         until(moved, "every thread goes on")
 
+    def moves_on(self) -> None:
+        """Wait until the first of its threads has made a step."""
+        before = self.steps()[0]
+        until(lambda: self.steps()[0] > before, "it goes on")
+
     def close(self) -> None:
         self.popen.kill()
         # A cgroup of v1 keeps what is frozen from dying: it is thawed by its fixture.
