@@ -57,10 +57,13 @@ seize(int proc, int tid)
     if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) < 0) {
         refusal = errno;
     } else {
-        /* a seized thread keeps its ID: if it's not here, it never was */
+        /*
+         * A seized thread keeps its ID until it is reaped, or gets the
+         * leader's by an execve(2): what has the ID elsewhere is a stranger.
+         */
         snprintf(path, sizeof(path), "task/%d", tid);
         if (faccessat(proc, path, F_OK, 0) < 0)
-            return -EXDEV;
+            return kill(tid, 0) < 0 && errno == ESRCH ? -ESRCH : -EXDEV;
     }
     /* it works on our tracees alone, so a refusal of one is forgotten */
     return ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) == 0
