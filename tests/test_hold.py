@@ -918,17 +918,21 @@ def test_dropped(target: Running, method: str) -> None:
 def test_interrupted(target: Running, method: str) -> None:
     """Ctrl-C at any instant of a hold lets the target go."""
 
+    interrupted = threading.Event()
+
     def interrupt(*_: object) -> None:
+        interrupted.set()
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         for microseconds in range(1, 3000, 30):
+            interrupted.clear()
             with contextlib.suppress(KeyboardInterrupt):
                 signal.setitimer(signal.ITIMER_REAL, microseconds / 1e6)
                 with target.hold(method):
                     pass
-            signal.setitimer(signal.ITIMER_REAL, 0)
+                until(interrupted.is_set)
             target.goes_on()
     finally:
         signal.signal(signal.SIGALRM, before)
