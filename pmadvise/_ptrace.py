@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 import time
+from contextlib import suppress
 
 from pmadvise import _freezer, _sys
 from pmadvise._sys import Thread
@@ -36,8 +37,13 @@ class PtraceStop:
         self._target = target
         self._deadline = 0.0
         self._threads: tuple[_sys.ThreadArray, int] | None = None
-        self._settled = threading.Event()
-        self._let_go = threading.Event()
+        # Bare locks, released once: an Event is Python code, which an exception of a
+        # signal handler may leave in pieces.
+        self._settled = threading.Lock()
+        self._settled.acquire()
+        self._let_go = threading.Lock()
+        self._let_go.acquire()
+        self._over = False
         self._error: BaseException | None = None
         self._tracer = threading.Thread(
             target=self._run, name=f"pmadvise-hold-{target.pid}", daemon=True
@@ -54,7 +60,7 @@ class PtraceStop:
             self._tracer.start()
         except RuntimeError as error:
             raise OSError(errno.EAGAIN, str(error)) from None
-        while not self._settled.wait(_STALLED):
+        while not self._settled.acquire(timeout=_STALLED):
             self._reap()
             # The tracer keeps the deadline too, if it is not kept waiting itself.
             if time.monotonic() > deadline + _STALLED:
@@ -69,7 +75,9 @@ class PtraceStop:
 
     def release(self) -> None:
         """Detach every thread, and wait for the tracer's end."""
-        self._let_go.set()
+        self._over = True
+        with suppress(RuntimeError):  # when called again
+            self._let_go.release()
         if self._tracer.ident is None:  # not started, or it finds out at once
             self._target.close()
             return
@@ -99,8 +107,8 @@ class PtraceStop:
             self._stop()
         except BaseException as error:
             self._error = error
-            self._let_go.set()
-        self._settled.set()
+            self._over = True
+        self._settled.release()
         if self._threads is not None:
             self._stay(*self._threads)
         # Here, as release() does not wait for ever; closed before if it was stopped.
@@ -109,7 +117,7 @@ class PtraceStop:
     def _stay(self, array: _sys.ThreadArray, n: int) -> None:
         # SIGKILL ends the stop, and its parent learns of the death when this thread
         # ends. The last thread is asked: the first may be a leader that died before.
-        while not self._let_go.wait(_DEATH_CHECK):
+        while not self._over and not self._let_go.acquire(timeout=_DEATH_CHECK):
             if _sys.ptrace_stopped(array + (n - 1), 1) == 0:
                 break
         # What can't be detached, not being stopped, is when this thread ends.
@@ -118,7 +126,7 @@ class PtraceStop:
     def _stop(self) -> None:
         target = self._target
         for _ in pauses(self._deadline):
-            if self._let_go.is_set():
+            if self._over:
                 return
             array, n = self._threads = target.list_threads()
             stopped = _sys.ptrace_seize(target.proc, array, n)

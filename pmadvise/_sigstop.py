@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import signal
+from contextlib import suppress
 
 from pmadvise import _freezer, _sys
 from pmadvise._owned import Owned
@@ -76,7 +77,8 @@ class SigstopStop:
         if self._pipe:
             reader, writer = self._pipe
             if (fd := writer.fd) >= 0:
-                os.write(fd, b"\0")
+                with suppress(BrokenPipeError):  # the rest of an interrupted release
+                    os.write(fd, b"\0")
             for end in (reader, writer):
                 if (fd := end.fd) >= 0:
                     # Of all copies of it, wherever they are: a second SIGCONT might
