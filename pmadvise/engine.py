@@ -223,7 +223,7 @@ class Engine:
                 if space is None:
                     self._advise(self._ranges)
                 else:
-                    self._work(space._vmas, space._n, self._ranges)
+                    self._work(space._vmas, space._n, self._ranges, fresh=False)
                 self._check_target()
             except _Ended as early:
                 return self._report(early.args[0], self._measure)
@@ -270,7 +270,7 @@ class Engine:
 
     def _advise(self, ranges: Ranges) -> None:
         """Advise ranges, cut at the borders of the VMAs that are there now."""
-        self._work(*self._vmas_of(ranges), ranges)
+        self._work(*self._vmas_of(ranges), ranges, fresh=True)
 
     def _vmas_of(self, ranges: Ranges) -> tuple[_sys.VmaArray, int]:
         merged = ranges.merged()
@@ -285,7 +285,10 @@ class Engine:
         space = AddressSpace(self._mm)  # before Linux 6.11
         return space._vmas, space._n
 
-    def _work(self, vmas: _sys.VmaArray, n_vmas: int, ranges: Ranges) -> None:
+    def _work(
+        self, vmas: _sys.VmaArray, n_vmas: int, ranges: Ranges, fresh: bool
+    ) -> None:
+        """Advise what lies in VMAs; skip what does not, if they are `fresh`."""
         pieces, n, mapped = _sys.vmas_cut(vmas, n_vmas, ranges._array, ranges._n)
         start = 0
         while start < n:
@@ -294,14 +297,20 @@ class Engine:
             if start < stop:
                 self._work_mapped(_sys.Batches(pieces, start, stop))
             if stop < n:
-                address, length = _sys.ranges_get(pieces, stop)
-                # of no bytes, so that nothing is advised: is it of user space at all?
-                said = _sys.process_madvise(
-                    self._pidfd, Ranges([(address, 0)])._array, 1, self._advice
-                )
-                outside = said == -errno.EFAULT
-                self._skip(address, length, errno.EFAULT if outside else errno.ENOMEM)
+                self._hole(*_sys.ranges_get(pieces, stop), fresh)
             start = stop + 1
+
+    def _hole(self, address: int, length: int, fresh: bool) -> None:
+        """Account for what is not mapped."""
+        if not fresh:
+            self._advise(Ranges([(address, length)]))
+            return
+        # an element of no bytes advises nothing: is the address of user space at all?
+        said = _sys.process_madvise(
+            self._pidfd, Ranges([(address, 0)])._array, 1, self._advice
+        )
+        outside = said == -errno.EFAULT
+        self._skip(address, length, errno.EFAULT if outside else errno.ENOMEM)
 
     def _work_mapped(self, batches: _sys.Batches) -> None:
         """Advise pieces that lie in one VMA each."""
@@ -318,6 +327,8 @@ class Engine:
                 raise _Ended("budget")
             vector = Ranges._adopt(batches.vector, n)
             asked = vector.total
+            if is_cut:
+                batches.back_to(position, asked)
             result = self._call(vector)
             if result > 0:
                 self._advised += result
@@ -365,7 +376,7 @@ class Engine:
         if pieces == 1 and mapped[0]:
             self._skip(address, length, number)
         else:  # the target has mapped something else there since it was looked at
-            self._work(vmas, n_vmas, refused)
+            self._work(vmas, n_vmas, refused, fresh=True)
 
     def _skip(self, address: int, length: int, number: int) -> None:
         """Add to `skipped`, to its last entry if that is of the same range asked."""

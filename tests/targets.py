@@ -78,6 +78,7 @@ def protect(address, size, prot):
 def madvise(address, size, advice):
     checked(libc.madvise(address, size, advice))
 
+print("ready", flush=True)
 for line in sys.stdin:
     code = eval(line)
     try:
@@ -104,6 +105,19 @@ class Target:
         )
         self.pid = self.process.pid
         self.pidfd = pmadvise.pidfd_open(self.pid)
+        self._expect_ready()
+
+    def _expect_ready(self) -> None:
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+
+    def exec_again(self) -> None:
+        """Have the target execute its program anew."""
+        assert self.process.stdin is not None
+        code = f"os.execv({sys.executable!r}, {self.process.args!r})"
+        self.process.stdin.write(repr(code) + "\n")
+        self.process.stdin.flush()
+        self._expect_ready()
 
     def run(self, code: str) -> Any:
         """Run `code` in the target; return the value of an expression."""
