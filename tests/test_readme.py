@@ -7,9 +7,12 @@ import os
 import re
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from targets import MIB, Target
+
+import pmadvise
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,10 +26,15 @@ def test_blocks_are_of_known_kinds() -> None:
 
 
 @pytest.mark.needs_root
+@pytest.mark.needs_swap
 @pytest.mark.parametrize("code", [code for kind, code in BLOCKS if kind == "pycon"])
 def test_session(target: Target, code: str) -> None:
     """What README shows is what a user sees."""
-    names = {"pid": target.pid, "address": target.filled(64 * MIB)}
+    names: dict[str, Any] = {
+        "pmadvise": pmadvise,
+        "pid": target.pid,
+        "address": target.filled(64 * MIB),
+    }
     example = doctest.DocTestParser().get_doctest(code, names, "README.md", None, 0)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     report: list[str] = []
