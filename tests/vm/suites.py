@@ -1,0 +1,55 @@
+"""What a cell runs: the selftest, or those tests that any host can run."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from debian import CACHE, made_once, run
+
+# Tests of arithmetic, parsing and layout, which differ by endianness and page size.
+PORTABLE_TESTS = (
+    "tests/test_advice.py",
+    "tests/test_ranges.py",
+)
+PURE_PACKAGES = ("pytest", "hypothesis")
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A command for the guest's Python, its files, and the line that it ends with."""
+
+    command: str
+    result_line: str
+    payload: tuple[Path, ...] = ()
+
+
+def selftest(arguments: str) -> Suite:
+    """Return the whole selftest of the wheel."""
+    return Suite(
+        f"-m pmadvise.selftest {arguments}",
+        r"^(?P<passed>\d+) passed, (?P<failed>\d+) failed, (?P<skipped>\d+) skipped$",
+    )
+
+
+def portable_tests(source: Path) -> Suite:
+    """Return the tests of a tree that need nothing of the host."""
+    return Suite(
+        f"-m pytest -q -p no:cacheprovider {' '.join(PORTABLE_TESTS)}",
+        r"^(?:(?P<failed>\d+) failed, )?(?P<passed>\d+) passed"
+        r"(?:, (?P<skipped>\d+) skipped)?.* in \d.*s.*$",
+        (source / "pyproject.toml", source / "tests", pure_packages()),
+    )
+
+
+def pure_packages() -> Path:
+    """Return a directory with pytest and hypothesis, of pure Python."""
+    product = CACHE / "python" / "pure"
+    with made_once(product) as scratch:
+        if scratch:
+            run(
+                *(sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"),
+                *("--only-binary=:all:", "--implementation=py", "--platform=any"),
+                *("--abi=none", "--python-version=3.11", "--target", scratch),
+                *PURE_PACKAGES,
+            )
+    return product
