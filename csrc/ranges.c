@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <limits.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,13 @@ static uintptr_t
 last(const struct pmadvise_range *range)
 {
     return range->address + (range->length - 1);
+}
+
+static void
+put(struct pmadvise_range *out, uintptr_t first, uintptr_t final)
+{
+    out->address = first;
+    out->length = final - first + 1;
 }
 
 static bool
@@ -117,40 +125,22 @@ pmadvise_ranges_merge(struct pmadvise_range *ranges, size_t n)
         qsort(ranges, n, sizeof(*ranges), by_address);
 
     for (size_t i = 0; i < n; i++) {
-        struct pmadvise_range *previous;
-        uintptr_t gap;
+        const struct pmadvise_range next = ranges[i];
+        struct pmadvise_range *previous = kept ? &ranges[kept - 1] : NULL;
 
-        if (ranges[i].length == 0)
+        if (next.length == 0)
             continue;
-        if (kept == 0) {
-            ranges[kept++] = ranges[i];
+        if (!previous || (next.address > previous->address &&
+                          next.address - previous->address > previous->length))
+            ranges[kept++] = next;
+        else if (last(&next) <= last(previous))
             continue;
-        }
-        previous = &ranges[kept - 1];
-        gap = ranges[i].address - previous->address;
-        if (gap > previous->length) {
-            ranges[kept++] = ranges[i];
-        } else if (last(&ranges[i]) > last(previous)) {
-            size_t joined = gap + ranges[i].length;
-
-            /* the whole address space is one byte too long for one range */
-            if (joined < ranges[i].length) {
-                ranges[kept].address = last(previous) + 1;
-                ranges[kept].length = last(&ranges[i]) - last(previous);
-                kept++;
-            } else {
-                previous->length = joined;
-            }
-        }
+        else if (last(&next) - previous->address < SIZE_MAX)
+            previous->length = last(&next) - previous->address + 1;
+        else /* the whole address space is a byte too long for one range */
+            put(&ranges[kept++], last(previous) + 1, last(&next));
     }
     return kept;
-}
-
-static void
-put(struct pmadvise_range *out, uintptr_t first, uintptr_t final)
-{
-    out->address = first;
-    out->length = final - first + 1;
 }
 
 /*

@@ -257,7 +257,7 @@ _ERRNO = {
     errno.EACCES: (
         "ptrace read access to the target is refused: it is another user's, "
         "non-dumpable, has more capabilities, or a security module says no; run as "
-        "its user or with CAP_SYS_PTRACE"
+        "its user, or with CAP_SYS_PTRACE (or CAP_PERFMON, where the kernel takes it)"
     ),
     errno.EAGAIN: "the memory is in use by the kernel at the moment: try again",
     errno.EBADF: "pidfd is no open file descriptor of pidfd_open(2)",

@@ -256,4 +256,4 @@ def _refusal(pairs: tuple[object, ...]) -> Exception:
         address, length = map(operator.index, values)  # type: ignore[arg-type]
         if address + length > ADDRESS_MAX + 1:
             return _past_the_end(index, address, length)
-    return TypeError("ranges: every pair must be a sequence that can be read twice")
+    return ValueError("ranges: the pairs changed while they were read")

@@ -1,0 +1,43 @@
+"""README: every code block is run."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+from targets import MIB, Target
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_blocks_are_of_known_kinds() -> None:
+    """There are Python sessions and the two set-up commands, and nothing untested."""
+    assert [kind for kind, _ in BLOCKS].count("sh") == 2
+    assert {kind for kind, _ in BLOCKS} == {"sh", "pycon"}
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("code", [code for kind, code in BLOCKS if kind == "pycon"])
+def test_session(target: Target, code: str) -> None:
+    """What README shows is what a user sees."""
+    names = {"pid": target.pid, "address": target.filled(64 * MIB)}
+    example = doctest.DocTestParser().get_doctest(code, names, "README.md", None, 0)
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    report: list[str] = []
+    runner.run(example, out=report.append, clear_globs=False)
+    if "pidfd" in names:
+        os.close(names["pidfd"])
+    assert report == []
+
+
+def test_ci_runs_the_commands() -> None:
+    """CI takes the set-up commands from README, so that they work as written."""
+    ci = ROOT / ".ci/run"
+    assert ci.stat().st_mode & stat.S_IXUSR
+    assert "README.md" in ci.read_text(encoding="utf-8")
