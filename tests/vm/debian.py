@@ -17,7 +17,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "pmadvise-vm").expanduser()
+# Raise the number when what is made of the packages changes.
+CACHE = Path(
+    os.environ.get("XDG_CACHE_HOME") or "~/.cache", "pmadvise-vm/1"
+).expanduser()
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 UNWANTED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/lib/*/gconv")
 

@@ -13,8 +13,8 @@ from debian import CACHE, Archive, made_once, run, unpack
 
 MEMORY = "768M"
 KERNEL_PACKAGE = r"linux-(image|binary|modules)-\d.*"
-# lz4 and lzo-rle: what zram compresses with, where the kernel has them apart.
-SWAP_MODULES = ("lz4", "lzo-rle", "zram")
+# Swap (zram compresses with lz4 or lzo-rle, apart in some kernels), and a disk.
+MODULES = ("lz4", "lzo-rle", "zram", "virtio_pci", "virtio_blk", "ext4")
 
 INIT = """\
 #!/bin/busybox sh
@@ -27,7 +27,6 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mkdir -p /dev/shm /dev/pts
 mount -t tmpfs shm /dev/shm
-mount -t tmpfs tmp /tmp
 mount -t devpts pts /dev/pts
 mount -t cgroup2 cgroup /sys/fs/cgroup
 dmesg -n 1
@@ -37,13 +36,15 @@ for module in /modules/*.ko; do
 done
 echo 256M >/sys/block/zram0/disksize
 mkswap /dev/zram0 >/dev/null && swapon /dev/zram0
+mount -t ext4 /dev/vda /tmp
 cd /cell
 echo # the firmware's last line may be open
 echo "cell: kernel $(uname -r)"
 (
     set -e
     python="/usr/bin/python{python}"
-    [ "$(wc -l </proc/swaps)" = 2 ]
+    grep -q zram0 /proc/swaps
+    grep -q vda /proc/mounts
     "$python" -c 'import os; print("cell: page", os.sysconf("SC_PAGESIZE"))'
     {install}
     export PYTHONPATH=/cell/site:/cell/pure PYTHONUNBUFFERED=1
@@ -78,24 +79,24 @@ class Outcome:
 
 
 def _modules(tree: Path, into: Path) -> str:
-    """Put zram's modules into a directory in loading order; name the release."""
+    """Put the modules into a directory in loading order; name the release."""
     roots = [*tree.glob("lib/modules/*/kernel"), *tree.glob("usr/lib/modules/*/kernel")]
     release = roots[0].parent.name
     run("depmod", "-b", tree, release)
     plan: list[Path] = []
-    for module in SWAP_MODULES:
+    for module in MODULES:
         shown = subprocess.run(
             ("modprobe", "-d", tree, "-S", release, "--show-depends", module),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            check=module == "zram",
+            check=False,
         ).stdout
         named = (Path(line.split()[1]) for line in shown.splitlines() if ".ko" in line)
         plan += (path for path in named if path not in plan)
     into.mkdir()
     for number, path in enumerate(plan):
-        target = into / f"{number}-{path.name.partition('.ko')[0]}.ko"
+        target = into / f"{number:02}-{path.name.partition('.ko')[0]}.ko"
         unpacker = {".xz": "xz", ".zst": "zstd"}.get(path.suffix, "cat")
         with target.open("wb") as file:
             subprocess.run(
@@ -191,16 +192,20 @@ def boot(
 
 
 def _emulate(cell: Cell, vmlinuz: Path, initrd: Path, timeout: float) -> Outcome:
+    disk = initrd.with_name("disk")
     # Not KVM: where the device opens, a guest may still hang in it.
     command = (
+        *("setpriv", "--pdeathsig", "KILL"),
         *(cell.machine.qemu, "-machine", cell.machine.board, "-cpu", cell.cpu),
         *("-accel", "tcg,thread=multi", "-smp", "1", "-m", MEMORY),
         *("-nographic", "-nodefaults", "-no-reboot", "-serial", "stdio"),
         *("-kernel", vmlinuz, "-initrd", initrd),
+        *("-drive", f"file={disk},format=raw,if=virtio,cache=unsafe"),
         *("-append", f"console={cell.machine.console} panic=-1 quiet"),
     )
     start = time.monotonic()
     ended = True
+    run("mke2fs", "-q", "-t", "ext2", disk, "512M")
     try:
         console = subprocess.run(
             command,

@@ -47,6 +47,7 @@ PACKAGES = {
     "depmod": "kmod",
     "xz": "xz-utils",
     "zstd": "zstd",
+    "mke2fs": "e2fsprogs",
     KEYRING: "debian-archive-keyring",
 }
 
@@ -137,7 +138,7 @@ def chosen(patterns: list[str]) -> list[Cell]:
 
 def packages(cells: list[Cell], building: bool) -> dict[str, str]:
     """Map the programs that these cells need to their Debian packages."""
-    programs = {"cpio", "depmod", "xz", "zstd", KEYRING}
+    programs = {"cpio", "depmod", "xz", "zstd", "mke2fs", KEYRING}
     programs |= {cell.machine.qemu for cell in cells}
     if building:
         programs |= {f"{cell.machine.compiler}-gcc" for cell in cells} | {"readelf"}
