@@ -47,7 +47,7 @@ PACKAGES = {
     "depmod": "kmod",
     "xz": "xz-utils",
     "zstd": "zstd",
-    "mke2fs": "e2fsprogs",
+    "mkfs.xfs": "xfsprogs",
     KEYRING: "debian-archive-keyring",
 }
 
@@ -74,18 +74,21 @@ class Result:
 
 
 def judge(cell: Cell, outcome: guest.Outcome, result_line: str) -> Result:
-    """Believe a guest only if its exit status and its result line agree."""
+    """Believe a guest if exit status and result line agree, and it skipped nothing."""
     found = list(re.finditer(result_line, outcome.console, re.MULTILINE))
     counts = dict.fromkeys(("passed", "failed", "skipped"), 0)
     if len(found) == 1:
         counts |= {name: int(n or 0) for name, n in found[0].groupdict().items()}
     status = outcome.said(r"cell: exit (\d+)")
+    skipped = set(re.findall(r"^skip (\w+) - ", outcome.console, re.MULTILINE))
     if not outcome.ended:
         why = "killed: it did not end in time"
     elif status != "0":
         why = f"exit status {status}" if status else "it ended without a result"
     elif not counts["passed"] or counts["failed"]:
         why = "exit status 0, but no result line that says so"
+    elif skipped - cell.may_skip:
+        why = f"skipped {', '.join(sorted(skipped - cell.may_skip))}"
     else:
         why = ""
     return Result(
@@ -138,7 +141,7 @@ def chosen(patterns: list[str]) -> list[Cell]:
 
 def packages(cells: list[Cell], building: bool) -> dict[str, str]:
     """Map the programs that these cells need to their Debian packages."""
-    programs = {"cpio", "depmod", "xz", "zstd", "mke2fs", KEYRING}
+    programs = {"cpio", "depmod", "xz", "zstd", "mkfs.xfs", KEYRING}
     programs |= {cell.machine.qemu for cell in cells}
     if building:
         programs |= {f"{cell.machine.compiler}-gcc" for cell in cells} | {"readelf"}
