@@ -14,10 +14,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+WARNINGS = ("all", "extra", "pedantic", "conversion", "shadow", "error")
 FLAGS = (
-    "-std=c11 -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow"
-    " -Wstrict-prototypes -Wmissing-prototypes -Werror -S -o /dev/null"
-).split()
+    *("-std=c11", "-O2", "-S", "-o", "/dev/null"),
+    *(f"-W{warning}" for warning in WARNINGS),
+    *("-Wstrict-prototypes", "-Wmissing-prototypes"),
+)
 HEADERS_KNOW = b"""\
 #include <sys/syscall.h>
 int numbers[] = {__NR_pidfd_open, __NR_process_madvise};
