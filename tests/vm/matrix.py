@@ -94,7 +94,7 @@ def judge(cell: Cell, outcome: guest.Outcome, result_line: str) -> Result:
     return Result(
         cell.name,
         why,
-        outcome.said(r"cell: kernel (\S+)"),
+        outcome.said(guest.STARTED),
         int(outcome.said(r"cell: page (\d+)") or 0),
         **counts,
         seconds=round(outcome.seconds, 1),
@@ -168,9 +168,8 @@ def run_cell(
     timeout: float,
 ) -> Result:
     """Boot a cell and judge it; a cell that can't be had is a failed one."""
-    payload = [wheel[cell.arch], *suite.payload]
     try:
-        outcome = guest.boot(cell, archive, suite.command, payload, timeout)
+        outcome = guest.boot(cell, archive, suite, wheel[cell.arch], timeout)
     except VmError as error:
         return Result(cell.name, str(error))
     return judge(cell, outcome, suite.result_line)

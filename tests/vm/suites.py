@@ -11,16 +11,18 @@ PORTABLE_TESTS = (
     "tests/test_advice.py",
     "tests/test_ranges.py",
 )
+FROM_DEBIAN = ("python3-numpy",)
 PURE_PACKAGES = ("pytest", "hypothesis")
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A command for the guest's Python, its files, and the line that it ends with."""
+    """A command for the guest's Python, the line that it ends with, what it needs."""
 
     command: str
     result_line: str
     payload: tuple[Path, ...] = ()
+    packages: tuple[str, ...] = ()
 
 
 def selftest(arguments: str) -> Suite:
@@ -38,6 +40,7 @@ def portable_tests(source: Path) -> Suite:
         r"^(?:(?P<failed>\d+) failed, )?(?P<passed>\d+) passed"
         r"(?:, (?P<skipped>\d+) skipped)?.* in \d.*s.*$",
         (source / "pyproject.toml", source / "tests", pure_packages()),
+        FROM_DEBIAN,
     )
 
 
