@@ -63,6 +63,11 @@ size_t pmadvise_ranges_fill(struct pmadvise_range *ranges,
 size_t pmadvise_ranges_wrapping(const struct pmadvise_range *ranges,
                                 size_t n);
 size_t pmadvise_ranges_refused(const struct pmadvise_range *ranges, size_t n);
+size_t pmadvise_ranges_unaligned(const struct pmadvise_range *ranges,
+                                 size_t n);
+void pmadvise_ranges_overlap(const struct pmadvise_range *ranges, size_t n,
+                             const struct pmadvise_range *merged, size_t m,
+                             size_t *overlap);
 void pmadvise_ranges_total(const struct pmadvise_range *ranges, size_t n,
                            uint64_t *total);
 size_t pmadvise_ranges_merge(struct pmadvise_range *ranges, size_t n);
@@ -75,3 +80,67 @@ size_t pmadvise_ranges_subtract(const struct pmadvise_range *a, size_t na,
 size_t pmadvise_ranges_split(const struct pmadvise_range *ranges, size_t n,
                              size_t max_bytes, size_t page_size,
                              struct pmadvise_range *out);
+
+/* maps.c */
+enum pmadvise_vma_flags {
+    /* as in struct procmap_query's vma_flags */
+    PMADVISE_VMA_READABLE = 1,
+    PMADVISE_VMA_WRITABLE = 2,
+    PMADVISE_VMA_EXECUTABLE = 4,
+    PMADVISE_VMA_SHARED = 8,
+    /* no file, and no page of the kernel's such as [vdso] */
+    PMADVISE_VMA_ANONYMOUS = 0x100
+};
+
+/* A line of /proc/PID/maps; its path is text[path .. path + path_length). */
+struct pmadvise_vma {
+    uintptr_t start;
+    uintptr_t end;
+    uint64_t offset;
+    uint64_t inode;
+    size_t path;
+    uint32_t path_length;
+    uint32_t major;
+    uint32_t minor;
+    uint32_t flags;
+};
+
+ssize_t pmadvise_pread(int fd, char *buffer, size_t size, uint64_t offset);
+size_t pmadvise_maps_lines(const char *text, size_t size);
+ssize_t pmadvise_maps_parse(const char *text, size_t size,
+                            struct pmadvise_vma *vmas, size_t room);
+size_t pmadvise_vmas_select(const struct pmadvise_vma *vmas, size_t n,
+                            const char *text, uint32_t mask, uint32_t flags,
+                            size_t min_length, const char *pattern,
+                            char *scratch, struct pmadvise_range *out);
+size_t pmadvise_vmas_changed(const struct pmadvise_vma *old, size_t n_old,
+                             const char *old_text,
+                             const struct pmadvise_vma *now, size_t n_now,
+                             const char *now_text,
+                             struct pmadvise_range *out);
+size_t pmadvise_vmas_cut(const struct pmadvise_vma *vmas, size_t n_vmas,
+                         const struct pmadvise_range *ranges, size_t n,
+                         struct pmadvise_range *out, unsigned char *mapped);
+
+/* procmap_query.c */
+int pmadvise_procmap_query(int maps_fd);
+ssize_t pmadvise_procmap_vmas(int maps_fd,
+                              const struct pmadvise_range *ranges, size_t n,
+                              size_t *index, uintptr_t *from,
+                              struct pmadvise_vma *vmas, size_t room);
+
+/* batch.c */
+size_t pmadvise_batch(const struct pmadvise_range *ranges, size_t n,
+                      size_t *index, size_t *offset, size_t max_bytes,
+                      size_t longest, size_t border,
+                      struct pmadvise_range *out, size_t room);
+
+/* pagemap.c */
+ssize_t pmadvise_pagemap_scan(int pagemap_fd, uintptr_t start, uintptr_t end,
+                              uint64_t inverted, uint64_t mask,
+                              uintptr_t *walk_end,
+                              struct pmadvise_range *out, size_t room);
+ssize_t pmadvise_pagemap_words(int pagemap_fd, int kpageflags_fd,
+                               uintptr_t start, uintptr_t end, int swapped,
+                               uintptr_t *walk_end,
+                               struct pmadvise_range *out, size_t room);

@@ -89,6 +89,54 @@ pmadvise_ranges_refused(const struct pmadvise_range *ranges, size_t n)
     return n;
 }
 
+/*
+ * Returns the index of the first range whose address is no multiple of the
+ * page size, `n` if there is none.
+ */
+size_t
+pmadvise_ranges_unaligned(const struct pmadvise_range *ranges, size_t n)
+{
+    const uintptr_t offset_in_page = (uintptr_t)getpagesize() - 1;
+
+    for (size_t i = 0; i < n; i++)
+        if (ranges[i].address & offset_in_page)
+            return i;
+    return n;
+}
+
+/* Write how many bytes of each of `ranges` lie in the `m` merged ranges. */
+void
+pmadvise_ranges_overlap(const struct pmadvise_range *ranges, size_t n,
+                        const struct pmadvise_range *merged, size_t m,
+                        size_t *overlap)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t low = 0, high = m;
+
+        overlap[i] = 0;
+        if (ranges[i].length == 0)
+            continue;
+        while (low < high) { /* the first that ends in or behind the range */
+            size_t middle = low + (high - low) / 2;
+
+            if (last(&merged[middle]) >= ranges[i].address)
+                high = middle;
+            else
+                low = middle + 1;
+        }
+        for (; low < m && merged[low].address <= last(&ranges[i]); low++) {
+            uintptr_t first = merged[low].address > ranges[i].address
+                                  ? merged[low].address
+                                  : ranges[i].address;
+            uintptr_t final = last(&merged[low]) < last(&ranges[i])
+                                  ? last(&merged[low])
+                                  : last(&ranges[i]);
+
+            overlap[i] += final - first + 1;
+        }
+    }
+}
+
 /* The sum of the lengths: total[1] * 2**64 + total[0] bytes. */
 void
 pmadvise_ranges_total(const struct pmadvise_range *ranges, size_t n,

@@ -9,7 +9,11 @@ from pmadvise.calls import (
     process_madvise,
     process_madvise_range,
 )
+from pmadvise.engine import Report, Skip
+from pmadvise.maps import AddressSpace, Vma
+from pmadvise.process import Process
 from pmadvise.ranges import Ranges
+from pmadvise.residency import Memory
 
 __all__ = [
     "IOV_MAX",
@@ -17,8 +21,14 @@ __all__ = [
     "PAGE_SIZE",
     "PIDFD_NONBLOCK",
     "PIDFD_THREAD",
+    "AddressSpace",
     "Advice",
+    "Memory",
+    "Process",
     "Ranges",
+    "Report",
+    "Skip",
+    "Vma",
     "pidfd_open",
     "process_madvise",
     "process_madvise_range",

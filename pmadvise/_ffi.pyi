@@ -6,6 +6,8 @@ class _FFI:
     def from_buffer(self, cdecl: str, python_buffer: Any) -> Any: ...
     def buffer(self, cdata: Any, size: int = ...) -> Any: ...
     def memmove(self, dest: Any, src: Any, n: int) -> None: ...
+    def new_allocator(self, *, should_clear_after_alloc: bool) -> Any: ...
+    def sizeof(self, cdecl: str) -> int: ...
 
 # The types of the C functions' arguments stand in csrc/pmadvise.h.
 class _Lib:
@@ -59,6 +61,12 @@ class _Lib:
     @staticmethod
     def pmadvise_ranges_refused(ranges: Any, n: int, /) -> int: ...
     @staticmethod
+    def pmadvise_ranges_unaligned(ranges: Any, n: int, /) -> int: ...
+    @staticmethod
+    def pmadvise_ranges_overlap(
+        ranges: Any, n: int, merged: Any, m: int, overlap: Any, /
+    ) -> None: ...
+    @staticmethod
     def pmadvise_ranges_total(ranges: Any, n: int, total: Any, /) -> None: ...
     @staticmethod
     def pmadvise_ranges_merge(ranges: Any, n: int, /) -> int: ...
@@ -73,6 +81,95 @@ class _Lib:
     @staticmethod
     def pmadvise_ranges_split(
         ranges: Any, n: int, max_bytes: int, page_size: int, out: Any, /
+    ) -> int: ...
+    PMADVISE_VMA_READABLE: int
+    PMADVISE_VMA_WRITABLE: int
+    PMADVISE_VMA_EXECUTABLE: int
+    PMADVISE_VMA_SHARED: int
+    PMADVISE_VMA_ANONYMOUS: int
+    @staticmethod
+    def pmadvise_pread(fd: int, buffer: Any, size: int, offset: int, /) -> int: ...
+    @staticmethod
+    def pmadvise_maps_lines(text: Any, size: int, /) -> int: ...
+    @staticmethod
+    def pmadvise_maps_parse(text: Any, size: int, vmas: Any, room: int, /) -> int: ...
+    @staticmethod
+    def pmadvise_vmas_select(
+        vmas: Any,
+        n: int,
+        text: Any,
+        mask: int,
+        flags: int,
+        min_length: int,
+        pattern: Any,
+        scratch: Any,
+        out: Any,
+        /,
+    ) -> int: ...
+    @staticmethod
+    def pmadvise_vmas_changed(
+        old: Any,
+        n_old: int,
+        old_text: Any,
+        now: Any,
+        n_now: int,
+        now_text: Any,
+        out: Any,
+        /,
+    ) -> int: ...
+    @staticmethod
+    def pmadvise_vmas_cut(
+        vmas: Any, n_vmas: int, ranges: Any, n: int, out: Any, mapped: Any, /
+    ) -> int: ...
+    @staticmethod
+    def pmadvise_procmap_query(maps_fd: int, /) -> int: ...
+    @staticmethod
+    def pmadvise_procmap_vmas(
+        maps_fd: int,
+        ranges: Any,
+        n: int,
+        index: Any,
+        from_: Any,
+        vmas: Any,
+        room: int,
+        /,
+    ) -> int: ...
+    @staticmethod
+    def pmadvise_batch(
+        ranges: Any,
+        n: int,
+        index: Any,
+        offset: Any,
+        max_bytes: int,
+        longest: int,
+        border: int,
+        out: Any,
+        room: int,
+        /,
+    ) -> int: ...
+    @staticmethod
+    def pmadvise_pagemap_scan(
+        pagemap_fd: int,
+        start: int,
+        end: int,
+        inverted: int,
+        mask: int,
+        walk_end: Any,
+        out: Any,
+        room: int,
+        /,
+    ) -> int: ...
+    @staticmethod
+    def pmadvise_pagemap_words(
+        pagemap_fd: int,
+        kpageflags_fd: int,
+        start: int,
+        end: int,
+        swapped: int,
+        walk_end: Any,
+        out: Any,
+        room: int,
+        /,
     ) -> int: ...
 
 ffi: _FFI

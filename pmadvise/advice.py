@@ -49,7 +49,7 @@ class Advice(enum.IntEnum):
         6.1; nothing else up to the newest tree (process_madvise_remote_valid
         in mm/madvise.c). ``check()`` and ``support()`` ask the running kernel.
         """
-        return self in _REMOTE
+        return self in REMOTE
 
     @property
     def destructive(self) -> bool:
@@ -57,7 +57,7 @@ class Advice(enum.IntEnum):
         return self in _DESTRUCTIVE
 
 
-_REMOTE = frozenset({Advice.WILLNEED, Advice.COLD, Advice.PAGEOUT, Advice.COLLAPSE})
+REMOTE = frozenset({Advice.WILLNEED, Advice.COLD, Advice.PAGEOUT, Advice.COLLAPSE})
 _DESTRUCTIVE = frozenset(
     {
         Advice.DONTNEED,

@@ -50,7 +50,7 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
         ProcessLookupError: There is no such process (ESRCH).
         OSError: The kernel refuses; the message says why.
     """
-    pid, flags = _c_int("pid", pid), _c_uint("flags", flags)
+    pid, flags = c_int("pid", pid), _c_uint("flags", flags)
     result = _sys.pidfd_open(pid, flags)
     if result >= 0:
         return result
@@ -145,23 +145,24 @@ def process_madvise_range(
 def _arguments(
     pidfd: PidfdLike, advice: Advice | int, flags: int
 ) -> tuple[int, int, int]:
-    return fileno_of(pidfd), _c_int("advice", advice), _c_uint("flags", flags)
+    return fileno_of(pidfd), c_int("advice", advice), _c_uint("flags", flags)
 
 
 def fileno_of(pidfd: PidfdLike) -> int:
     """Return the file descriptor that `pidfd` is or has."""
     try:
-        return _c_int("pidfd", pidfd)  # type: ignore[arg-type]
+        return c_int("pidfd", pidfd)  # type: ignore[arg-type]
     except TypeError:
         fileno = getattr(pidfd, "fileno", None)
         if fileno is None:
             raise TypeError(
                 f"pidfd {pidfd!r} is neither an int nor has it fileno()"
             ) from None
-    return _c_int("pidfd.fileno()", fileno())
+    return c_int("pidfd.fileno()", fileno())
 
 
-def _c_int(name: str, value: int) -> int:
+def c_int(name: str, value: int) -> int:
+    """Return `value` as an int of C; raise TypeError or ValueError, naming it."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -175,7 +176,7 @@ def _c_int(name: str, value: int) -> int:
 
 def _c_uint(name: str, value: int) -> int:
     # As in C, -1 is every bit set: the kernel then says what it thinks of it.
-    return _c_int(name, value) & 0xFFFFFFFF
+    return c_int(name, value) & 0xFFFFFFFF
 
 
 def _failure(
@@ -245,6 +246,20 @@ def _reason(pidfd: int, advice: int, number: int, flags: int) -> str | None:
             )
     return _ERRNO.get(number)
 
+
+def short_reason(advice: int, number: int) -> str:
+    """Return why one range, mapped or not, is refused with errno `number`."""
+    if advice == Advice.COLLAPSE and number == errno.EINVAL:
+        return "cannot be a huge page: too short, nothing in memory, or not allowed"
+    return _SHORT.get(number) or os.strerror(number)
+
+
+_SHORT = {
+    errno.ENOMEM: "not mapped, or no memory for it",
+    errno.EINVAL: "locked, hugetlb or a device's",
+    errno.EFAULT: "outside of user space",
+    errno.EAGAIN: "in use by the kernel at the moment",
+}
 
 _SINCE: dict[int, str] = {
     Advice.COLD: "it needs Linux 5.10 or newer",

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT */
+/* The text of /proc/PID/maps as an array, and questions to the array. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fnmatch.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "pmadvise.h"
+
+/*
+ * Read from `offset` on until the file ends or `size` bytes are there: maps
+ * gives about a page a read.  Returns the bytes read, less than `size` only
+ * at the end; or -errno.  See pread(2).
+ */
+ssize_t
+pmadvise_pread(int fd, char *buffer, size_t size, uint64_t offset)
+{
+    size_t done = 0;
+
+    while (done < size) {
+        ssize_t n = pread(fd, buffer + done, size - done,
+                          (off_t)(offset + done));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        done += (size_t)n;
+    }
+    return (ssize_t)done;
+}
+
+/* The number of lines, an unfinished one counted. */
+size_t
+pmadvise_maps_lines(const char *text, size_t size)
+{
+    const char *end = text + size;
+    size_t lines = 0;
+
+    while (text < end) {
+        const char *newline = memchr(text, '\n', (size_t)(end - text));
+
+        lines++;
+        text = newline ? newline + 1 : end;
+    }
+    return lines;
+}
+
+/* Where the parser stands in a line. */
+struct cursor {
+    const char *at;
+    const char *end;
+};
+
+/* Take a number of at least one digit, and the byte `after` behind it. */
+static bool
+number(struct cursor *c, unsigned int base, char after, uint64_t *value)
+{
+    const char *first = c->at;
+    uint64_t v = 0;
+
+    for (; c->at < c->end; c->at++) {
+        unsigned int digit;
+
+        if (*c->at >= '0' && *c->at <= '9')
+            digit = (unsigned int)(*c->at - '0');
+        else if (base == 16 && *c->at >= 'a' && *c->at <= 'f')
+            digit = (unsigned int)(*c->at - 'a') + 10;
+        else
+            break;
+        if (v > (UINT64_MAX - digit) / base)
+            return false;
+        v = v * base + digit;
+    }
+    if (c->at == first || c->at == c->end || *c->at != after)
+        return false;
+    c->at++;
+    *value = v;
+    return true;
+}
+
+static bool
+permission(struct cursor *c, char set, char clear, uint32_t flag,
+           uint32_t *flags)
+{
+    if (c->at == c->end || (*c->at != set && *c->at != clear))
+        return false;
+    if (*c->at == set)
+        *flags |= flag;
+    c->at++;
+    return true;
+}
+
+static bool
+starts_with(const char *path, size_t length, const char *prefix)
+{
+    size_t n = strlen(prefix);
+
+    return length >= n && memcmp(path, prefix, n) == 0;
+}
+
+/* fs/proc/task_mmu.c, show_map_vma() and get_vma_name() */
+static bool
+line(struct cursor *c, const char *text, struct pmadvise_vma *vma)
+{
+    uint64_t start, end, major, minor;
+    size_t length;
+
+    vma->flags = 0;
+    if (!number(c, 16, '-', &start) || !number(c, 16, ' ', &end) ||
+        start >= end || end > UINTPTR_MAX ||
+        !permission(c, 'r', '-', PMADVISE_VMA_READABLE, &vma->flags) ||
+        !permission(c, 'w', '-', PMADVISE_VMA_WRITABLE, &vma->flags) ||
+        !permission(c, 'x', '-', PMADVISE_VMA_EXECUTABLE, &vma->flags) ||
+        !permission(c, 's', 'p', PMADVISE_VMA_SHARED, &vma->flags) ||
+        c->at == c->end || *c->at++ != ' ' ||
+        !number(c, 16, ' ', &vma->offset) || !number(c, 16, ':', &major) ||
+        !number(c, 16, ' ', &minor) || major > UINT32_MAX ||
+        minor > UINT32_MAX || !number(c, 10, ' ', &vma->inode))
+        return false;
+    while (c->at < c->end && *c->at == ' ')
+        c->at++;
+    length = (size_t)(c->end - c->at);
+    if (length > UINT32_MAX)
+        return false;
+    vma->start = (uintptr_t)start;
+    vma->end = (uintptr_t)end;
+    vma->major = (uint32_t)major;
+    vma->minor = (uint32_t)minor;
+    vma->path = (size_t)(c->at - text);
+    vma->path_length = (uint32_t)length;
+    if (vma->inode == 0 && major == 0 && minor == 0 &&
+        (length == 0 || starts_with(c->at, length, "[anon:") ||
+         starts_with(c->at, length, "[heap]") ||
+         starts_with(c->at, length, "[stack")))
+        vma->flags |= PMADVISE_VMA_ANONYMOUS;
+    return true;
+}
+
+/*
+ * Parse the text of /proc/PID/maps.  Returns the number of VMAs, at most
+ * `room`, or -EBADMSG if a line is not as the kernel writes it.
+ */
+ssize_t
+pmadvise_maps_parse(const char *text, size_t size, struct pmadvise_vma *vmas,
+                    size_t room)
+{
+    const char *at = text, *end = text + size;
+    size_t n = 0;
+
+    for (; at < end && n < room; n++) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        struct cursor c = {at, newline};
+
+        if (!newline || !line(&c, text, &vmas[n]))
+            return -EBADMSG;
+        at = newline + 1;
+    }
+    return (ssize_t)n;
+}
+
+/* The path as a string, the kernel's one escape undone. */
+static void
+copy_path(const struct pmadvise_vma *vma, const char *text, char *out)
+{
+    const char *path = text + vma->path;
+    size_t left = vma->path_length;
+
+    while (left > 0) {
+        size_t taken = 1;
+
+        if (left >= 4 && memcmp(path, "\\012", 4) == 0) {
+            *out++ = '\n';
+            taken = 4;
+        } else {
+            *out++ = *path;
+        }
+        path += taken;
+        left -= taken;
+    }
+    *out = '\0';
+}
+
+/*
+ * Write the range of each VMA with (flags & `mask`) == `flags`, at least
+ * `min_length` bytes and, unless `pattern` is NULL, a path that equals it or
+ * that it matches as a glob.  `scratch` has room for the longest path and a
+ * NUL, `out` for `n`.  Returns how many were written.  See fnmatch(3).
+ */
+size_t
+pmadvise_vmas_select(const struct pmadvise_vma *vmas, size_t n,
+                     const char *text, uint32_t mask, uint32_t flags,
+                     size_t min_length, const char *pattern, char *scratch,
+                     struct pmadvise_range *out)
+{
+    size_t selected = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        size_t length = vmas[i].end - vmas[i].start;
+
+        if ((vmas[i].flags & mask) != flags || length < min_length)
+            continue;
+        if (pattern) {
+            copy_path(&vmas[i], text, scratch);
+            if (strcmp(pattern, scratch) != 0 &&
+                fnmatch(pattern, scratch, FNM_NOESCAPE) != 0)
+                continue;
+        }
+        out[selected].address = vmas[i].start;
+        out[selected].length = length;
+        selected++;
+    }
+    return selected;
+}
+
+static bool
+same(const struct pmadvise_vma *a, const char *a_text,
+     const struct pmadvise_vma *b, const char *b_text)
+{
+    bool file = a->inode || a->major || a->minor;
+
+    return a->flags == b->flags && a->inode == b->inode &&
+           a->major == b->major && a->minor == b->minor &&
+           a->path_length == b->path_length &&
+           memcmp(a_text + a->path, b_text + b->path, a->path_length) == 0 &&
+           (!file || a->offset - a->start == b->offset - b->start);
+}
+
+/*
+ * Write what is no longer the same VMA: the addresses of `old` where `now`
+ * has nothing, or something of other permissions, device, inode, path or
+ * file offset.  Both are sorted; `out` has room for n_old + n_now.  Returns
+ * how many ranges were written, adjacent ones of one old VMA as one.
+ */
+size_t
+pmadvise_vmas_changed(const struct pmadvise_vma *old, size_t n_old,
+                      const char *old_text, const struct pmadvise_vma *now,
+                      size_t n_now, const char *now_text,
+                      struct pmadvise_range *out)
+{
+    size_t n = 0, j = 0;
+
+    for (size_t i = 0; i < n_old; i++) {
+        uintptr_t at = old[i].start, changed = at;
+
+        /* `changed`: what is in doubt begins here and ends at `at` */
+        while (at < old[i].end) {
+            uintptr_t until = old[i].end;
+            bool is_same = false;
+
+            while (j < n_now && now[j].end <= at)
+                j++;
+            if (j < n_now && now[j].start > at) {
+                until = now[j].start < until ? now[j].start : until;
+            } else if (j < n_now) {
+                until = now[j].end < until ? now[j].end : until;
+                is_same = same(&old[i], old_text, &now[j], now_text);
+            }
+            if (is_same) {
+                if (changed < at) {
+                    out[n].address = changed;
+                    out[n++].length = at - changed;
+                }
+                changed = until;
+            }
+            at = until;
+        }
+        if (changed < at) {
+            out[n].address = changed;
+            out[n++].length = at - changed;
+        }
+    }
+    return n;
+}
+
+/* The index of the first VMA that ends behind `address`, n if there is none */
+static size_t
+find(const struct pmadvise_vma *vmas, size_t n, uintptr_t address)
+{
+    size_t low = 0, high = n;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (vmas[middle].end > address)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+/*
+ * Cut ranges at the borders of VMAs, keeping their order: each piece lies in
+ * one VMA (mapped 1) or in none (mapped 0).  Writes them unless `out` is
+ * NULL, and returns how many there are; empty ranges give none.
+ */
+size_t
+pmadvise_vmas_cut(const struct pmadvise_vma *vmas, size_t n_vmas,
+                  const struct pmadvise_range *ranges, size_t n,
+                  struct pmadvise_range *out, unsigned char *mapped)
+{
+    size_t pieces = 0, hint = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        uintptr_t at = ranges[i].address;
+        size_t left = ranges[i].length;
+
+        /* ranges mostly come in the order of the VMAs */
+        if (hint >= n_vmas || vmas[hint].end <= at ||
+            (hint > 0 && vmas[hint - 1].end > at)) {
+            if (hint + 1 < n_vmas && vmas[hint].end <= at &&
+                vmas[hint + 1].end > at)
+                hint++;
+            else
+                hint = find(vmas, n_vmas, at);
+        }
+        for (size_t j = hint; left > 0; pieces++) {
+            bool inside = j < n_vmas && vmas[j].start <= at;
+            size_t length = left;
+
+            if (j < n_vmas) {
+                uintptr_t border = inside ? vmas[j].end : vmas[j].start;
+
+                if (border - at < length)
+                    length = border - at;
+            }
+            if (out) {
+                out[pieces].address = at;
+                out[pieces].length = length;
+                mapped[pieces] = inside;
+            }
+            at += length;
+            left -= length;
+            if (inside)
+                j++;
+        }
+    }
+    return pieces;
+}

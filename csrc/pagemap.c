@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/* Which pages are in memory or in swap: /proc/PID/pagemap. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "pmadvise.h"
+
+/* struct pm_scan_arg and struct page_region of include/uapi/linux/fs.h */
+struct scan {
+    uint64_t size;
+    uint64_t flags;
+    uint64_t start;
+    uint64_t end;
+    uint64_t walk_end;
+    uint64_t vec;
+    uint64_t vec_len;
+    uint64_t max_pages;
+    uint64_t category_inverted;
+    uint64_t category_mask;
+    uint64_t category_anyof_mask;
+    uint64_t return_mask;
+};
+struct region {
+    uint64_t start;
+    uint64_t end;
+    uint64_t categories;
+};
+_Static_assert(sizeof(struct scan) == 96, "not struct pm_scan_arg");
+_Static_assert(sizeof(struct region) == 24, "not struct page_region");
+
+enum { REGIONS = 256, WORDS = 1024 };
+
+/* Add [start, end) to `out`, to the last range if it goes on from there. */
+static size_t
+add(struct pmadvise_range *out, size_t n, uint64_t start, uint64_t end)
+{
+    if (n > 0 && out[n - 1].address + out[n - 1].length == start) {
+        out[n - 1].length += (size_t)(end - start);
+        return n;
+    }
+    out[n].address = (uintptr_t)start;
+    out[n].length = (size_t)(end - start);
+    return n + 1;
+}
+
+/*
+ * Write the ranges of pages in [start, end) whose categories, `inverted`
+ * ones flipped, have all of `mask`; as many as `room` takes.  *walk_end is
+ * where to go on, `end` when all is done.  Returns how many were written;
+ * or -errno: ENOTTY when the kernel is older than 6.7, ESRCH when the mm is
+ * gone, EINVAL for a category that it does not know, EFAULT when `end` lies
+ * outside of user space.  See PAGEMAP_SCAN in
+ * Documentation/admin-guide/mm/pagemap.rst.
+ */
+ssize_t
+pmadvise_pagemap_scan(int pagemap_fd, uintptr_t start, uintptr_t end,
+                      uint64_t inverted, uint64_t mask, uintptr_t *walk_end,
+                      struct pmadvise_range *out, size_t room)
+{
+    struct region regions[REGIONS];
+    size_t n = 0;
+
+    *walk_end = start;
+    while (*walk_end < end && n < room) {
+        struct scan scan = {
+            .size = sizeof(scan),
+            .start = *walk_end,
+            .end = end,
+            .vec = (uint64_t)(uintptr_t)regions,
+            .vec_len = room - n < REGIONS ? room - n : REGIONS,
+            .category_inverted = inverted,
+            .category_mask = mask,
+            .return_mask = mask & ~inverted,
+        };
+        int found = ioctl(pagemap_fd, _IOWR('f', 16, struct scan), &scan);
+
+        if (found < 0)
+            return -errno;
+        for (int i = 0; i < found; i++)
+            n = add(out, n, regions[i].start, regions[i].end);
+        *walk_end = (uintptr_t)scan.walk_end;
+    }
+    return (ssize_t)n;
+}
+
+/*
+ * KPF_ZERO_PAGE of a page frame: only /proc/kpageflags tells the zero page
+ * from others that several processes map.
+ */
+static bool
+is_zero_page(int kpageflags_fd, uint64_t frame)
+{
+    uint64_t flags;
+
+    return pread(kpageflags_fd, &flags, sizeof(flags),
+                 (off_t)(frame * sizeof(flags))) == sizeof(flags) &&
+           flags >> 24 & 1;
+}
+
+/*
+ * The same by the words of pagemap, for kernels without the ioctl: the pages
+ * in swap, or else those in memory but for the zero page, which shows only
+ * where `kpageflags_fd` is open and the kernel tells frame numbers.
+ * Returns how many ranges were written, or -errno.
+ * See Documentation/admin-guide/mm/pagemap.rst.
+ */
+ssize_t
+pmadvise_pagemap_words(int pagemap_fd, int kpageflags_fd, uintptr_t start,
+                       uintptr_t end, int swapped, uintptr_t *walk_end,
+                       struct pmadvise_range *out, size_t room)
+{
+    const uint64_t present = UINT64_C(1) << 63, in_swap = UINT64_C(1) << 62,
+                   of_file = UINT64_C(1) << 61,
+                   exclusive = UINT64_C(1) << 56,
+                   frame_bits = (UINT64_C(1) << 55) - 1;
+    const uintptr_t page = (uintptr_t)getpagesize();
+    uint64_t words[WORDS];
+    uint64_t last_frame = 0;
+    bool last_is_zero = false;
+    size_t n = 0;
+
+    *walk_end = start;
+    while (*walk_end < end && n < room) {
+        size_t want = (end - *walk_end) / page;
+        ssize_t got;
+
+        if (want > WORDS)
+            want = WORDS;
+        got = pread(pagemap_fd, words, want * sizeof(*words),
+                    (off_t)(*walk_end / page * sizeof(*words)));
+        if (got < 0)
+            return -errno;
+        got /= (ssize_t)sizeof(*words);
+        if (got == 0) /* user space, or the mm, ends here */
+            *walk_end = end;
+        for (ssize_t i = 0; i < got && n < room; i++, *walk_end += page) {
+            bool wanted = words[i] & (swapped ? in_swap : present);
+            uint64_t frame = words[i] & frame_bits;
+
+            if (wanted && !swapped && frame && kpageflags_fd >= 0 &&
+                !(words[i] & (of_file | exclusive))) {
+                if (frame != last_frame) {
+                    last_frame = frame;
+                    last_is_zero = is_zero_page(kpageflags_fd, frame);
+                }
+                wanted = !last_is_zero;
+            }
+            if (wanted)
+                n = add(out, n, *walk_end, *walk_end + page);
+        }
+    }
+    return (ssize_t)n;
+}
