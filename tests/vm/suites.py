@@ -14,6 +14,14 @@ PORTABLE_TESTS = (
 FROM_DEBIAN = ("python3-numpy",)
 PURE_PACKAGES = ("pytest", "hypothesis")
 
+SELFTEST_RESULT = (
+    r"^(?P<passed>\d+) passed, (?P<failed>\d+) failed, (?P<skipped>\d+) skipped$"
+)
+PYTEST_RESULT = (
+    r"^(?:(?P<failed>\d+) failed, )?(?P<passed>\d+) passed"
+    r"(?:, (?P<skipped>\d+) skipped)?.* in \d.*s.*$"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Suite:
@@ -29,7 +37,7 @@ def selftest(arguments: str) -> Suite:
     """Return the whole selftest of the wheel."""
     return Suite(
         f"-m pmadvise.selftest {arguments}",
-        r"^(?P<passed>\d+) passed, (?P<failed>\d+) failed, (?P<skipped>\d+) skipped$",
+        SELFTEST_RESULT,
     )
 
 
@@ -37,8 +45,7 @@ def portable_tests(source: Path) -> Suite:
     """Return the tests of a tree that need nothing of the host."""
     return Suite(
         f"-m pytest -q -p no:cacheprovider {' '.join(PORTABLE_TESTS)}",
-        r"^(?:(?P<failed>\d+) failed, )?(?P<passed>\d+) passed"
-        r"(?:, (?P<skipped>\d+) skipped)?.* in \d.*s.*$",
+        PYTEST_RESULT,
         (source / "pyproject.toml", source / "tests", pure_packages()),
         FROM_DEBIAN,
     )
