@@ -185,7 +185,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--packages", action="store_true", help="name the Debian packages they need")
     add("--cells", action="append", metavar="PATTERN", help="some cells: 'amd64/*,...'")
     add("--jobs", type=int, default=2, metavar="N", help="cells at a time (2)")
-    add("--timeout", type=float, default=180, metavar="S", help="for a cell (180 s)")
+    add("--timeout", type=float, default=300, metavar="S", help="for a cell (300 s)")
     add("--json", type=Path, metavar="FILE", help="write the results there")
     add("--readme", type=Path, metavar="FILE", help="write the table between its marks")
     add("--mirror", metavar="URL", help="of Debian; else as in the machine's sources")
