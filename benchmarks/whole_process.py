@@ -82,7 +82,7 @@ def with_psutil(pid: int) -> float:
             chosen.append((start, end - start))
     for i in range(0, len(chosen), 1024):
         part = chosen[i : i + 1024]
-        vector = (IOVec * len(part))(*part)
+        vector = (IOVec * len(part))(*(IOVec(*pair) for pair in part))
         n = ctypes.c_size_t(len(part))
         libc.syscall(440, pidfd, vector, n, int(pmadvise.Advice.COLD), 0)
     os.close(pidfd)

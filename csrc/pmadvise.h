@@ -144,3 +144,30 @@ ssize_t pmadvise_pagemap_words(int pagemap_fd, int kpageflags_fd,
                                uintptr_t start, uintptr_t end, int swapped,
                                uintptr_t *walk_end,
                                struct pmadvise_range *out, size_t room);
+
+/* task.c */
+
+/* A thread, by its ID in the pid namespace of the /proc it was listed in. */
+struct pmadvise_thread {
+    int tid;
+    int state;  /* a letter: R, S, D, T, t, Z, X, I, P */
+    int tracer; /* thread ID, 0 if none */
+    int seized; /* 1: stopped by us, 0: not yet, -errno: refused */
+};
+
+ssize_t pmadvise_task_list(int proc, struct pmadvise_thread *threads,
+                           size_t room);
+int pmadvise_task_status(int proc, struct pmadvise_thread *threads, size_t n);
+
+/* ptrace.c */
+size_t pmadvise_ptrace_seize(int proc, struct pmadvise_thread *threads,
+                             size_t n);
+size_t pmadvise_ptrace_stopped(const struct pmadvise_thread *threads,
+                               size_t n);
+size_t pmadvise_ptrace_detach(const struct pmadvise_thread *threads,
+                              size_t n);
+size_t pmadvise_ptrace_reap(const struct pmadvise_thread *threads, size_t n,
+                            int leader);
+
+/* pidfd_send_signal.c */
+int pmadvise_pidfd_send_signal(int pidfd, int sig);

@@ -11,6 +11,7 @@
 
 enum {
 #if defined(__alpha__)
+    PMADVISE_NR_PIDFD_SEND_SIGNAL = 534,
     PMADVISE_NR_PIDFD_OPEN = 544,
     PMADVISE_NR_PROCESS_MADVISE = 550
 #else
@@ -23,11 +24,17 @@ enum {
 #else
     PMADVISE_NR_BASE = 0,
 #endif
+    PMADVISE_NR_PIDFD_SEND_SIGNAL = PMADVISE_NR_BASE + 424,
     PMADVISE_NR_PIDFD_OPEN = PMADVISE_NR_BASE + 434,
     PMADVISE_NR_PROCESS_MADVISE = PMADVISE_NR_BASE + 440
 #endif
 };
 
+#ifdef __NR_pidfd_send_signal
+_Static_assert(PMADVISE_NR_PIDFD_SEND_SIGNAL == __NR_pidfd_send_signal,
+               "the kernel's headers have another number for "
+               "pidfd_send_signal");
+#endif
 #ifdef __NR_pidfd_open
 _Static_assert(PMADVISE_NR_PIDFD_OPEN == __NR_pidfd_open,
                "the kernel's headers have another number for pidfd_open");

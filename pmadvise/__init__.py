@@ -1,5 +1,7 @@
 """Linux's external memory hinting: process_madvise(2) and pidfd_open(2)."""
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from pmadvise._sys import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE
 from pmadvise.advice import Advice
 from pmadvise.calls import (
@@ -15,6 +17,9 @@ from pmadvise.process import Process
 from pmadvise.ranges import Ranges
 from pmadvise.residency import Memory
 
+if _TYPE_CHECKING:
+    from pmadvise.hold import Hold as Hold
+
 __all__ = [
     "IOV_MAX",
     "MAX_RW_COUNT",
@@ -23,6 +28,7 @@ __all__ = [
     "PIDFD_THREAD",
     "AddressSpace",
     "Advice",
+    "Hold",
     "Memory",
     "Process",
     "Ranges",
@@ -33,3 +39,12 @@ __all__ = [
     "process_madvise",
     "process_madvise_range",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Load on first use what a daemon's loop does not need."""
+    if name == "Hold":
+        from pmadvise.hold import Hold
+
+        return Hold
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

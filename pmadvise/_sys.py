@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from pmadvise._ffi import ffi, lib
 
 RangeArray: TypeAlias = Any
+ThreadArray: TypeAlias = Any
 
 PAGE_SIZE: int = os.sysconf("SC_PAGESIZE")
 """Bytes in a page of this machine."""
@@ -29,6 +30,7 @@ _RANGE_SIZE = struct.calcsize("@NN")
 checked = lib.pmadvise_checked
 checked_range = lib.pmadvise_checked_range
 pidfd_open = lib.pmadvise_pidfd_open
+pidfd_send_signal = lib.pmadvise_pidfd_send_signal
 
 
 def process_madvise(pidfd: int, array: RangeArray, n: int, advice: int) -> int:
@@ -405,3 +407,38 @@ def pagemap_words(
 def set_length(array: RangeArray, index: int, length: int) -> None:
     """Shorten one range of an array that nobody else has."""
     array[index].length = length
+
+
+task_status = lib.pmadvise_task_status
+ptrace_seize = lib.pmadvise_ptrace_seize
+ptrace_stopped = lib.pmadvise_ptrace_stopped
+ptrace_detach = lib.pmadvise_ptrace_detach
+ptrace_reap = lib.pmadvise_ptrace_reap
+
+
+def task_list(proc: int) -> tuple[ThreadArray, int]:
+    """Return the threads listed in a /proc/PID directory, and how many, or -errno.
+
+    Only their tid is set: ``task_status`` sets state and tracer.
+    """
+    room = 64
+    while True:
+        array = ffi.new("struct pmadvise_thread[]", room)
+        n = lib.pmadvise_task_list(proc, array, room)
+        if n <= room:
+            return array, n
+        room = 2 * n
+
+
+class Thread(NamedTuple):
+    """A struct pmadvise_thread; see csrc/pmadvise.h."""
+
+    tid: int
+    state: str
+    tracer: int
+    seized: int
+
+
+def threads_get(array: ThreadArray, n: int) -> list[Thread]:
+    """Return the first `n` threads."""
+    return [Thread(t.tid, chr(t.state), t.tracer, t.seized) for t in array[0:n]]

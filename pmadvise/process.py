@@ -16,12 +16,14 @@ from pmadvise._sys import MAX_RW_COUNT, PAGE_SIZE
 from pmadvise.advice import REMOTE, Advice, advice_name
 from pmadvise.calls import PidfdLike, c_int, explain, fileno_of, pidfd_open
 from pmadvise.engine import Cancel, Engine, Limits, Options, Report
-from pmadvise.maps import AddressSpace, Mm, read_proc
+from pmadvise.maps import AddressSpace, Mm, open_proc, read_proc
 from pmadvise.ranges import Ranges
 from pmadvise.residency import Memory
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from pmadvise.hold import Hold
 
 _PMD_SIZE = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
 _POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
@@ -383,6 +385,37 @@ class Process:
             **options: Those of advise().
         """
         return self._advise_default(Advice.COLLAPSE, ranges, options)
+
+    def hold(
+        self, method: str = "auto", timeout: float = 1.0, whole_cgroup: bool = False
+    ) -> Hold:
+        """Return a context manager: the process does not run while its block does.
+
+        It closes the race between looking at the process and advising it: a hold, fresh
+        maps() and an advise() have none. It runs on when the block ends, when it
+        raises, and when the caller is killed. pmadvise.hold.hold() says how each
+        method works, and what to mind.
+
+        Args:
+            method: "ptrace", "freezer", "sigstop", or "auto": the first that works.
+            timeout: Seconds for it to be stopped, all methods of "auto" together.
+            whole_cgroup: Allow "freezer" to freeze other processes with it.
+
+        Returns:
+            A Hold, to be entered once: `method`, `refused` ({method: reason}), and on
+            leaving `broken`, what ended it from outside. Entering raises
+            PermissionError, TimeoutError (it was let go), ProcessLookupError.
+
+        Raises:
+            TypeError, ValueError: An argument is wrong.
+            PermissionError: Its directory in /proc is not to be seen.
+        """
+        from pmadvise.hold import hold
+
+        fileno = self.fileno()
+        if self._proc < 0:
+            os.close(open_proc(self._proc, "stat"))  # says why
+        return hold(fileno, self._proc, method, timeout, whole_cgroup)
 
     def _advise_default(
         self,

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Stop every thread of a process by ptrace(2), and let them go.
+ *
+ * The kernel ties a tracee to the tracer's thread: what is seized here is
+ * detached by the same thread, or by the kernel when that thread ends.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/ptrace.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "pmadvise.h"
+
+enum { EVENT_STOP = 128 }; /* PTRACE_EVENT_STOP, include/uapi/linux/ptrace.h */
+
+/*
+ * Returns the signal that a thread, stopped by us, is to have on detaching: 0
+ * if it was not about to get one; -ESRCH if it is not stopped by us.  Not
+ * asked by waitpid(2), as a wait for any child elsewhere in the caller would
+ * take the answer away.
+ */
+static int
+stopped_with(int tid)
+{
+    siginfo_t info;
+
+    if (ptrace(PTRACE_GETSIGINFO, tid, NULL, &info) < 0)
+        return -errno;
+    return info.si_code >> 8 == EVENT_STOP ? 0 : info.si_signo;
+}
+
+static int
+seize(int proc, int tid)
+{
+    char path[32];
+    int refusal = 0;
+    int signal = stopped_with(tid);
+    siginfo_t info;
+
+    /*
+     * Of the caller's own child, a waitpid(2) elsewhere in it would take the
+     * stop for an exit: so take the status away.  But not where a signal is
+     * to be delivered, which the kernel would lose with it if the caller died.
+     */
+    if (signal == 0)
+        waitid(P_PID, (id_t)tid, &info,
+               WSTOPPED | WNOHANG | __WALL | __WNOTHREAD);
+    if (signal >= 0)
+        return 1;
+    if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) < 0) {
+        refusal = errno;
+    } else {
+        /*
+         * A seized thread keeps its ID until it is reaped, or gets the
+         * leader's by an execve(2): what has the ID elsewhere is a stranger.
+         */
+        snprintf(path, sizeof(path), "task/%d", tid);
+        if (faccessat(proc, path, F_OK, 0) < 0)
+            return kill(tid, 0) < 0 && errno == ESRCH ? -ESRCH : -EXDEV;
+    }
+    /* it works on our tracees alone, so a refusal of one is forgotten */
+    return ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) == 0
+               ? 0
+               : -(refusal ? refusal : errno);
+}
+
+/*
+ * Seize and interrupt `n` listed threads, those not yet seized, of the process
+ * whose /proc/PID is `proc`; may be called again and again.  Sets `seized`: 1
+ * stopped, 0 not yet, or -errno: -EXDEV for a thread of another process, that
+ * got the ID of one that died.  Returns how many are stopped.  Blocks while
+ * a thread of the process is in execve(2), which may in turn wait for
+ * pmadvise_ptrace_reap().  See ptrace(2).
+ */
+size_t
+pmadvise_ptrace_seize(int proc, struct pmadvise_thread *threads, size_t n)
+{
+    size_t stopped = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        threads[i].seized = seize(proc, threads[i].tid);
+        stopped += threads[i].seized == 1;
+    }
+    return stopped;
+}
+
+/* Returns how many of `n` threads are stopped by the calling thread. */
+size_t
+pmadvise_ptrace_stopped(const struct pmadvise_thread *threads, size_t n)
+{
+    size_t stopped = 0;
+
+    for (size_t i = 0; i < n; i++)
+        stopped += stopped_with(threads[i].tid) >= 0;
+    return stopped;
+}
+
+/*
+ * Detach from those of `n` threads that are stopped, each with the signal it
+ * was about to get.  Returns how many these were.  See ptrace(2).
+ */
+size_t
+pmadvise_ptrace_detach(const struct pmadvise_thread *threads, size_t n)
+{
+    size_t detached = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        int signal = stopped_with(threads[i].tid);
+
+        if (signal >= 0)
+            detached += ptrace(PTRACE_DETACH, threads[i].tid, NULL,
+                               (void *)(intptr_t)signal) == 0;
+    }
+    return detached;
+}
+
+/*
+ * Reap those of `n` threads that died while a thread of the caller traced
+ * them: an execve(2) of their process waits for that.  Never thread `leader`,
+ * whose exit status is its parent's.  Returns how many.  See waitid(2).
+ */
+size_t
+pmadvise_ptrace_reap(const struct pmadvise_thread *threads, size_t n,
+                     int leader)
+{
+    size_t reaped = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        siginfo_t info;
+
+        info.si_pid = 0;
+        if (threads[i].tid != leader &&
+            waitid(P_PID, (id_t)threads[i].tid, &info,
+                   WEXITED | WNOHANG | __WALL) == 0)
+            reaped += info.si_pid != 0;
+    }
+    return reaped;
+}
