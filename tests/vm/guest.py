@@ -52,6 +52,8 @@ echo "cell: kernel $(uname -r)"
     grep -q vda /proc/mounts
     "$python" -c 'import os; print("cell: page", os.sysconf("SC_PAGESIZE"))'
     {install}
+    # where Debian's alternatives, which nobody set up here, would lead to
+    export LD_LIBRARY_PATH="$(echo /usr/lib/*/blas):$(echo /usr/lib/*/lapack)"
     export PYTHONPATH=/cell/site:/cell/pure PYTHONUNBUFFERED=1
     echo "cell: start"
     "$python" {command}

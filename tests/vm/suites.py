@@ -44,7 +44,7 @@ def selftest(arguments: str) -> Suite:
 def portable_tests(source: Path) -> Suite:
     """Return the tests of a tree that need nothing of the host."""
     return Suite(
-        f"-m pytest -q -p no:cacheprovider {' '.join(PORTABLE_TESTS)}",
+        f"-m pytest -q --color=no -p no:cacheprovider {' '.join(PORTABLE_TESTS)}",
         PYTEST_RESULT,
         (source / "pyproject.toml", source / "tests", pure_packages()),
         FROM_DEBIAN,
