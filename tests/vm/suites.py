@@ -1,0 +1,65 @@
+"""What a cell runs: the selftest, or those tests that any host can run."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from debian import CACHE, made_once, run
+
+# Tests of arithmetic, parsing and layout, which differ by endianness and page size.
+PORTABLE_TESTS = (
+    "tests/test_advice.py",
+    "tests/test_ranges.py",
+)
+FROM_DEBIAN = ("python3-numpy",)
+PURE_PACKAGES = ("pytest", "hypothesis")
+
+SELFTEST_RESULT = (
+    r"^(?P<passed>\d+) passed, (?P<failed>\d+) failed, (?P<skipped>\d+) skipped$"
+)
+PYTEST_RESULT = (
+    r"^(?:(?P<failed>\d+) failed, )?(?P<passed>\d+) passed"
+    r"(?:, (?P<skipped>\d+) skipped)?.* in \d.*s.*$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A command for the guest's Python, the line that it ends with, what it needs."""
+
+    command: str
+    result_line: str
+    payload: tuple[Path, ...] = ()
+    packages: tuple[str, ...] = ()
+
+
+def selftest(arguments: str) -> Suite:
+    """Return the whole selftest of the wheel."""
+    return Suite(
+        f"-m pmadvise.selftest {arguments}",
+        SELFTEST_RESULT,
+    )
+
+
+def portable_tests(source: Path) -> Suite:
+    """Return the tests of a tree that need nothing of the host."""
+    return Suite(
+        f"-m pytest -q --color=no -p no:cacheprovider {' '.join(PORTABLE_TESTS)}",
+        PYTEST_RESULT,
+        (source / "pyproject.toml", source / "tests", pure_packages()),
+        FROM_DEBIAN,
+    )
+
+
+def pure_packages() -> Path:
+    """Return a directory with pytest and hypothesis, of pure Python."""
+    product = CACHE / "python" / "pure"
+    with made_once(product) as scratch:
+        if scratch:
+            run(
+                *(sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"),
+                *("--only-binary=:all:", "--implementation=py", "--platform=any"),
+                *("--abi=none", "--python-version=3.11", "--target", scratch),
+                *PURE_PACKAGES,
+            )
+    return product
