@@ -59,6 +59,10 @@ class PtraceStop:
         try:
             self._tracer.start()
         except RuntimeError as error:
+            if error.__context__ is not None:
+                # A signal handler's exception, and then an unlocked lock on its way
+                # through the Event that start() waits for.
+                raise error.__context__ from None
             raise OSError(errno.EAGAIN, str(error)) from None
         while not self._settled.acquire(timeout=_STALLED):
             self._reap()

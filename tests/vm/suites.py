@@ -9,6 +9,7 @@ from debian import CACHE, made_once, run
 # Tests of arithmetic, parsing and layout, which differ by endianness and page size.
 PORTABLE_TESTS = (
     "tests/test_advice.py",
+    "tests/test_engine.py",
     "tests/test_ranges.py",
 )
 FROM_DEBIAN = ("python3-numpy",)
