@@ -70,9 +70,15 @@ _DESTRUCTIVE = frozenset(
 )
 
 
+def known(advice: int) -> Advice | int:
+    """Return the Advice of a number, or the number where there is none."""
+    try:
+        return Advice(advice)
+    except ValueError:
+        return advice
+
+
 def advice_name(advice: int) -> str:
     """Return the kernel's name of `advice`, or the number where it has none."""
-    try:
-        return f"MADV_{Advice(advice).name}"
-    except ValueError:
-        return str(int(advice))
+    found = known(advice)
+    return f"MADV_{found.name}" if isinstance(found, Advice) else str(found)

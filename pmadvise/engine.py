@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypedDict
 
 from pmadvise import _sys
 from pmadvise._sys import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE
-from pmadvise.advice import Advice, advice_name
+from pmadvise.advice import Advice, advice_name, known
 from pmadvise.calls import explain, short_reason
 from pmadvise.maps import AddressSpace, Mm
 from pmadvise.ranges import Ranges
@@ -52,7 +52,7 @@ class Skip:
 class Report:
     """What became of an advise(): requested == advised + skipped + not tried."""
 
-    advice: int
+    advice: Advice | int
     requested: int
     """Bytes asked for."""
     advised: int
@@ -238,7 +238,7 @@ class Engine:
         """Return the account so far."""
         elapsed = time.monotonic() - self._begin
         return Report(
-            advice=self._advice,
+            advice=known(self._advice),
             requested=self._requested,
             advised=self._advised,
             skipped=tuple(self._skipped),
