@@ -249,8 +249,9 @@ class AddressSpace(Sequence[Vma]):
             readable: May be read.
             writable: May be written.
             executable: May be executed.
-            path: The very path, or a glob of fnmatch(3): "*" matches "/" too, and
-                "[heap]" is the heap. "" are those without one.
+            path: The very path, or a glob of fnmatch(3): "*" matches "/" too,
+                "[heap]" is the heap and "[anon:*]" what has such a name. "" are those
+                without one.
             min_length: Bytes.
 
         Raises:
