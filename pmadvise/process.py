@@ -237,7 +237,9 @@ class Process:
             if mm.current:
                 return space
 
-    def resident(self, within: Ranges | None = None) -> Ranges:
+    def resident(
+        self, within: Ranges | Iterable[tuple[int, int]] | None = None
+    ) -> Ranges:
         """Return the pages in memory, merged; the zero page is not counted.
 
         Args:
@@ -249,7 +251,9 @@ class Process:
         """
         return residency.resident(self._proc, self._mm_now(), within)
 
-    def swapped(self, within: Ranges | None = None) -> Ranges:
+    def swapped(
+        self, within: Ranges | Iterable[tuple[int, int]] | None = None
+    ) -> Ranges:
         """Return the pages in swap, merged; arguments and errors as resident()."""
         return residency.swapped(self._proc, self._mm_now(), within)
 
