@@ -98,13 +98,13 @@ class Mm:
         if self._gone:
             return False
         result = _sys.procmap_query(fd)
-        if result == -errno.ENOTTY:  # before Linux 6.11: nothing to read, no mm
+        if result in (0, -errno.ENOENT, -errno.ESRCH):
+            alive = result != -errno.ESRCH
+        else:  # before Linux 6.11: nothing to read, no mm
             try:
                 alive = bool(os.pread(fd, 1, 0))
             except ProcessLookupError:
                 alive = False
-        else:
-            alive = result in (0, -errno.ENOENT)
         try:
             self._gone = not alive or self._read_auxv() != self._auxv
         except ProcessLookupError:
