@@ -66,6 +66,7 @@ def target() -> Iterator[Target]:
 
 @pytest.fixture
 def process(target: Target) -> Iterator[Process]:
-    """The handle of the target."""
+    """The handle of the target, which is at rest."""
+    target.run("None")
     with Process(target.pid) as handle:
         yield handle
