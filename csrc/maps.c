@@ -52,6 +52,9 @@ pmadvise_maps_lines(const char *text, size_t size)
     return lines;
 }
 
+/* dev_t of include/linux/kdev_t.h */
+enum { MAJOR_MAX = (1 << 12) - 1, MINOR_MAX = (1 << 20) - 1 };
+
 /* Where the parser stands in a line. */
 struct cursor {
     const char *at;
@@ -121,8 +124,8 @@ line(struct cursor *c, const char *text, struct pmadvise_vma *vma)
         !permission(c, 's', 'p', PMADVISE_VMA_SHARED, &vma->flags) ||
         c->at == c->end || *c->at++ != ' ' ||
         !number(c, 16, ' ', &vma->offset) || !number(c, 16, ':', &major) ||
-        !number(c, 16, ' ', &minor) || major > UINT32_MAX ||
-        minor > UINT32_MAX || !number(c, 10, ' ', &vma->inode))
+        !number(c, 16, ' ', &minor) || major > MAJOR_MAX ||
+        minor > MINOR_MAX || !number(c, 10, ' ', &vma->inode))
         return false;
     while (c->at < c->end && *c->at == ' ')
         c->at++;
@@ -154,6 +157,8 @@ pmadvise_maps_parse(const char *text, size_t size, struct pmadvise_vma *vmas,
     const char *at = text, *end = text + size;
     size_t n = 0;
 
+    if (memchr(text, '\0', size)) /* a name as a string would end there */
+        return -EBADMSG;
     for (; at < end && n < room; n++) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         struct cursor c = {at, newline};
@@ -188,10 +193,23 @@ copy_path(const struct pmadvise_vma *vma, const char *text, char *out)
 }
 
 /*
+ * Whether a path is the pattern, or matches it as a glob: "[anon:*]" too, as
+ * no name is a single character, which that would be a set of.
+ */
+static bool
+matches(const char *pattern, const char *path)
+{
+    return strcmp(pattern, path) == 0 ||
+           fnmatch(pattern, path, FNM_NOESCAPE) == 0 ||
+           (*pattern == '[' && *path == '[' &&
+            fnmatch(pattern + 1, path + 1, FNM_NOESCAPE) == 0);
+}
+
+/*
  * Write the range of each VMA with (flags & `mask`) == `flags`, at least
- * `min_length` bytes and, unless `pattern` is NULL, a path that equals it or
- * that it matches as a glob.  `scratch` has room for the longest path and a
- * NUL, `out` for `n`.  Returns how many were written.  See fnmatch(3).
+ * `min_length` bytes and, unless `pattern` is NULL, a path that matches() it.
+ * `scratch` has room for the longest path and a NUL, `out` for `n`.  Returns
+ * how many were written.  See fnmatch(3).
  */
 size_t
 pmadvise_vmas_select(const struct pmadvise_vma *vmas, size_t n,
@@ -208,8 +226,7 @@ pmadvise_vmas_select(const struct pmadvise_vma *vmas, size_t n,
             continue;
         if (pattern) {
             copy_path(&vmas[i], text, scratch);
-            if (strcmp(pattern, scratch) != 0 &&
-                fnmatch(pattern, scratch, FNM_NOESCAPE) != 0)
+            if (!matches(pattern, scratch))
                 continue;
         }
         out[selected].address = vmas[i].start;

@@ -116,6 +116,7 @@ pmadvise_pagemap_words(int pagemap_fd, int kpageflags_fd, uintptr_t start,
 {
     const uint64_t present = UINT64_C(1) << 63, in_swap = UINT64_C(1) << 62,
                    of_file = UINT64_C(1) << 61,
+                   guard = UINT64_C(1) << 58, /* Linux 6.15, no swap */
                    exclusive = UINT64_C(1) << 56,
                    frame_bits = (UINT64_C(1) << 55) - 1;
     const uintptr_t page = (uintptr_t)getpagesize();
@@ -139,7 +140,8 @@ pmadvise_pagemap_words(int pagemap_fd, int kpageflags_fd, uintptr_t start,
         if (got == 0) /* user space, or the mm, ends here */
             *walk_end = end;
         for (ssize_t i = 0; i < got && n < room; i++, *walk_end += page) {
-            bool wanted = words[i] & (swapped ? in_swap : present);
+            bool wanted = swapped ? (words[i] & (in_swap | guard)) == in_swap
+                                  : (words[i] & present) != 0;
             uint64_t frame = words[i] & frame_bits;
 
             if (wanted && !swapped && frame && kpageflags_fd >= 0 &&

@@ -7,7 +7,7 @@ import operator
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, SupportsIndex, overload
+from typing import Any, Literal, SupportsIndex, overload
 
 from pmadvise import _sys
 from pmadvise._sys import (
@@ -70,13 +70,13 @@ class Mm:
         ProcessLookupError: The process has gone.
     """
 
-    __slots__ = ("_auxv", "_fd", "_proc")
+    __slots__ = ("_auxv", "_fd", "_gone", "_proc")
 
     def __init__(self, proc: int) -> None:
-        self._proc = proc
-        self._fd = -1
-        self._fd = open_proc(proc, "maps")
+        self._proc, self._fd, self._gone = proc, -1, False
+        # In this order, so that an exec between the two is seen.
         self._auxv = self._read_auxv()
+        self._fd = open_proc(proc, "maps")
 
     def _read_auxv(self) -> bytes:
         fd = open_proc(self._proc, "auxv")
@@ -95,20 +95,41 @@ class Mm:
     def current(self) -> bool:
         """Whether it is still what the process runs in."""
         fd = self.fileno()
+        if self._gone:
+            return False
         result = _sys.procmap_query(fd)
-        if result == -errno.ENOTTY:  # before Linux 6.11: nothing to read, no mm
+        if result in (0, -errno.ENOENT, -errno.ESRCH):
+            alive = result != -errno.ESRCH
+        else:  # before Linux 6.11: nothing to read, no mm
             try:
                 alive = bool(os.pread(fd, 1, 0))
             except ProcessLookupError:
                 alive = False
-        else:
-            alive = result in (0, -errno.ENOENT)
-        if not alive:
-            return False
         try:
-            return self._read_auxv() == self._auxv
-        except (PermissionError, ProcessLookupError):  # exec'd to what may not be read
+            self._gone = not alive or self._read_auxv() != self._auxv
+        except ProcessLookupError:
+            self._gone = True
+        except PermissionError:  # exec'd to what may not be read
             return False
+        return not self._gone
+
+    def read(self) -> tuple[Any, int]:
+        """Return the text of maps as it is now, of no VMA if this is not current.
+
+        By a file of its own: the kernel keeps a place in the text for each open file,
+        and where threads, or a fork, read by the same one, it counts through the VMAs
+        anew, into the middle of a line when they have changed.
+        """
+        self.fileno()
+        try:
+            fd = open_proc(self._proc, "maps")
+        except ProcessLookupError:
+            return _sys.text_from_bytes(b"")
+        try:
+            # Opened while the mm was the current one, so it is of that mm.
+            return _sys.read_text(fd) if self.current else _sys.text_from_bytes(b"")
+        finally:
+            os.close(fd)
 
     def fate(self) -> Literal["exec", "exited"] | None:
         """Return what became of it: None while it is current."""
@@ -206,7 +227,7 @@ class AddressSpace(Sequence[Vma]):
 
     def __init__(self, mm: Mm) -> None:
         self._mm = mm
-        self._text, self._size = _sys.read_text(mm.fileno())
+        self._text, self._size = mm.read()
         self._vmas, self._n = _sys.maps_parse(self._text, self._size)
 
     @property
@@ -221,11 +242,8 @@ class AddressSpace(Sequence[Vma]):
         address, whatever the borders. What was unmapped and mapped again alike can't
         be told. All of it, once the process has exec'd or exited.
         """
-        if self.stale:
-            now, n, text = self._vmas, 0, self._text
-        else:
-            text, size = _sys.read_text(self._mm.fileno())
-            now, n = _sys.maps_parse(text, size)
+        text, size = self._mm.read()
+        now, n = _sys.maps_parse(text, size)
         return Ranges._adopt(
             *_sys.vmas_changed(self._vmas, self._n, self._text, now, n, text)
         )
@@ -249,8 +267,9 @@ class AddressSpace(Sequence[Vma]):
             readable: May be read.
             writable: May be written.
             executable: May be executed.
-            path: The very path, or a glob of fnmatch(3): "*" matches "/" too, and
-                "[heap]" is the heap. "" are those without one.
+            path: The very path, or a glob of fnmatch(3): "*" matches "/" too,
+                "[heap]" is the heap and "[anon:*]" what has such a name. "" are those
+                without one.
             min_length: Bytes.
 
         Raises:

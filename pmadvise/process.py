@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 from pmadvise import _sys, residency
 from pmadvise._sys import MAX_RW_COUNT, PAGE_SIZE
 from pmadvise.advice import REMOTE, Advice, advice_name
-from pmadvise.calls import PidfdLike, c_int, explain, fileno_of, pidfd_open
+from pmadvise.calls import (
+    PIDFD_THREAD,
+    PidfdLike,
+    c_int,
+    explain,
+    fileno_of,
+    pidfd_open,
+)
 from pmadvise.engine import Cancel, Engine, Limits, Options, Report
 from pmadvise.maps import AddressSpace, Mm, open_proc, read_proc
 from pmadvise.ranges import Ranges
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 
 _PMD_SIZE = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
 _POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
+_PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h
 
 
 class Process:
@@ -67,6 +75,10 @@ class Process:
         pidfd = os.dup(number)
         try:
             pid = _pid_of(pidfd)
+            if pid == 0:
+                raise ValueError(
+                    f"the process of pidfd {number} is not of this pid namespace"
+                )
         except BaseException:
             os.close(pidfd)
             raise
@@ -79,17 +91,8 @@ class Process:
         self._pid, self._pidfd, self._proc = int(pid), pidfd, -1
         self._mm: Mm | None = None
         try:
-            try:
-                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-                self._proc = os.open(f"/proc/{self._pid}", flags)
-            except (FileNotFoundError, PermissionError, ProcessLookupError):
-                if self._ended():
-                    raise ProcessLookupError(
-                        errno.ESRCH, f"process {pid} has exited"
-                    ) from None
-            else:
-                # Of this process, as it has not been reaped since; else of anybody.
-                _pid_of(pidfd)
+            self._proc = _directory_of(pidfd)
+            if self._proc >= 0:
                 try:
                     self._mm = self._find_mm()
                 except (PermissionError, ProcessLookupError):
@@ -100,22 +103,28 @@ class Process:
 
     def _find_mm(self) -> Mm:
         """Open the address space that the process has now."""
-        mm = Mm(self._proc)
-        if mm.current:
-            return mm
-        mm.close()
-        raise ProcessLookupError(errno.ESRCH, f"process {self._pid}: {self._no_mm()}")
+        why = "has exited" if self._ended() else None
+        while why is None:
+            try:
+                mm = Mm(self._proc)
+                if mm.current:
+                    return mm
+                mm.close()
+            except ProcessLookupError:
+                pass
+            why = self._no_mm()  # None: it exec'd meanwhile
+        raise ProcessLookupError(errno.ESRCH, f"process {self._pid}: {why}")
 
-    def _no_mm(self) -> str:
-        """Say why there is no address space."""
+    def _no_mm(self) -> str | None:
+        """Say why there is no address space; None if there should be one."""
         if self._ended():
             return "has exited"
         state, flags = self._stat()
-        if flags & 0x00200000:  # PF_KTHREAD, include/linux/sched.h
+        if flags & _PF_KTHREAD:
             return "a kernel thread has no memory of its own"
         if state in "ZX":
             return "its leader has exited: the memory of its threads can't be reached"
-        return "has no memory, or is just changing it in exec"
+        return "is exiting" if flags & _PF_EXITING else None
 
     def _stat(self) -> tuple[str, int]:
         """Return state and flags of /proc/PID/stat, which anybody may read."""
@@ -195,8 +204,9 @@ class Process:
             return True
         try:
             return self._stat()[0] not in "ZX"
-        except ProcessLookupError:
-            return False
+        except (PermissionError, ProcessLookupError):
+            # reaped since; or it has changed its user, and /proc hides it: hidepid
+            return not self._ended()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the process has ended, its last thread too.
@@ -237,7 +247,9 @@ class Process:
             if mm.current:
                 return space
 
-    def resident(self, within: Ranges | None = None) -> Ranges:
+    def resident(
+        self, within: Ranges | Iterable[tuple[int, int]] | None = None
+    ) -> Ranges:
         """Return the pages in memory, merged; the zero page is not counted.
 
         Args:
@@ -249,7 +261,9 @@ class Process:
         """
         return residency.resident(self._proc, self._mm_now(), within)
 
-    def swapped(self, within: Ranges | None = None) -> Ranges:
+    def swapped(
+        self, within: Ranges | Iterable[tuple[int, int]] | None = None
+    ) -> Ranges:
         """Return the pages in swap, merged; arguments and errors as resident()."""
         return residency.swapped(self._proc, self._mm_now(), within)
 
@@ -258,7 +272,13 @@ class Process:
         self.fileno()
         if self._ended():
             raise ProcessLookupError(errno.ESRCH, f"process {self._pid}: has exited")
-        return residency.memory(self._proc)
+        try:
+            return residency.memory(self._proc)
+        except ProcessLookupError:
+            why = self._no_mm() or "has no memory"
+            raise ProcessLookupError(
+                errno.ESRCH, f"process {self._pid}: {why}"
+            ) from None
 
     def check(self, advice: Advice | int) -> None:
         """Raise what advise() would raise; the kernel is asked, nothing is advised.
@@ -513,8 +533,33 @@ def _pmd_size() -> int:
         return PAGE_SIZE * PAGE_SIZE // 8
 
 
+def _directory_of(pidfd: int) -> int:
+    """Open the directory of a pidfd's process in /proc; -1 if it is not to be seen."""
+    try:
+        pid = _pid_of(pidfd)
+    except FileNotFoundError:  # no /proc, or that of a pid namespace without us
+        return -1
+    if pid == 0:
+        return -1
+    try:
+        proc = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, PermissionError, ProcessLookupError):
+        proc = -1  # hidepid
+    try:
+        # Of this process, as it has not been reaped since; else of anybody.
+        _pid_of(pidfd)
+    except BaseException:
+        if proc >= 0:
+            os.close(proc)
+        raise
+    return proc
+
+
 def _pid_of(pidfd: int) -> int:
-    """Return the process ID of a pidfd whose process has not been reaped."""
+    """Return the process ID of a pidfd whose process has not been reaped.
+
+    In the pid namespace of /proc, which may be another than ours: 0 if not in that.
+    """
     fields = {}
     with open(f"/proc/self/fdinfo/{pidfd}", "rb", buffering=0) as file:
         for line in file.readall().splitlines():
@@ -522,9 +567,9 @@ def _pid_of(pidfd: int) -> int:
             fields[name] = value.strip()
     if b"Pid" not in fields:
         raise ValueError(f"file descriptor {pidfd} is not a pidfd")
+    if int(fields[b"flags"], 8) & PIDFD_THREAD:
+        raise ValueError(f"pidfd {pidfd} is of a thread, not of a process")
     pid = int(fields[b"Pid"])
-    if pid == 0:
-        raise ValueError(f"the process of pidfd {pidfd} is not of this pid namespace")
     if pid < 0:
         raise ProcessLookupError(errno.ESRCH, "the process has exited")
     return pid

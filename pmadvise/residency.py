@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pmadvise import _sys
@@ -98,7 +99,9 @@ def memory(proc: int) -> Memory:
     )
 
 
-def resident(proc: int, mm: Mm, within: Ranges | None = None) -> Ranges:
+def resident(
+    proc: int, mm: Mm, within: Ranges | Iterable[tuple[int, int]] | None = None
+) -> Ranges:
     """Return the pages in memory, but for the zero page, merged.
 
     Args:
@@ -113,13 +116,20 @@ def resident(proc: int, mm: Mm, within: Ranges | None = None) -> Ranges:
     return _pages(proc, mm, within, swapped=False)
 
 
-def swapped(proc: int, mm: Mm, within: Ranges | None = None) -> Ranges:
+def swapped(
+    proc: int, mm: Mm, within: Ranges | Iterable[tuple[int, int]] | None = None
+) -> Ranges:
     """Return the pages in swap, merged; as resident() does."""
     return _pages(proc, mm, within, swapped=True)
 
 
-def _pages(proc: int, mm: Mm, within: Ranges | None, swapped: bool) -> Ranges:
-    wanted = None if within is None else within.merged()
+def _pages(
+    proc: int,
+    mm: Mm,
+    within: Ranges | Iterable[tuple[int, int]] | None,
+    swapped: bool,
+) -> Ranges:
+    wanted = None if within is None else Ranges(within).merged()
     fd = open_proc(proc, "pagemap")
     try:
         # Opened while the mm was the current one, so it is of that mm.
@@ -136,7 +146,7 @@ def _pages(proc: int, mm: Mm, within: Ranges | None, swapped: bool) -> Ranges:
     finally:
         os.close(fd)
     # The walks are of whole pages, and of what lies between many ranges too.
-    return found if wanted is None else found & wanted
+    return found.merged() if wanted is None else found & wanted
 
 
 def _spans(wanted: Ranges) -> list[tuple[int, int]]:
@@ -160,12 +170,17 @@ _TOP = ADDRESS_MAX + 1 - PAGE_SIZE
 
 def _scan(fd: int, wanted: Ranges | None, swapped: bool) -> Ranges:
     """Ask PAGEMAP_SCAN, Linux 6.7."""
-    if wanted is None:
-        spans = [(0, _user_end(fd))]
-    else:
-        spans = _spans(wanted)
-        if spans and spans[-1][1] > 1 << 47:  # perhaps not all is of user space
-            spans = _spans(wanted & Ranges([(0, _user_end(fd))]))
+    if wanted is not None:
+        try:
+            return _scan_spans(fd, _spans(wanted), swapped)
+        except OSError as error:
+            if error.errno != errno.EFAULT:
+                raise
+    user = Ranges([(0, _user_end(fd))])
+    return _scan_spans(fd, _spans(user if wanted is None else wanted & user), swapped)
+
+
+def _scan_spans(fd: int, spans: list[tuple[int, int]], swapped: bool) -> Ranges:
     if not swapped:
         return _adopt_scan(
             fd, spans, PAGE_IS_PFNZERO, PAGE_IS_PRESENT | PAGE_IS_PFNZERO

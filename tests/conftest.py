@@ -6,8 +6,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from targets import Target
+
+from pmadvise import Process
+
+# How long an example takes says more of the machine than of what it tests.
+hypothesis.settings.register_profile("pmadvise", deadline=None)
+hypothesis.settings.register_profile("sanitized", deadline=None, max_examples=20)
+hypothesis.settings.load_profile("pmadvise")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,3 +62,11 @@ def target() -> Iterator[Target]:
     process = Target()
     yield process
     process.close()
+
+
+@pytest.fixture
+def process(target: Target) -> Iterator[Process]:
+    """The handle of the target, which is at rest."""
+    target.run("None")
+    with Process(target.pid) as handle:
+        yield handle
