@@ -243,7 +243,10 @@ class Process:
             if not mm.current:
                 # Not closed: snapshots of it, and other threads, may use it.
                 mm = self._mm = self._find_mm()
-            space = AddressSpace(mm)
+            try:
+                space = AddressSpace(mm)
+            except ProcessLookupError:  # while it was read: exec'd, or gone
+                continue
             if mm.current:
                 return space
 

@@ -10,6 +10,7 @@ from debian import CACHE, made_once, run
 PORTABLE_TESTS = (
     "tests/test_advice.py",
     "tests/test_engine.py",
+    "tests/test_maps.py",
     "tests/test_ranges.py",
 )
 FROM_DEBIAN = ("python3-numpy",)
