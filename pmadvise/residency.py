@@ -50,10 +50,11 @@ class Memory:
 def sizes(text: bytes) -> dict[str, int]:
     """Return the lines "Name: number kB" of a file of /proc, in bytes."""
     found = {}
-    for line in text.decode("utf-8", "replace").splitlines():
+    # The kernel escapes newlines alone in the name of a process, the first line.
+    for line in text.decode("ascii", "replace").split("\n"):
         name, _, value = line.partition(":")
         number, _, unit = value.strip().partition(" ")
-        if unit == "kB":
+        if unit == "kB" and number.isdigit():
             found[name] = int(number) * 1024
     return found
 
