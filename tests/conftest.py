@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail a test, rather than skip it, for want of swap, root or cgroups",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Ctrl-C be what it is, also where a script started this in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def free_swap() -> int:
