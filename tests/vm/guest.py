@@ -25,7 +25,7 @@ INIT = """\
 #!/bin/busybox sh
 # Turn on swap, install the wheel, run the command, and say how it ended.
 /bin/busybox --install -s /bin
-export PATH=/usr/bin:/bin HOME=/tmp CI=true PYTHONDONTWRITEBYTECODE=1
+export TERM=dumb PATH=/usr/bin:/bin HOME=/tmp CI=true PYTHONDONTWRITEBYTECODE=1
 mkdir -p /proc /sys /dev /tmp
 mount -t proc proc /proc
 mount -t sysfs sys /sys
