@@ -39,6 +39,10 @@ def open_proc(proc: int, name: str) -> int:
         return os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
     except FileNotFoundError:
         raise ProcessLookupError(errno.ESRCH, "the process has exited") from None
+    except ProcessLookupError:  # newer kernels, where there is no mm
+        raise ProcessLookupError(
+            errno.ESRCH, f"/proc/PID/{name}: the process has exited or has no memory"
+        ) from None
     except PermissionError as error:
         raise PermissionError(
             error.errno,

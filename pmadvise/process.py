@@ -113,7 +113,12 @@ class Process:
             except ProcessLookupError:
                 pass
             why = self._no_mm()  # None: it exec'd meanwhile
-        raise ProcessLookupError(errno.ESRCH, f"process {self._pid}: {why}")
+        raise self._gone(why)
+
+    def _gone(self, why: str | None = None) -> ProcessLookupError:
+        """Return the error that says why the address space is not there."""
+        why = why or self._no_mm() or "has exec'd since: call maps() again"
+        return ProcessLookupError(errno.ESRCH, f"process {self._pid}: {why}")
 
     def _no_mm(self) -> str | None:
         """Say why there is no address space; None if there should be one."""
@@ -262,26 +267,31 @@ class Process:
             PermissionError: ptrace read access is missing.
             ProcessLookupError: It has gone, or has exec'd since the latest maps().
         """
-        return residency.resident(self._proc, self._mm_now(), within)
+        mm = self._mm_now()
+        try:
+            return residency.resident(self._proc, mm, within)
+        except ProcessLookupError:
+            raise self._gone() from None
 
     def swapped(
         self, within: Ranges | Iterable[tuple[int, int]] | None = None
     ) -> Ranges:
         """Return the pages in swap, merged; arguments and errors as resident()."""
-        return residency.swapped(self._proc, self._mm_now(), within)
+        mm = self._mm_now()
+        try:
+            return residency.swapped(self._proc, mm, within)
+        except ProcessLookupError:
+            raise self._gone() from None
 
     def memory(self) -> Memory:
         """Return how much is in memory and in swap; errors as maps()."""
         self.fileno()
         if self._ended():
-            raise ProcessLookupError(errno.ESRCH, f"process {self._pid}: has exited")
+            raise self._gone("has exited")
         try:
             return residency.memory(self._proc)
         except ProcessLookupError:
-            why = self._no_mm() or "has no memory"
-            raise ProcessLookupError(
-                errno.ESRCH, f"process {self._pid}: {why}"
-            ) from None
+            raise self._gone() from None
 
     def check(self, advice: Advice | int) -> None:
         """Raise what advise() would raise; the kernel is asked, nothing is advised.
@@ -507,7 +517,7 @@ class Process:
         if fate is None:
             self.check(advice)
         elif fate == "exited":
-            raise ProcessLookupError(errno.ESRCH, f"process {self._pid}: has exited")
+            raise self._gone()
 
         def measured() -> Memory | None:
             try:

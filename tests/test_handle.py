@@ -1,0 +1,154 @@
+"""A handle as a thing that is opened, shared, waited for and closed."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import selectors
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from handles import OTHERS, READS, open_files, thread_of
+from targets import PAGE, Target, in_child
+
+from pmadvise import PIDFD_THREAD, Process, Ranges, pidfd_open
+
+# close()
+
+
+@pytest.mark.parametrize("use", [*READS.values(), *OTHERS.values()], ids=READS | OTHERS)
+def test_closed(process: Process, use: Callable[[Process], object]) -> None:
+    """Whatever is asked of a closed handle is a ValueError."""
+    process.maps()
+    process.close()
+    with pytest.raises(ValueError, match="closed"):
+        use(process)
+
+
+def test_closed_twice(target: Target, process: Process) -> None:
+    """Closing twice closes once; the snapshot is closed too, the pid still known."""
+    space = process.maps()
+    process.close()
+    other = os.open("/dev/null", os.O_RDONLY)
+    process.close()
+    os.close(other)
+    assert (process.pid, repr(process)) == (
+        target.pid,
+        f"<Process {target.pid} closed>",
+    )
+    for use in (lambda: space.stale, space.changed):
+        with pytest.raises(ValueError, match="closed"):
+            use()
+    assert len(space) > 0
+
+
+def test_no_file_leaks(target: Target) -> None:
+    """A thousand handles that were read and closed leave no file open."""
+    before = open_files()
+    for _ in range(1000):
+        with Process(target.pid) as process:
+            process.maps()
+    assert open_files() == before
+
+
+# from_pidfd()
+
+
+def test_from_pidfd(target: Target) -> None:
+    """A pidfd is duplicated: either may be closed without the other."""
+    pidfd = os.dup(target.pidfd)
+    with Process.from_pidfd(pidfd) as process:
+        os.close(pidfd)
+        assert (process.pid, process.alive) == (target.pid, True)
+        with Process.from_pidfd(process) as other:
+            assert other.maps()[0] == process.maps()[0]
+    os.fstat(target.pidfd)
+
+
+@pytest.mark.parametrize("leader", [True, False])
+def test_from_the_pidfd_of_a_thread(target: Target, leader: bool) -> None:
+    """The pidfd of a thread is none of a process."""
+    tid = target.pid if leader else thread_of(target)
+    pidfd = pidfd_open(tid, PIDFD_THREAD)
+    before = open_files()
+    with pytest.raises(ValueError, match="thread"):
+        Process.from_pidfd(pidfd)
+    assert open_files() == before
+    os.close(pidfd)
+
+
+def test_from_what_is_no_pidfd() -> None:
+    """A file of another kind is a ValueError, a number of none EBADF."""
+    with open("/dev/null") as file, pytest.raises(ValueError, match="not a pidfd"):
+        Process.from_pidfd(file)
+    for number in (-1, 1 << 20):
+        with pytest.raises(OSError, match=os.strerror(errno.EBADF)) as caught:
+            Process.from_pidfd(number)
+        assert caught.value.errno == errno.EBADF
+
+
+@pytest.mark.parametrize("fd", ["1", None, 1.0])
+def test_from_what_is_no_file(fd: Any) -> None:
+    """What is neither an int nor has fileno() is a TypeError."""
+    with pytest.raises(TypeError, match="pidfd"):
+        Process.from_pidfd(fd)
+
+
+def test_from_the_pidfd_of_a_reaped_process(target: Target) -> None:
+    """The pidfd of a process that was reaped is ProcessLookupError."""
+    target.kill()
+    with pytest.raises(ProcessLookupError):
+        Process.from_pidfd(target.pidfd)
+
+
+# Waiting with others
+
+
+def test_selectors(target: Target, process: Process) -> None:
+    """A handle can be registered with a selector, and is ready at the end."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process, selectors.EVENT_READ)
+        assert selector.select(0) == []
+        target.process.kill()
+        ((key, _),) = selector.select()
+        assert key.fileobj is process
+
+
+def test_asyncio(target: Target, process: Process) -> None:
+    """asyncio can wait for the end of a process."""
+
+    async def wait() -> bool:
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(process, ended.set)
+        target.process.kill()
+        await ended.wait()
+        loop.remove_reader(process)
+        return process.alive
+
+    assert asyncio.run(wait()) is False
+
+
+def test_several_threads(target: Target, process: Process) -> None:
+    """One handle is used by several threads at a time."""
+    expected = list(process.maps())
+    start = threading.Barrier(4)
+
+    def look(_: int) -> tuple[object, ...]:
+        start.wait()
+        seen = list(process.maps()), process.alive, process.wait(0)
+        return (*seen, process.resident(Ranges([(0, PAGE)])), process.memory().swap)
+
+    with ThreadPoolExecutor(4) as pool:
+        seen = list(pool.map(look, range(40)))
+    assert seen == [(expected, True, False, Ranges(), target.status("VmSwap"))] * 40
+
+
+def test_a_fork_closes_its_own(process: Process) -> None:
+    """A fork of the holder may close its handle; the holder's stays open."""
+    assert in_child(process.close).error is None
+    assert (process.alive, len(process.maps()) > 0) == (True, True)
