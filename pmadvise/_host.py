@@ -8,49 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 # include/uapi/linux/capability.h, by number.
-_CAPABILITIES = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-]
+_CAPABILITIES = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP "
+    "LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK "
+    "IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT "
+    "SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE "
+    "AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND "
+    "AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+)
 # Inode numbers of the initial namespaces: include/uapi/linux/nsfs.h, proc_ns.h.
 _INITIAL = {"user": 0xEFFFFFFD, "pid": 0xEFFFFFFC}
 _THP = "/sys/kernel/mm/transparent_hugepage"
@@ -80,9 +45,9 @@ def own_status() -> dict[str, str]:
 
 def capability_names(mask: str) -> frozenset[str]:
     """Return the names of the capabilities in a mask of status."""
-    bits = int(mask or "0", 16)
+    bits, known = int(mask or "0", 16), _CAPABILITIES.split()
     return frozenset(
-        f"CAP_{_CAPABILITIES[bit] if bit < len(_CAPABILITIES) else bit}"
+        f"CAP_{known[bit] if bit < len(known) else bit}"
         for bit in range(bits.bit_length())
         if bits >> bit & 1
     )
