@@ -118,7 +118,14 @@ class Child:
             _to_close.append(self.close)
         os.close(to_child)
         os.close(from_child)
-        self.process = pmadvise.Process(self.pid)
+        try:
+            self.process = pmadvise.Process(self.pid)
+        except OSError:
+            self.close()
+            answer = pmadvise.support().pidfd_open
+            if answer or answer.refused_by == "build":
+                raise
+            raise Skip(str(answer)) from None
 
     def ask(self, name: str, *arguments: Any) -> Any:
         """Have the child call one of its functions; return what that returns."""
@@ -309,12 +316,8 @@ class Child:
             try:
                 process.check(advice)
             except OSError as error:
-                return {
-                    "errno": error.errno,
-                    "text": str(error),
-                    "said": said.may.errno,
-                }
-        return {"errno": 0, "text": "", "said": said.may.errno or 0}
+                return {"errno": error.errno, "said": said.may.errno}
+        return {"errno": 0, "said": said.may.errno or 0}
 
 
 def _bytes(address: int, size: int) -> Any:

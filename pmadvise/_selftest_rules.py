@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 import pmadvise
-from pmadvise import IOV_MAX, PAGE_SIZE, Advice, Process, Ranges, _host
+from pmadvise import IOV_MAX, PAGE_SIZE, Advice, Process, _host
 from pmadvise._selftest_child import Child, Skip, cgroup_for
 from pmadvise._selftest_effects import LATE, SMALL, mib, permitted, settle, whole
 
@@ -96,8 +96,6 @@ def check_partial(size: int) -> str:
         address = child.ask("map", SMALL)
         third = SMALL // 4
         child.ask("unmap", address + third, third)
-        vector = Ranges([(address, third), (address + third, third)])
-        vector |= Ranges([(address + 2 * third, 2 * third)])
         parts = [
             (address, third),
             (address + third, third),
@@ -132,10 +130,8 @@ def check_hole(size: int) -> str:
             lambda: _referenced(child, address, SMALL) <= LATE,
         )
         if not settled:
-            raise AssertionError(
-                f"around the hole {_referenced(child, address, SMALL)} of {SMALL} bytes "
-                "are still Referenced"
-            )
+            left = _referenced(child, address, SMALL)
+            raise AssertionError(f"around the hole {left} of {SMALL} stay Referenced")
     return f"1 page of {mib(SMALL)} skipped with ENOMEM, the rest advised"
 
 
@@ -161,7 +157,7 @@ def check_locked(size: int) -> str:
             if error.errno not in (errno.ENOMEM, errno.EPERM, errno.EAGAIN):
                 raise
             raise Skip(
-                f"mlock(2) of a page: {error.strerror}: raise RLIMIT_MEMLOCK (ulimit -l)"
+                f"mlock(2): {error.strerror}: raise RLIMIT_MEMLOCK (ulimit -l)"
             ) from None
         _skipped(child.process, locked, PAGE_SIZE, [(locked, PAGE_SIZE, errno.EINVAL)])
         reports = []

@@ -31,7 +31,8 @@ class Answer:
     ok: bool
     refused_by: str = ""
     """The check that refuses: "seccomp", "kernel", "ptrace", "capability", "memory"
-    (it has none), "exited", "proc" (its directory is not to be seen); "" if none."""
+    (it has none), "exited", "proc" (its directory is not to be seen), "build" (a wrong
+    number of a system call); "" if none."""
     errno: int | None = None
     """What the kernel answers."""
     reason: str = ""
@@ -197,13 +198,17 @@ def _process_madvise(filter_: Filter) -> Answer:
         return _missing("process_madvise", filter_)
     if filter_.mode != "disabled":
         return _refused("process_madvise", -result)
+    return _wrong("process_madvise", -result)
+
+
+def _wrong(call: str, number: int) -> Answer:
     return Answer(
         False,
-        "kernel",
-        -result,
-        f"process_madvise(-1) answers {_name(-result)}, which is not EBADF, and there "
-        "is no seccomp filter",
-        "the number of the system call may be wrong in this build",
+        "build",
+        number,
+        f"{call} answers {_name(number)}, which it never does, and there is no seccomp "
+        "filter",
+        "the number of the system call is wrong in this build",
     )
 
 
@@ -225,8 +230,7 @@ def _missing(call: str, filter_: Filter) -> Answer:
             False,
             "seccomp",
             errno.ENOSYS,
-            f"a seccomp filter hides {call} (it answers ENOSYS, and the kernel is new "
-            "enough to have it)",
+            f"a seccomp filter hides {call}, which the kernel is new enough to have",
             how_to_allow(call),
         )
     since = "5.3" if call == "pidfd_open" else "5.10"
@@ -268,6 +272,8 @@ def _pidfd_open(filter_: Filter) -> tuple[Answer, int]:
         return _missing("pidfd_open", filter_), -1
     if result in (-errno.EMFILE, -errno.ENFILE, -errno.ENOMEM):
         raise OSError(-result, f"pidfd_open: {os.strerror(-result)}")
+    if filter_.mode == "disabled":
+        return _wrong("pidfd_open", -result), -1
     return _refused("pidfd_open", -result), -1
 
 

@@ -205,13 +205,22 @@ def main(arguments: list[str] | None = None) -> int:
             try:
                 for result in _run_all(names, required, options.size, results):
                     if not options.json:
-                        print(result, flush=True)
+                        print(_brief(result, results), flush=True)
             finally:
                 _progress("")
                 leave_nothing()
     except Interrupted as interrupted:
         ended = interrupted.args[0]
     return _conclude(results, options.json, ended)
+
+
+def _brief(result: Result, results: list[Result]) -> Result:
+    """Say what was said of an earlier check in short: the advice in () is long."""
+    first = next(one for one in results if one.detail == result.detail)
+    short, bracket, _ = result.detail.partition(" (")
+    if first is result or not bracket:
+        return result
+    return replace(result, detail=f"{short} (how: see {first.name})")
 
 
 def _conclude(
