@@ -38,17 +38,19 @@ YES = Answer(True)
 
 
 def wrong(call: str, number: int) -> Answer:
+    """Say that what was called is not that system call."""
     return Answer(
         False,
         "build",
         number,
-        f"{call} answers {name_of(number)}, which it never does, and there is no seccomp "
-        "filter",
+        f"{call} answers {name_of(number)}, which it never does, and no seccomp filter "
+        "is there",
         "the number of the system call is wrong in this build",
     )
 
 
 def refused(call: str, number: int) -> Answer:
+    """Say that a filter refuses a system call with an errno."""
     also = "" if number == errno.EPERM else f" (with {name_of(number)})"
     return Answer(
         False,
@@ -100,6 +102,7 @@ def _has_madvise() -> bool:
 
 
 def too_old(what: str, number: int, since: str) -> Answer:
+    """Say that the kernel does not know a flag or ioctl, or that it is refused."""
     if number in (errno.ENOTTY, errno.EINVAL):
         return Answer(
             False,
@@ -112,6 +115,7 @@ def too_old(what: str, number: int, since: str) -> Answer:
 
 
 def no_cap_sys_nice() -> Answer:
+    """Say that CAP_SYS_NICE is missing, and whether it can be had."""
     inside = _host.initial_namespace("user") is False
     return Answer(
         False,
@@ -129,4 +133,5 @@ def no_cap_sys_nice() -> Answer:
 
 
 def name_of(number: int) -> str:
+    """Return the name of an errno."""
     return errno.errorcode.get(number, str(number))

@@ -125,6 +125,14 @@ def initial_namespace(kind: str) -> bool | None:
         return None
 
 
+def proc_is_of_own_namespace() -> bool:
+    """Tell whether /proc counts processes as this one's pid namespace does."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
+
+
 def container() -> str:
     """Return what manages the container that this runs in; "" where none is seen."""
     if "KUBERNETES_SERVICE_HOST" in os.environ:

@@ -64,6 +64,20 @@ def directory_of(pidfd: int) -> int:
     return proc
 
 
+def ended(pidfd: int, timeout: int | None = 0) -> bool:
+    """Tell whether the last thread has ended, waiting up to `timeout` ms for it."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(timeout))
+
+
+def stat_of(proc: int) -> tuple[str, int]:
+    """Return state and flags of /proc/PID/stat, which anybody may read."""
+    fields = read_proc(proc, "stat").decode("ascii", "replace")
+    state, *numbers = fields.rpartition(")")[2].split()
+    return state, int(numbers[5])
+
+
 def why_no_mm(pidfd: int, proc: int) -> str | None:
     """Say why a process has no address space; None if it should have one.
 
@@ -71,18 +85,15 @@ def why_no_mm(pidfd: int, proc: int) -> str | None:
         pidfd: Of the process.
         proc: File descriptor of its directory in /proc.
     """
-    try:
-        fields = read_proc(proc, "stat").decode("ascii", "replace")
-    except ProcessLookupError:
-        return "has exited"
-    state, *numbers = fields.rpartition(")")[2].split()
-    flags = int(numbers[5])
+    if ended(pidfd):
+        try:
+            stat_of(proc)
+        except (PermissionError, ProcessLookupError):
+            return "has exited"
+        return "has exited: a zombie that its parent has not yet waited for"
+    state, flags = stat_of(proc)
     if flags & _PF_KTHREAD:
         return "a kernel thread has no memory of its own"
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    if poll.poll(0):
-        return "has exited: a zombie that its parent has not yet waited for"
     if state in "ZX":
         return "its leader has exited: the memory of its threads can't be reached"
     return "is exiting" if flags & _PF_EXITING else None

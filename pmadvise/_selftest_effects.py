@@ -31,6 +31,8 @@ LATE = SETTLED // 2
 SMALL = max(4 * MIB, 4 * SETTLED)
 """Bytes for a check whose point is not size."""
 _TRIES = 20
+_IDLE = 3.0
+"""Seconds without a page after which nothing more is read from a disk."""
 
 
 def mib(size: int) -> str:
@@ -68,9 +70,11 @@ def intact(child: Child, address: int, size: int) -> None:
         raise AssertionError("the child's memory has changed")
 
 
-def settle(act: Callable[[], object], look: Callable[[], bool]) -> bool:
+def settle(
+    act: Callable[[], object], look: Callable[[], bool], tries: int = _TRIES
+) -> bool:
     """Act until the effect is seen: what is busy at the moment escapes an advice."""
-    for attempt in range(_TRIES):
+    for attempt in range(tries):
         act()
         if look():
             return True
@@ -329,13 +333,11 @@ def check_willneed(size: int) -> str:
         before = cached()
         address = child.ask("map_file", size, fd)
 
-        def look() -> bool:
-            return cached() >= size
-
         # The disk may be slow: WILLNEED begins to read, and returns.
         if before or not settle(
             lambda: whole(child.process.willneed([(address, size)]), size),
-            lambda: _within(30, look),
+            lambda: _reaches(size, cached),
+            2,
         ):
             raise AssertionError(f"of {size} bytes in memory {before} -> {cached()}")
     return f"page cache 0 -> {mib(size)} of a file, {_willneed_swap(size)}"
@@ -362,7 +364,8 @@ def _willneed_swap(size: int) -> str:
             return "swap cache not seen (this swap keeps pages in it anyway)"
         settled = settle(
             lambda: whole(child.process.willneed([(address, size)]), size),
-            lambda: _within(5, lambda: cached() >= size - LATE),
+            lambda: _reaches(size - LATE, cached),
+            2,
         )
         after = cached()
         if not settled:
@@ -423,12 +426,17 @@ def _no_huge_page(report: Report) -> None:
         )
 
 
-def _within(seconds: float, look: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + seconds
-    while not look():
-        if time.monotonic() > deadline:
-            return False
+def _reaches(goal: int, look: Callable[[], int]) -> bool:
+    """Wait until what is read in the background is there, as long as it gets more."""
+    seen, since = look(), time.monotonic()
+    while seen < goal:
         time.sleep(0.001)
+        now = look()
+        if now > seen:
+            since = time.monotonic()
+        elif time.monotonic() > since + _IDLE:
+            return False
+        seen = now
     return True
 
 

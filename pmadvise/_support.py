@@ -104,8 +104,8 @@ def support(target: PidfdLike | None = None) -> Support:
 
     Raises:
         TypeError: `target` is none of these.
-        ValueError: Its file descriptor is not a pidfd of this pid namespace, or the
-            Process is closed.
+        ValueError: Its file descriptor is not a pidfd of a process, or the Process is
+            closed.
         OSError: It is the ID of a thread and not of a process (EINVAL, ENOENT), or no
             file descriptor is free.
     """
