@@ -118,6 +118,7 @@ class Child:
             _to_close.append(self.close)
         os.close(to_child)
         os.close(from_child)
+        self.answer()  # it is as it should be, and may be looked at
         try:
             self.process = pmadvise.Process(self.pid)
         except OSError:
@@ -187,8 +188,10 @@ class Child:
                 signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # it is not, if the parent is not
             if os.getppid() == parent:
                 self._answers, self._sums = answers, dict[int, int]()
+                self._do("pid")
                 with os.fdopen(commands) as lines:
                     for line in lines:
                         self._do(*json.loads(line))

@@ -25,7 +25,7 @@ class Target:
 
     Raises:
         ProcessLookupError: It has ended, or is a kernel thread.
-        PermissionError: /proc is of another pid namespace: its numbers are others' here.
+        PermissionError: /proc is of another pid namespace.
     """
 
     def __init__(self, pidfd: int, proc: int) -> None:
