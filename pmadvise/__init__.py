@@ -18,6 +18,8 @@ from pmadvise.ranges import Ranges
 from pmadvise.residency import Memory
 
 if _TYPE_CHECKING:
+    from pmadvise._support import Support as Support
+    from pmadvise._support import support as support
     from pmadvise.hold import Hold as Hold
 
 __all__ = [
@@ -34,10 +36,12 @@ __all__ = [
     "Ranges",
     "Report",
     "Skip",
+    "Support",
     "Vma",
     "pidfd_open",
     "process_madvise",
     "process_madvise_range",
+    "support",
 ]
 
 
@@ -47,4 +51,8 @@ def __getattr__(name: str) -> object:
         from pmadvise.hold import Hold
 
         return Hold
+    if name in ("Support", "support"):
+        from pmadvise import _support
+
+        return getattr(_support, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

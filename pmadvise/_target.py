@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 
 from pmadvise import _sys
+from pmadvise._host import proc_is_of_own_namespace
 from pmadvise._owned import open_at, read_at
 from pmadvise._sys import Thread
 
@@ -24,6 +25,7 @@ class Target:
 
     Raises:
         ProcessLookupError: It has ended, or is a kernel thread.
+        PermissionError: /proc is of another pid namespace.
     """
 
     def __init__(self, pidfd: int, proc: int) -> None:
@@ -33,6 +35,11 @@ class Target:
             stat = self._stat()
             self.pid = int(stat[0])
             self.start = int(stat[21])
+            if not proc_is_of_own_namespace():
+                raise self.refuse(
+                    "/proc shows another pid namespace, whose numbers mean other "
+                    "processes here: mount one of this namespace"
+                )
             self.check_alive()
             if int(stat[8]) & _KERNEL_THREAD:
                 raise ProcessLookupError(

@@ -5,17 +5,16 @@ from __future__ import annotations
 import errno
 import math
 import os
-import select
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from pmadvise import _sys, residency
+from pmadvise._identity import directory_of, ended, pid_of, stat_of, why_no_mm
 from pmadvise._sys import MAX_RW_COUNT, PAGE_SIZE
 from pmadvise.advice import REMOTE, Advice, advice_name
 from pmadvise.calls import (
-    PIDFD_THREAD,
     PidfdLike,
     c_int,
     explain,
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 _PMD_SIZE = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
 _POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
-_PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h
 
 
 class Process:
@@ -74,7 +72,7 @@ class Process:
         number = fileno_of(fd)
         pidfd = os.dup(number)
         try:
-            pid = _pid_of(pidfd)
+            pid = pid_of(pidfd)
             if pid == 0:
                 raise ValueError(
                     f"the process of pidfd {number} is not of this pid namespace"
@@ -91,7 +89,7 @@ class Process:
         self._pid, self._pidfd, self._proc = int(pid), pidfd, -1
         self._mm: Mm | None = None
         try:
-            self._proc = _directory_of(pidfd)
+            self._proc = directory_of(pidfd)
             if self._proc >= 0:
                 try:
                     self._mm = self._find_mm()
@@ -103,7 +101,7 @@ class Process:
 
     def _find_mm(self) -> Mm:
         """Open the address space that the process has now."""
-        why = "has exited" if self._ended() else None
+        why = self._no_mm() if self._ended() else None
         while why is None:
             try:
                 mm = Mm(self._proc)
@@ -122,26 +120,11 @@ class Process:
 
     def _no_mm(self) -> str | None:
         """Say why there is no address space; None if there should be one."""
-        if self._ended():
-            return "has exited"
-        state, flags = self._stat()
-        if flags & _PF_KTHREAD:
-            return "a kernel thread has no memory of its own"
-        if state in "ZX":
-            return "its leader has exited: the memory of its threads can't be reached"
-        return "is exiting" if flags & _PF_EXITING else None
-
-    def _stat(self) -> tuple[str, int]:
-        """Return state and flags of /proc/PID/stat, which anybody may read."""
-        fields = read_proc(self._proc, "stat").decode("ascii", "replace")
-        state, *numbers = fields.rpartition(")")[2].split()
-        return state, int(numbers[5])
+        return why_no_mm(self.fileno(), self._proc)
 
     def _ended(self, timeout: int | None = 0) -> bool:
         """Tell whether the last thread has ended, waiting up to `timeout` ms for it."""
-        poll = select.poll()
-        poll.register(self.fileno(), select.POLLIN)
-        return bool(poll.poll(timeout))
+        return ended(self.fileno(), timeout)
 
     def _mm_now(self) -> Mm:
         """Return the address space that this speaks of."""
@@ -208,7 +191,7 @@ class Process:
         if self._proc < 0:
             return True
         try:
-            return self._stat()[0] not in "ZX"
+            return stat_of(self._proc)[0] not in "ZX"
         except (PermissionError, ProcessLookupError):
             # reaped since; or it has changed its user, and /proc hides it: hidepid
             return not self._ended()
@@ -544,45 +527,3 @@ def _pmd_size() -> int:
             return int(file.read(32))
     except FileNotFoundError:  # the kernel has none, and will say so
         return PAGE_SIZE * PAGE_SIZE // 8
-
-
-def _directory_of(pidfd: int) -> int:
-    """Open the directory of a pidfd's process in /proc; -1 if it is not to be seen."""
-    try:
-        pid = _pid_of(pidfd)
-    except FileNotFoundError:  # no /proc, or that of a pid namespace without us
-        return -1
-    if pid == 0:
-        return -1
-    try:
-        proc = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (FileNotFoundError, PermissionError, ProcessLookupError):
-        proc = -1  # hidepid
-    try:
-        # Of this process, as it has not been reaped since; else of anybody.
-        _pid_of(pidfd)
-    except BaseException:
-        if proc >= 0:
-            os.close(proc)
-        raise
-    return proc
-
-
-def _pid_of(pidfd: int) -> int:
-    """Return the process ID of a pidfd whose process has not been reaped.
-
-    In the pid namespace of /proc, which may be another than ours: 0 if not in that.
-    """
-    fields = {}
-    with open(f"/proc/self/fdinfo/{pidfd}", "rb", buffering=0) as file:
-        for line in file.readall().splitlines():
-            name, _, value = line.partition(b":")
-            fields[name] = value.strip()
-    if b"Pid" not in fields:
-        raise ValueError(f"file descriptor {pidfd} is not a pidfd")
-    if int(fields[b"flags"], 8) & PIDFD_THREAD:
-        raise ValueError(f"pidfd {pidfd} is of a thread, not of a process")
-    pid = int(fields[b"Pid"])
-    if pid < 0:
-        raise ProcessLookupError(errno.ESRCH, "the process has exited")
-    return pid
