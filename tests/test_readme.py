@@ -13,6 +13,7 @@ import pytest
 from targets import MIB, Target
 
 import pmadvise
+from pmadvise import _host, selftest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,6 +43,30 @@ def test_session(target: Target, code: str) -> None:
     if "pidfd" in names:
         os.close(names["pidfd"])
     assert report == []
+
+
+def test_containers_are_told_alike() -> None:
+    """What README and the messages say about containers is the same."""
+    section = README.partition("\n## Containers\n")[2].partition("\n## ")[0]
+    said = _host.how_to_allow("process_madvise") + _host.how_to_add("SYS_NICE")
+    for words in (
+        "docker run --cap-add=SYS_PTRACE",
+        "podman run --cap-add=SYS_PTRACE",
+        'securityContext.capabilities.add: ["SYS_PTRACE"]',
+        'securityContext.capabilities.add: ["SYS_NICE"]',
+        "--cap-add=SYS_NICE",
+        "SystemCallFilter=process_madvise",
+        "AmbientCapabilities=CAP_SYS_NICE",
+    ):
+        assert (words in section, words in said) == (True, True), words
+
+
+def test_checks_are_described() -> None:
+    """README names every check of the selftest, and none that is not there."""
+    table = README.partition("| `ok` proves | by |")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines()[2:]]
+    named = re.findall(r"`(\w+)`", "".join(rows))
+    assert sorted(named) == sorted(selftest.CHECKS)
 
 
 def test_ci_runs_the_commands() -> None:
