@@ -125,6 +125,8 @@ class Mm:
         anew, into the middle of a line when they have changed.
         """
         self.fileno()
+        if self._gone:
+            return _sys.text_from_bytes(b"")
         try:
             fd = open_proc(self._proc, "maps")
         except ProcessLookupError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+import pytest
 from targets import PAGE, Target
 
 from pmadvise import Advice, Process
@@ -29,6 +30,7 @@ OTHERS: dict[str, Callable[[Process], object]] = {
     "enter": Process.__enter__,
     "hold": Process.hold,
 }
+reads = pytest.mark.parametrize("read", READS.values(), ids=READS)
 
 
 def send(target: Target, code: str) -> None:

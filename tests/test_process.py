@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from handles import READS, open_files, send, thread_of
+from handles import open_files, reads, send, thread_of
 from targets import (
     CAP_SYS_NICE,
     PAGE,
@@ -28,7 +28,6 @@ from pmadvise import Advice, Process, pidfd_open
 
 root = pytest.mark.needs_root
 
-reads = pytest.mark.parametrize("read", READS.values(), ids=READS)
 SYS_EXIT = {"x86_64": 60, "s390x": 1, "ppc64le": 1}.get(platform.machine(), 93)
 
 

@@ -59,7 +59,6 @@ def fork(target: Target) -> Iterator[Process]:
 # Pages in memory
 
 
-@root
 @pytest.mark.parametrize("more", ["", ", flags=0x21"], ids=["private", "shared"])
 def test_touched_pages(target: Target, process: Process, way: str, more: str) -> None:
     """Memory that was written to is resident, page by page, and no other."""
@@ -80,7 +79,6 @@ def test_the_zero_page_is_not_resident(
     assert target.smaps(address, "Rss") == PAGE
 
 
-@root
 def test_the_huge_zero_page_is_not_resident(target: Target, process: Process) -> None:
     """The huge zero page is not resident, as in Rss."""
     # By the words it is a page of a file on the kernels that have PAGEMAP_SCAN.
@@ -94,7 +92,6 @@ def test_the_huge_zero_page_is_not_resident(target: Target, process: Process) ->
     )
 
 
-@root
 def test_huge_pages(target: Target, process: Process, way: str) -> None:
     """A huge page is resident as a whole."""
     area = target.run(f"map({4 * PMD})")
@@ -106,7 +103,6 @@ def test_huge_pages(target: Target, process: Process, way: str) -> None:
     assert found == Ranges([(address, found.total)])
 
 
-@root
 @pytest.mark.parametrize("flags", [1, 2], ids=["shared", "private"])
 def test_file_pages(
     target: Target, process: Process, way: str, tmp_path: Path, flags: int
@@ -125,7 +121,6 @@ def test_file_pages(
     assert found & pages(address, 0, 1, 300) == pages(address, 0, 1, 300)
 
 
-@root
 def test_pages_shared_with_a_fork(
     target: Target, process: Process, way: str, request: pytest.FixtureRequest
 ) -> None:
@@ -140,7 +135,6 @@ def test_pages_shared_with_a_fork(
     assert child.resident(area) == expected
 
 
-@root
 def test_adjacent_mappings(target: Target, process: Process, way: str) -> None:
     """What is adjacent is one range, also across the border of two VMAs."""
     address = touched(target, "range(4, 8)", size=16)
@@ -186,7 +180,6 @@ def test_every_other_page_swapped(target: Target, process: Process, way: str) ->
     assert process.resident(area) == area - found
 
 
-@root
 def test_guard_pages_are_not_swapped(
     target: Target, process: Process, way: str
 ) -> None:
@@ -206,7 +199,6 @@ def test_guard_pages_are_not_swapped(
 # Where to look
 
 
-@root
 @pytest.mark.parametrize("n", [0, 1, 2, 63, 64, 65, 1000, 5000])
 def test_within_ranges(target: Target, process: Process, way: str, n: int) -> None:
     """Of any number of ranges exactly what lies in them is found."""
@@ -216,7 +208,6 @@ def test_within_ranges(target: Target, process: Process, way: str, n: int) -> No
     assert process.resident(within) == expected
 
 
-@root
 def test_within_in_any_order(target: Target, process: Process, way: str) -> None:
     """Ranges that overlap, in no order, are looked at as what they cover."""
     address = touched(target, "range(10)")
@@ -224,7 +215,6 @@ def test_within_in_any_order(target: Target, process: Process, way: str) -> None
     assert process.resident(within) == pages(address, *range(10))
 
 
-@root
 @pytest.mark.parametrize(
     ("within", "expected"),
     [
@@ -250,7 +240,6 @@ def test_within_parts_of_pages(
     assert found == expected
 
 
-@root
 @pytest.mark.parametrize("top", [1 << 47, 1 << 48, 1 << 57, 1 << 63, (1 << 64) - 1])
 def test_within_more_than_user_space(
     target: Target, process: Process, way: str, top: int
@@ -262,7 +251,6 @@ def test_within_more_than_user_space(
     assert process.resident(Ranges([(0, top)])) == process.resident()
 
 
-@root
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="addresses of x86_64")
 @pytest.mark.parametrize(
     "address", [(1 << 47) - PAGE, 1 << 47, 0xFFFF_FFFF_FF60_0000, (1 << 64) - PAGE]
@@ -273,7 +261,6 @@ def test_within_what_is_no_user_space(process: Process, way: str, address: int) 
     assert process.swapped(Ranges([(address, PAGE - 1)])) == Ranges()
 
 
-@root
 def test_everything_that_is_mapped(process: Process, way: str) -> None:
     """All VMAs, [vsyscall] among them, hold what is found with nothing said."""
     assert process.resident(process.maps().select()) == process.resident()
@@ -315,7 +302,6 @@ def test_as_the_same_user(way: str) -> None:
     assert in_child(look)[:4] == (None, None, "", True)
 
 
-@root
 def test_other_errors_are_raised(
     process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,7 +319,6 @@ def test_other_errors_are_raised(
 # Memory
 
 
-@root
 @pytest.mark.parametrize("rollup", [True, False], ids=["smaps_rollup", "without"])
 @pytest.mark.parametrize(
     ("code", "fields"),
@@ -344,7 +329,9 @@ def test_other_errors_are_raised(
             "intact(map({size}, flags=2, prot=1, fd=os.open({path!r}, 0)), {size})",
             {"rss", "file"},
         ),
-        ("lock(map({size}), {size})", {"rss", "anonymous", "locked"}),
+        pytest.param(
+            "lock(map({size}), {size})", {"rss", "anonymous", "locked"}, marks=root
+        ),
         (
             "[ctypes.string_at(a + i * PAGE, 1)"
             " for a in (map({size}),) for i in range({size} // PAGE)][:0]",
@@ -389,7 +376,6 @@ def test_memory_in_swap(target: Target, process: Process) -> None:
     assert after.swap == target.status("VmSwap")
 
 
-@root
 def test_pss_divides_by_those_who_share(
     target: Target, process: Process, request: pytest.FixtureRequest
 ) -> None:

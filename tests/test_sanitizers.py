@@ -92,7 +92,7 @@ def test_an_overflow_is_seen(sanitized: dict[str, str]) -> None:
 
 def test_pure_tests_pass_sanitized(sanitized: dict[str, str]) -> None:
     """The property tests touch no byte out of bounds and do nothing undefined."""
-    arguments = ["-q", "-x", "-p", "no:cacheprovider", f"--rootdir={HERE.parent}"]
+    arguments = ["-qsx", "-p", "no:cacheprovider", f"--rootdir={HERE.parent}"]
     arguments += ["--hypothesis-profile=sanitized", *(str(HERE / n) for n in PURE)]
     ended = run(
         "import sys, pmadvise._ffi, pytest\n"
