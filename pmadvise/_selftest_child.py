@@ -211,6 +211,9 @@ class Child:
         """Map memory, and write to the first `fill` bytes (all); return the address."""
         address = map_memory(size, mmap.PROT_READ | mmap.PROT_WRITE, fd)
         if fd >= 0:
+            # Page by page: readahead makes large folios, which PAGEOUT of some kernels
+            # (6.1) passes over, and of others only where a call covers all of one.
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
             with _on_one_cpu():
                 self._sums[address] = zlib.crc32(_bytes(address, size))
         else:

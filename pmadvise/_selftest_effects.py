@@ -240,7 +240,8 @@ def check_maps(size: int) -> str:
 def check_resident(size: int) -> str:
     """See which pages of a child are in memory."""
     with Child() as child:
-        address = child.ask("map", SMALL, SMALL // 2)
+        address = child.ask("map", SMALL, 0)
+        child.ask("fill_small", address, SMALL // 2)  # a huge page would be more
         found = child.process.resident(Ranges([(address, SMALL)]))
         if found != Ranges([(address, SMALL // 2)]):
             raise AssertionError(f"half of it was touched, and resident() is {found}")
@@ -306,15 +307,12 @@ def check_pageout_file(size: int) -> str:
     """See PAGEOUT put a file that a child maps out of memory."""
     with Child() as child:
         permitted(child, Advice.PAGEOUT)
+    size = max(size // 4, SMALL)
     with _file(size) as (fd, cached), Child() as child:
         address = child.ask("map", size, None, fd)
         before = cached()
         settled = settle(
-            # A paced call may end in the middle of a huge page that maps the file:
-            # the kernel then unmaps it, and leaves it in the page cache.
-            lambda: whole(
-                child.process.pageout([(address, size)], max_stall=None), size
-            ),
+            lambda: whole(child.process.pageout([(address, size)]), size),
             lambda: cached() <= LATE,
         )
         after = cached()

@@ -166,8 +166,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _progress(text: str) -> None:
-    """Show what is going on, where somebody sees it."""
-    if sys.stderr.isatty():
+    """Show what is going on, where somebody sees it: a CI's log is no terminal."""
+    if sys.stderr.isatty() and not os.environ.get("CI"):
         sys.stderr.write(f"\r\033[K{text}")
         sys.stderr.flush()
 
