@@ -11,16 +11,18 @@ from pmadvise.calls import (
     process_madvise,
     process_madvise_range,
 )
-from pmadvise.engine import Report, Skip
-from pmadvise.maps import AddressSpace, Vma
-from pmadvise.process import Process
 from pmadvise.ranges import Ranges
-from pmadvise.residency import Memory
 
 if _TYPE_CHECKING:
     from pmadvise._support import Support as Support
     from pmadvise._support import support as support
+    from pmadvise.engine import Report as Report
+    from pmadvise.engine import Skip as Skip
     from pmadvise.hold import Hold as Hold
+    from pmadvise.maps import AddressSpace as AddressSpace
+    from pmadvise.maps import Vma as Vma
+    from pmadvise.process import Process as Process
+    from pmadvise.residency import Memory as Memory
 
 __all__ = [
     "IOV_MAX",
@@ -45,14 +47,32 @@ __all__ = [
 ]
 
 
+# Loaded on first use, as dataclasses cost more to import than all the rest together,
+# and a daemon that makes the two calls alone needs none of these.
+_LAZY = {
+    "AddressSpace": "maps",
+    "Hold": "hold",
+    "Memory": "residency",
+    "Process": "process",
+    "Report": "engine",
+    "Skip": "engine",
+    "Support": "_support",
+    "Vma": "maps",
+    "support": "_support",
+}
+
+
 def __getattr__(name: str) -> object:
-    """Load on first use what a daemon's loop does not need."""
-    if name == "Hold":
-        from pmadvise.hold import Hold
+    """Load a name on first use."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return Hold
-    if name in ("Support", "support"):
-        from pmadvise import _support
+    found = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = found
+    return found
 
-        return getattr(_support, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    """Return the public names, loaded or not."""
+    return __all__

@@ -92,6 +92,7 @@ def test_import_is_light() -> None:
         "argparse",
         "asyncio",
         "ctypes",
+        "dataclasses",
         "json",
         "logging",
         "subprocess",
