@@ -309,6 +309,10 @@ def check_pageout_file(size: int) -> str:
         permitted(child, Advice.PAGEOUT)
     size = max(size // 4, SMALL)
     with _file(size) as (fd, cached), Child() as child:
+        # Page by page: readahead makes large folios, which 6.1 may fail to split.
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+        for offset in range(0, size, PAGE_SIZE):
+            os.pread(fd, 1, offset)
         address = child.ask("map", size, None, fd)
         before = cached()
         settled = settle(
