@@ -41,6 +41,7 @@ libc.mmap.argtypes = [
 for _name in ("munmap", "mlock"):
     getattr(libc, _name).argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
 libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 
@@ -213,7 +214,7 @@ class Child:
         if fd >= 0:
             # Page by page: readahead makes large folios, which PAGEOUT of some kernels
             # (6.1) passes over, and of others only where a call covers all of one.
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+            checked(libc.madvise(address, size, Advice.RANDOM), "madvise")
             with _on_one_cpu():
                 self._sums[address] = zlib.crc32(_bytes(address, size))
         else:

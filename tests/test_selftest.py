@@ -201,7 +201,9 @@ def test_progress_on_a_terminal(ci: str) -> None:
         env={**os.environ, "CI": ci},
     )
     os.write(end, b"end")
-    text = os.read(terminal, 4096)
+    text = b""
+    while not text.endswith(b"end"):
+        text += os.read(terminal, 4096)
     for fd in (end, terminal):
         os.close(fd)
     wiped = b"\r\x1b[K"
