@@ -258,7 +258,7 @@ def test_old_snapshot_of_a_vforked_child_when_closed(vforked: Vforked) -> None:
 
 
 def fork_as(pid: int) -> None:
-    """Fork a child that has this pid. Wraps clone3(2) with set_tid, Linux 5.5."""
+    """Fork a stopped child that has this pid. Wraps clone3(2) with set_tid."""
     libc = ctypes.CDLL(None, use_errno=True)
     wanted = ctypes.c_int(pid)
     # struct clone_args: the exit signal, and the one element of set_tid
@@ -270,10 +270,10 @@ def fork_as(pid: int) -> None:
         number = libc.syscall(435, arguments, len(arguments))
         if number == 0:
             while True:
-                signal.pause()
+                os.kill(os.getpid(), signal.SIGSTOP)
         if number < 0 and ctypes.get_errno() != errno.EEXIST:
             raise OSError(ctypes.get_errno(), "clone3")
-    assert number == pid
+    assert os.waitpid(pid, os.WUNTRACED)[0] == pid
 
 
 @pytest.fixture
