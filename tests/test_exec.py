@@ -14,25 +14,18 @@ from pathlib import Path
 import pytest
 from handles import open_files, reads, send
 from hold_targets import until
-from targets import PAGE, Target
+from targets import PAGE, Target, wait_for_state
 
 from pmadvise import Advice, Process, Ranges, _sys, maps
 
 root = pytest.mark.needs_root
 SHELL = os.path.realpath("/bin/sh")
-AT_REST = ["sh", "-c", "echo here; kill -STOP $$"]
+AT_REST = ["sh", "-c", "kill -STOP $$"]
 
 
 def is_shell(process: Process) -> bool:
     """Tell whether the shell is in the latest maps."""
     return process.maps().select(path=SHELL).total > 0
-
-
-def until_here(target: Target) -> None:
-    """Return once the shell has said that it is there."""
-    assert target.process.stdout is not None
-    while target.process.stdout.readline() != "here\n":
-        pass
 
 
 @pytest.fixture(params=["PROCMAP_QUERY", "ENOTTY"])
@@ -43,9 +36,9 @@ def query(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def exec_shell(target: Target) -> None:
-    """Have the target exec, and return once it has."""
+    """Have the target exec, and return once it is at rest."""
     send(target, f"os.execv({SHELL!r}, {AT_REST})")
-    until_here(target)
+    wait_for_state(target.pid, "T")
 
 
 # exec
@@ -175,7 +168,7 @@ class Vforked:
 
     def __init__(self, target: Target, fifo: Path) -> None:
         os.mkfifo(fifo)
-        self._target, self._fifo = target, fifo
+        self._fifo = fifo
         send(
             target,
             f"os.posix_spawn({SHELL!r}, {AT_REST}, {{}}, file_actions="
@@ -185,9 +178,9 @@ class Vforked:
         self.pid = int(until(children.read_text, "the child is there"))
 
     def exec(self) -> None:
-        """Have it exec, and return once it has."""
+        """Have it exec, and return once it is at rest."""
         os.close(os.open(self._fifo, os.O_WRONLY))
-        until_here(self._target)
+        wait_for_state(self.pid, "T")
 
 
 @pytest.fixture
