@@ -173,7 +173,7 @@ ranges_strategy = st.lists(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     areas=areas_strategy,
     stale=st.none() | areas_strategy,

@@ -46,7 +46,8 @@ def selftest(arguments: str) -> Suite:
 def portable_tests(source: Path) -> Suite:
     """Return the tests of a tree that need nothing of the host."""
     return Suite(
-        f"-m pytest -q --color=no -p no:cacheprovider {' '.join(PORTABLE_TESTS)}",
+        "-m pytest -q --color=no -p no:cacheprovider --hypothesis-profile=emulated "
+        + " ".join(PORTABLE_TESTS),
         PYTEST_RESULT,
         (source / "pyproject.toml", source / "tests", pure_packages()),
         FROM_DEBIAN,
