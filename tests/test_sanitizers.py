@@ -14,6 +14,10 @@ HERE = Path(__file__).parent
 FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=all -g -O1"
 PURE = ["test_maps.py", "test_ranges.py"]
 
+pytestmark = pytest.mark.skipif(
+    not (HERE.parent / "csrc").exists(), reason="the sources are not beside the tests"
+)
+
 
 def runtime(name: str) -> str | None:
     """Return the path of a sanitizer's library, None if the compiler has none."""
