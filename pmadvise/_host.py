@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pmadvise import residency
+
 # include/uapi/linux/capability.h, by number.
 _CAPABILITIES = (
     "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP "
@@ -161,19 +163,9 @@ def huge_page_size() -> int | None:
     return int(text) if text and text.strip().isdigit() else None
 
 
-def sizes(path: str) -> dict[str, int]:
-    """Return the lines "Name: number kB" of a file of /proc, in bytes."""
-    found = {}
-    for name, value in status(text_of(path)).items():
-        number, _, unit = value.partition(" ")
-        if unit == "kB":
-            found[name] = int(number) * 1024
-    return found
-
-
 def swap() -> tuple[int, int]:
     """Return the bytes of swap in all, and free."""
-    found = sizes("/proc/meminfo")
+    found = residency.sizes((text_of("/proc/meminfo") or "").encode())
     return found.get("SwapTotal", 0), found.get("SwapFree", 0)
 
 

@@ -29,7 +29,16 @@ from targets import (
 )
 
 import pmadvise
-from pmadvise import Advice, Process, _answers, _host, _sys, pidfd_open, support
+from pmadvise import (
+    Advice,
+    Process,
+    _answers,
+    _host,
+    _sys,
+    pidfd_open,
+    residency,
+    support,
+)
 from pmadvise._support_target import TargetSupport
 from pmadvise.advice import REMOTE
 
@@ -59,7 +68,7 @@ def unshare_users() -> None:
 def test_facts() -> None:
     """Kernel, machine, page size and swap are those that the system tells."""
     found = support()
-    meminfo = _host.sizes("/proc/meminfo")
+    meminfo = residency.sizes(Path("/proc/meminfo").read_bytes())
     assert (found.kernel, found.machine) == (os.uname().release, os.uname().machine)
     assert (found.page_size, found.swap_total) == (mmap.PAGESIZE, meminfo["SwapTotal"])
     assert 0 <= found.swap_free <= found.swap_total
