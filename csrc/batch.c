@@ -6,31 +6,32 @@
 #include "pmadvise.h"
 
 /*
- * Write up to `room` elements of at most `max_bytes` in all, none longer than
- * `longest`, from byte *offset of ranges[*index] on, and move the two behind
- * them.  Where a range is cut, the cut lies on a multiple of `border`: a
- * power of two, at least a page, at most `max_bytes` and `longest`.  Returns
- * how many elements were written, 0 when nothing is left.
+ * Write up to `capacity` elements of at most `max_bytes` in all, none longer
+ * than `max_element`, from byte *offset of ranges[*index] on, and move the two
+ * behind them.  Where a range is cut, the cut lies on a multiple of
+ * `alignment`: a power of two, at least a page, at most `max_bytes` and
+ * `max_element`.  Returns how many elements were written, 0 when nothing is
+ * left.
  */
 size_t
 pmadvise_batch(const struct pmadvise_range *ranges, size_t n, size_t *index,
-               size_t *offset, size_t max_bytes, size_t longest,
-               size_t border, struct pmadvise_range *out, size_t room)
+               size_t *offset, size_t max_bytes, size_t max_element,
+               size_t alignment, struct pmadvise_range *out, size_t capacity)
 {
     size_t written = 0, left = max_bytes;
 
-    while (written < room && *index < n && left > 0) {
+    while (written < capacity && *index < n && left > 0) {
         uintptr_t address = ranges[*index].address + *offset;
         size_t whole = ranges[*index].length - *offset;
         size_t length = whole < left ? whole : left;
 
-        if (length > longest)
-            length = longest;
+        if (length > max_element)
+            length = max_element;
         if (length < whole) {
-            size_t beyond = (address + length) & (border - 1);
+            size_t beyond = (address + length) & (alignment - 1);
 
             if (beyond >= length)
-                break; /* less than to the next border is left: next time */
+                break; /* less than up to the next multiple is left: next call */
             length -= beyond;
         }
         out[written].address = address;

@@ -5,36 +5,11 @@
 #include <fnmatch.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
-#include <unistd.h>
 
 #include "pmadvise.h"
-
-/*
- * Read from `offset` on until the file ends or `size` bytes are there: maps
- * gives about a page a read.  Returns the bytes read, less than `size` only
- * at the end; or -errno.  See pread(2).
- */
-ssize_t
-pmadvise_pread(int fd, char *buffer, size_t size, uint64_t offset)
-{
-    size_t done = 0;
-
-    while (done < size) {
-        ssize_t n = pread(fd, buffer + done, size - done,
-                          (off_t)(offset + done));
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            break;
-        done += (size_t)n;
-    }
-    return (ssize_t)done;
-}
 
 /* The number of lines, an unfinished one counted. */
 size_t
@@ -146,20 +121,65 @@ line(struct cursor *c, const char *text, struct pmadvise_vma *vma)
     return true;
 }
 
+static int
+by_start(const void *a, const void *b)
+{
+    const struct pmadvise_vma *x = a, *y = b;
+
+    if (x->start != y->start)
+        return x->start < y->start ? -1 : 1;
+    return (x->path > y->path) - (x->path < y->path);
+}
+
+/*
+ * The text is put together in pieces, and while its process maps and unmaps
+ * memory the kernel may list a VMA twice or out of order.  Sort by address,
+ * and cut away from each VMA what an earlier one covers.  Returns how many
+ * are left.
+ */
+static size_t
+put_in_order(struct pmadvise_vma *vmas, size_t n)
+{
+    size_t kept = 0;
+    bool ordered = true;
+
+    for (size_t i = 1; i < n && ordered; i++)
+        ordered = vmas[i - 1].end <= vmas[i].start;
+    if (ordered)
+        return n;
+    qsort(vmas, n, sizeof(*vmas), by_start);
+    for (size_t i = 0; i < n; i++) {
+        struct pmadvise_vma next = vmas[i];
+
+        if (kept && next.start < vmas[kept - 1].end) {
+            uintptr_t start = vmas[kept - 1].end;
+
+            if (next.end <= start)
+                continue;
+            if (next.inode || next.major || next.minor)
+                next.offset += start - next.start;
+            next.start = start;
+        }
+        vmas[kept++] = next;
+    }
+    return kept;
+}
+
 /*
  * Parse the text of /proc/PID/maps.  Returns the number of VMAs, at most
- * `room`, or -EBADMSG if a line is not as the kernel writes it.
+ * `capacity`, sorted by address and not overlapping; or -EBADMSG if a line
+ * is not as the kernel writes it.
  */
 ssize_t
 pmadvise_maps_parse(const char *text, size_t size, struct pmadvise_vma *vmas,
-                    size_t room)
+                    size_t capacity)
 {
     const char *at = text, *end = text + size;
     size_t n = 0;
 
     if (memchr(text, '\0', size)) /* a name as a string would end there */
         return -EBADMSG;
-    for (; at < end && n < room; n++) {
+    for (; at < end && n < capacity; n++) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         struct cursor c = {at, newline};
 
@@ -167,7 +187,7 @@ pmadvise_maps_parse(const char *text, size_t size, struct pmadvise_vma *vmas,
             return -EBADMSG;
         at = newline + 1;
     }
-    return (ssize_t)n;
+    return (ssize_t)put_in_order(vmas, n);
 }
 
 /* The path as a string, the kernel's one escape undone. */
@@ -208,7 +228,7 @@ matches(const char *pattern, const char *path)
 /*
  * Write the range of each VMA with (flags & `mask`) == `flags`, at least
  * `min_length` bytes and, unless `pattern` is NULL, a path that matches() it.
- * `scratch` has room for the longest path and a NUL, `out` for `n`.  Returns
+ * `scratch` takes the longest path and a NUL, `out` takes `n`.  Returns
  * how many were written.  See fnmatch(3).
  */
 size_t
@@ -252,7 +272,7 @@ same(const struct pmadvise_vma *a, const char *a_text,
 /*
  * Write what is no longer the same VMA: the addresses of `old` where `now`
  * has nothing, or something of other permissions, device, inode, path or
- * file offset.  Both are sorted; `out` has room for n_old + n_now.  Returns
+ * file offset.  Both are sorted; `out` takes n_old + n_now.  Returns
  * how many ranges were written, adjacent ones of one old VMA as one.
  */
 size_t
@@ -314,7 +334,7 @@ find(const struct pmadvise_vma *vmas, size_t n, uintptr_t address)
 }
 
 /*
- * Cut ranges at the borders of VMAs, keeping their order: each piece lies in
+ * Cut ranges at the boundaries of VMAs, keeping their order: each piece lies in
  * one VMA (mapped 1) or in none (mapped 0).  Writes them unless `out` is
  * NULL, and returns how many there are; empty ranges give none.
  */
@@ -343,10 +363,10 @@ pmadvise_vmas_cut(const struct pmadvise_vma *vmas, size_t n_vmas,
             size_t length = left;
 
             if (j < n_vmas) {
-                uintptr_t border = inside ? vmas[j].end : vmas[j].start;
+                uintptr_t boundary = inside ? vmas[j].end : vmas[j].start;
 
-                if (border - at < length)
-                    length = border - at;
+                if (boundary - at < length)
+                    length = boundary - at;
             }
             if (out) {
                 out[pieces].address = at;

@@ -33,7 +33,13 @@ struct region {
 _Static_assert(sizeof(struct scan) == 96, "not struct pm_scan_arg");
 _Static_assert(sizeof(struct region) == 24, "not struct page_region");
 
-enum { REGIONS = 256, WORDS = 1024 };
+enum {
+    REGIONS = 256,
+    ENTRIES = 1024,
+    PAGES = 1 << 16, /* a millisecond of the target's mmap lock at the most */
+    IS_PRESENT = PMADVISE_PAGE_IS_PRESENT,
+    IS_SWAPPED = PMADVISE_PAGE_IS_SWAPPED
+};
 
 /* Add [start, end) to `out`, to the last range if it goes on from there. */
 static size_t
@@ -49,40 +55,48 @@ add(struct pmadvise_range *out, size_t n, uint64_t start, uint64_t end)
 }
 
 /*
- * Write the ranges of pages in [start, end) whose categories, `inverted`
- * ones flipped, have all of `mask`; as many as `room` takes.  *walk_end is
- * where to go on, `end` when all is done.  Returns how many were written;
- * or -errno: ENOTTY when the kernel is older than 6.7, ESRCH when the mm is
- * gone, EINVAL for a category that it does not know, EFAULT when `end` lies
- * outside of user space.  See PAGEMAP_SCAN in
- * Documentation/admin-guide/mm/pagemap.rst.
+ * Write the ranges of pages in [start, end) that have all categories of
+ * `wanted` and none of `unwanted`, as many as `capacity` takes.  Only pages
+ * in memory or in swap are looked at.  *walk_end is where to go on, `end`
+ * when all is done.  Returns how many were written; or -errno: ENOTTY when
+ * the kernel is older than 6.7, ESRCH when the mm is gone, EINVAL for a
+ * category that it does not know, EFAULT when `end` lies outside of user
+ * space.  See PAGEMAP_SCAN in Documentation/admin-guide/mm/pagemap.rst.
+ *
+ * The kernel holds the mmap lock of the target for the whole ioctl.  It stops
+ * after a number of pages that match, so every page that has an entry
+ * matches what the kernel is asked for, and the rest is sorted out here: then
+ * no walk over dense memory is long, and empty memory is skipped by whole
+ * page tables.
  */
 ssize_t
 pmadvise_pagemap_scan(int pagemap_fd, uintptr_t start, uintptr_t end,
-                      uint64_t inverted, uint64_t mask, uintptr_t *walk_end,
-                      struct pmadvise_range *out, size_t room)
+                      uint64_t wanted, uint64_t unwanted, uintptr_t *walk_end,
+                      struct pmadvise_range *out, size_t capacity)
 {
     struct region regions[REGIONS];
     size_t n = 0;
 
     *walk_end = start;
-    while (*walk_end < end && n < room) {
+    while (*walk_end < end && n < capacity) {
         struct scan scan = {
             .size = sizeof(scan),
             .start = *walk_end,
             .end = end,
             .vec = (uint64_t)(uintptr_t)regions,
-            .vec_len = room - n < REGIONS ? room - n : REGIONS,
-            .category_inverted = inverted,
-            .category_mask = mask,
-            .return_mask = mask & ~inverted,
+            .vec_len = capacity - n < REGIONS ? capacity - n : REGIONS,
+            .max_pages = PAGES,
+            .category_anyof_mask = IS_PRESENT | IS_SWAPPED,
+            .return_mask = wanted | unwanted | IS_PRESENT | IS_SWAPPED,
         };
         int found = ioctl(pagemap_fd, _IOWR('f', 16, struct scan), &scan);
 
         if (found < 0)
             return -errno;
         for (int i = 0; i < found; i++)
-            n = add(out, n, regions[i].start, regions[i].end);
+            if ((regions[i].categories & wanted) == wanted &&
+                !(regions[i].categories & unwanted))
+                n = add(out, n, regions[i].start, regions[i].end);
         *walk_end = (uintptr_t)scan.walk_end;
     }
     return (ssize_t)n;
@@ -103,16 +117,17 @@ is_zero_page(int kpageflags_fd, uint64_t frame)
 }
 
 /*
- * The same by the words of pagemap, for kernels without the ioctl: the pages
- * in swap, or else those in memory but for the zero page, which shows only
- * where `kpageflags_fd` is open and the kernel tells frame numbers.
- * Returns how many ranges were written, or -errno.
+ * The same by the entries of pagemap, for kernels without the ioctl and for
+ * what it does not tell: the pages in memory, in swap, or in memory and
+ * mapped by others too.  The zero page counts as in memory, but where
+ * `kpageflags_fd` is open and the kernel tells frame numbers.  Returns how
+ * many ranges were written, or -errno.
  * See Documentation/admin-guide/mm/pagemap.rst.
  */
 ssize_t
-pmadvise_pagemap_words(int pagemap_fd, int kpageflags_fd, uintptr_t start,
-                       uintptr_t end, int swapped, uintptr_t *walk_end,
-                       struct pmadvise_range *out, size_t room)
+pmadvise_pagemap_read(int pagemap_fd, int kpageflags_fd, uintptr_t start,
+                      uintptr_t end, int kind, uintptr_t *walk_end,
+                      struct pmadvise_range *out, size_t capacity)
 {
     const uint64_t present = UINT64_C(1) << 63, in_swap = UINT64_C(1) << 62,
                    of_file = UINT64_C(1) << 61,
@@ -120,32 +135,38 @@ pmadvise_pagemap_words(int pagemap_fd, int kpageflags_fd, uintptr_t start,
                    exclusive = UINT64_C(1) << 56,
                    frame_bits = (UINT64_C(1) << 55) - 1;
     const uintptr_t page = (uintptr_t)getpagesize();
-    uint64_t words[WORDS];
+    uint64_t entries[ENTRIES];
     uint64_t last_frame = 0;
     bool last_is_zero = false;
     size_t n = 0;
 
     *walk_end = start;
-    while (*walk_end < end && n < room) {
+    while (*walk_end < end && n < capacity) {
         size_t want = (end - *walk_end) / page;
         ssize_t got;
 
-        if (want > WORDS)
-            want = WORDS;
-        got = pread(pagemap_fd, words, want * sizeof(*words),
-                    (off_t)(*walk_end / page * sizeof(*words)));
+        if (want > ENTRIES)
+            want = ENTRIES;
+        got = pread(pagemap_fd, entries, want * sizeof(*entries),
+                    (off_t)(*walk_end / page * sizeof(*entries)));
         if (got < 0)
             return -errno;
-        got /= (ssize_t)sizeof(*words);
+        got /= (ssize_t)sizeof(*entries);
         if (got == 0) /* user space, or the mm, ends here */
             *walk_end = end;
-        for (ssize_t i = 0; i < got && n < room; i++, *walk_end += page) {
-            bool wanted = swapped ? (words[i] & (in_swap | guard)) == in_swap
-                                  : (words[i] & present) != 0;
-            uint64_t frame = words[i] & frame_bits;
+        for (ssize_t i = 0; i < got && n < capacity; i++, *walk_end += page) {
+            const uint64_t entry = entries[i];
+            uint64_t frame = entry & frame_bits;
+            bool wanted;
 
-            if (wanted && !swapped && frame && kpageflags_fd >= 0 &&
-                !(words[i] & (of_file | exclusive))) {
+            if (kind == PMADVISE_PAGES_SWAPPED)
+                wanted = (entry & (in_swap | guard)) == in_swap;
+            else if (kind == PMADVISE_PAGES_SHARED)
+                wanted = (entry & (present | exclusive)) == present;
+            else
+                wanted = (entry & present) != 0;
+            if (wanted && kind != PMADVISE_PAGES_SWAPPED && frame &&
+                kpageflags_fd >= 0 && !(entry & (of_file | exclusive))) {
                 if (frame != last_frame) {
                     last_frame = frame;
                     last_is_zero = is_zero_page(kpageflags_fd, frame);

@@ -48,9 +48,9 @@ enum pmadvise_madv {
 ssize_t pmadvise_process_madvise(int pidfd,
                                  const struct pmadvise_range *ranges,
                                  size_t n, int advice, unsigned int flags);
-ssize_t pmadvise_checked(int pidfd, const struct pmadvise_range *ranges,
+ssize_t pmadvise_process_madvise_checked(int pidfd, const struct pmadvise_range *ranges,
                          size_t n, int advice, unsigned int flags);
-ssize_t pmadvise_checked_range(int pidfd, uintptr_t address, size_t length,
+ssize_t pmadvise_process_madvise_range_checked(int pidfd, uintptr_t address, size_t length,
                                int advice);
 
 /* pidfd_open.c */
@@ -60,10 +60,10 @@ int pmadvise_pidfd_open(int pid, unsigned int flags);
 size_t pmadvise_ranges_fill(struct pmadvise_range *ranges,
                             const uintptr_t *addresses,
                             const size_t *lengths, size_t n);
-size_t pmadvise_ranges_wrapping(const struct pmadvise_range *ranges,
+size_t pmadvise_ranges_first_wrapping(const struct pmadvise_range *ranges,
                                 size_t n);
-size_t pmadvise_ranges_refused(const struct pmadvise_range *ranges, size_t n);
-size_t pmadvise_ranges_unaligned(const struct pmadvise_range *ranges,
+size_t pmadvise_ranges_first_refused(const struct pmadvise_range *ranges, size_t n);
+size_t pmadvise_ranges_first_unaligned(const struct pmadvise_range *ranges,
                                  size_t n);
 void pmadvise_ranges_overlap(const struct pmadvise_range *ranges, size_t n,
                              const struct pmadvise_range *merged, size_t m,
@@ -80,6 +80,9 @@ size_t pmadvise_ranges_subtract(const struct pmadvise_range *a, size_t na,
 size_t pmadvise_ranges_split(const struct pmadvise_range *ranges, size_t n,
                              size_t max_bytes, size_t page_size,
                              struct pmadvise_range *out);
+
+/* read.c */
+ssize_t pmadvise_pread(int fd, char *buffer, size_t size, uint64_t offset);
 
 /* maps.c */
 enum pmadvise_vma_flags {
@@ -105,10 +108,9 @@ struct pmadvise_vma {
     uint32_t flags;
 };
 
-ssize_t pmadvise_pread(int fd, char *buffer, size_t size, uint64_t offset);
 size_t pmadvise_maps_lines(const char *text, size_t size);
 ssize_t pmadvise_maps_parse(const char *text, size_t size,
-                            struct pmadvise_vma *vmas, size_t room);
+                            struct pmadvise_vma *vmas, size_t capacity);
 size_t pmadvise_vmas_select(const struct pmadvise_vma *vmas, size_t n,
                             const char *text, uint32_t mask, uint32_t flags,
                             size_t min_length, const char *pattern,
@@ -127,23 +129,66 @@ int pmadvise_procmap_query(int maps_fd);
 ssize_t pmadvise_procmap_vmas(int maps_fd,
                               const struct pmadvise_range *ranges, size_t n,
                               size_t *index, uintptr_t *from,
-                              struct pmadvise_vma *vmas, size_t room);
+                              struct pmadvise_vma *vmas, size_t capacity);
 
 /* batch.c */
 size_t pmadvise_batch(const struct pmadvise_range *ranges, size_t n,
                       size_t *index, size_t *offset, size_t max_bytes,
-                      size_t longest, size_t border,
-                      struct pmadvise_range *out, size_t room);
+                      size_t max_element, size_t alignment,
+                      struct pmadvise_range *out, size_t capacity);
+
+/* mm.c */
+
+/* What tells the mm of a process from the one before. */
+struct pmadvise_mm {
+    uint64_t start_code;  /* 0: no mm; 1: ptrace read access is refused */
+    uint64_t start_stack;
+    int forked;           /* 1: it has not called execve(2) since its fork */
+    int state;            /* of the leader, a letter as of a thread below */
+};
+enum pmadvise_mm_ended {
+    PMADVISE_MM_CURRENT = 0,
+    PMADVISE_MM_EXEC = 1,
+    PMADVISE_MM_EXITED = 2,
+    PMADVISE_MM_REFUSED = 3 /* ptrace read access; it may be the same */
+};
+struct pmadvise_call {
+    int64_t result;
+    uint64_t nanoseconds;
+    int ended;
+};
+
+int pmadvise_mm_read(int proc, int pid, struct pmadvise_mm *mm);
+int pmadvise_mm_ended(int proc, int pid, int maps_fd,
+                      const struct pmadvise_mm *then);
+void pmadvise_mm_advise(int pidfd, int proc, int pid, int maps_fd,
+                        const struct pmadvise_mm *mm,
+                        const struct pmadvise_range *ranges, size_t n,
+                        int advice, struct pmadvise_call *call);
 
 /* pagemap.c */
+enum pmadvise_page_is {
+    /* categories of PAGEMAP_SCAN, include/uapi/linux/fs.h */
+    PMADVISE_PAGE_IS_PRESENT = 8,
+    PMADVISE_PAGE_IS_SWAPPED = 0x10,
+    PMADVISE_PAGE_IS_PFNZERO = 0x20,
+    PMADVISE_PAGE_IS_HUGE = 0x40,
+    PMADVISE_PAGE_IS_GUARD = 0x100 /* Linux 6.15 */
+};
+enum pmadvise_pages {
+    PMADVISE_PAGES_PRESENT = 0,
+    PMADVISE_PAGES_SWAPPED = 1,
+    PMADVISE_PAGES_SHARED = 2
+};
+
 ssize_t pmadvise_pagemap_scan(int pagemap_fd, uintptr_t start, uintptr_t end,
-                              uint64_t inverted, uint64_t mask,
+                              uint64_t wanted, uint64_t unwanted,
                               uintptr_t *walk_end,
-                              struct pmadvise_range *out, size_t room);
-ssize_t pmadvise_pagemap_words(int pagemap_fd, int kpageflags_fd,
-                               uintptr_t start, uintptr_t end, int swapped,
-                               uintptr_t *walk_end,
-                               struct pmadvise_range *out, size_t room);
+                              struct pmadvise_range *out, size_t capacity);
+ssize_t pmadvise_pagemap_read(int pagemap_fd, int kpageflags_fd,
+                              uintptr_t start, uintptr_t end, int kind,
+                              uintptr_t *walk_end,
+                              struct pmadvise_range *out, size_t capacity);
 
 /* task.c */
 
@@ -156,7 +201,7 @@ struct pmadvise_thread {
 };
 
 ssize_t pmadvise_task_list(int proc, struct pmadvise_thread *threads,
-                           size_t room);
+                           size_t capacity);
 int pmadvise_task_status(int proc, struct pmadvise_thread *threads, size_t n);
 
 /* ptrace.c */

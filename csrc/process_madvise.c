@@ -96,13 +96,13 @@ pmadvise_process_madvise(int pidfd, const struct pmadvise_range *ranges,
 
 /*
  * The same, when every range is one that the kernel takes whole (see
- * pmadvise_ranges_refused); else -EINVAL, and the kernel is not asked.
+ * pmadvise_ranges_first_refused); else -EINVAL, and the kernel is not asked.
  */
 ssize_t
-pmadvise_checked(int pidfd, const struct pmadvise_range *ranges, size_t n,
+pmadvise_process_madvise_checked(int pidfd, const struct pmadvise_range *ranges, size_t n,
                  int advice, unsigned int flags)
 {
-    if (pmadvise_ranges_refused(ranges, n) != n)
+    if (pmadvise_ranges_first_refused(ranges, n) != n)
         return -EINVAL;
     return pmadvise_process_madvise(pidfd, ranges, n, advice, flags);
 }
@@ -112,7 +112,7 @@ pmadvise_checked(int pidfd, const struct pmadvise_range *ranges, size_t n,
  * the end of the address space.
  */
 ssize_t
-pmadvise_checked_range(int pidfd, uintptr_t address, size_t length,
+pmadvise_process_madvise_range_checked(int pidfd, uintptr_t address, size_t length,
                        int advice)
 {
     const struct pmadvise_range range = {address, length};

@@ -57,18 +57,18 @@ pmadvise_procmap_query(int maps_fd)
 
 /*
  * Write start and end of the VMAs that the sorted `ranges` touch, as many as
- * `room` takes, nothing else of them.  It begins at ranges[*index] with
+ * `capacity` takes, and nothing else of them.  It begins at ranges[*index] with
  * address *from (0: its first), and leaves there where to go on; all is done
  * when *index is `n`.  Returns how many were written, or -errno as above.
  */
 ssize_t
 pmadvise_procmap_vmas(int maps_fd, const struct pmadvise_range *ranges,
                       size_t n, size_t *index, uintptr_t *from,
-                      struct pmadvise_vma *vmas, size_t room)
+                      struct pmadvise_vma *vmas, size_t capacity)
 {
     size_t found = 0;
 
-    while (*index < n && found < room) {
+    while (*index < n && found < capacity) {
         const struct pmadvise_range *range = &ranges[*index];
         uintptr_t at = *from > range->address ? *from : range->address;
         struct query q;

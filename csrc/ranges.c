@@ -52,7 +52,7 @@ pmadvise_ranges_fill(struct pmadvise_range *ranges,
         ranges[i].address = addresses[i];
         ranges[i].length = lengths[i];
     }
-    return pmadvise_ranges_wrapping(ranges, n);
+    return pmadvise_ranges_first_wrapping(ranges, n);
 }
 
 /*
@@ -60,7 +60,7 @@ pmadvise_ranges_fill(struct pmadvise_range *ranges,
  * address space, `n` if none does.
  */
 size_t
-pmadvise_ranges_wrapping(const struct pmadvise_range *ranges, size_t n)
+pmadvise_ranges_first_wrapping(const struct pmadvise_range *ranges, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (wraps(&ranges[i]))
@@ -75,7 +75,7 @@ pmadvise_ranges_wrapping(const struct pmadvise_range *ranges, size_t n)
  * cuts the call short and says nothing; include/linux/fs.h).
  */
 size_t
-pmadvise_ranges_refused(const struct pmadvise_range *ranges, size_t n)
+pmadvise_ranges_first_refused(const struct pmadvise_range *ranges, size_t n)
 {
     const size_t offset_in_page = (size_t)getpagesize() - 1;
     size_t left = (size_t)INT_MAX & ~offset_in_page;
@@ -94,7 +94,7 @@ pmadvise_ranges_refused(const struct pmadvise_range *ranges, size_t n)
  * page size, `n` if there is none.
  */
 size_t
-pmadvise_ranges_unaligned(const struct pmadvise_range *ranges, size_t n)
+pmadvise_ranges_first_unaligned(const struct pmadvise_range *ranges, size_t n)
 {
     const uintptr_t offset_in_page = (uintptr_t)getpagesize() - 1;
 
@@ -192,7 +192,7 @@ pmadvise_ranges_merge(struct pmadvise_range *ranges, size_t n)
 }
 
 /*
- * What is in `a` and in `b`, both merged.  `out` has room for na + nb.
+ * What is in `a` and in `b`, both merged.  `out` takes na + nb.
  * Returns how many ranges were written.
  */
 size_t
@@ -219,7 +219,7 @@ pmadvise_ranges_intersect(const struct pmadvise_range *a, size_t na,
 }
 
 /*
- * What is in `a` and not in `b`, both merged.  `out` has room for na + nb.
+ * What is in `a` and not in `b`, both merged.  `out` takes na + nb.
  * Returns how many ranges were written.
  */
 size_t
@@ -249,9 +249,9 @@ pmadvise_ranges_subtract(const struct pmadvise_range *a, size_t na,
 }
 
 /*
- * Cut `ranges` at page borders so that none is longer than `max_bytes`
+ * Cut `ranges` at page boundaries so that none is longer than `max_bytes`
  * (at least a page).  Writes the pieces to `out` unless it is NULL, and
- * returns how many there are: call it with NULL to learn the room it needs.
+ * returns how many there are: call it with NULL to learn how many it needs.
  */
 size_t
 pmadvise_ranges_split(const struct pmadvise_range *ranges, size_t n,
@@ -265,7 +265,7 @@ pmadvise_ranges_split(const struct pmadvise_range *ranges, size_t n,
         struct pmadvise_range rest = ranges[i];
 
         while (rest.length > max_bytes) {
-            /* the first cut ends on a border, so each later one begins there */
+            /* the first cut ends on a boundary; each later one begins there */
             size_t cut = max_bytes -
                          (rest.address % page_size + max_bytes) % page_size;
 

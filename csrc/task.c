@@ -20,10 +20,10 @@
  * List the threads of the process whose /proc/PID is `proc`: only their tid
  * is set.  The kernel lists them one by one, so threads that are born or die
  * meanwhile may be missing.  Returns how many were listed, of which the first
- * `room` are in `threads`, or -errno.  See proc_pid_task(5).
+ * `capacity` are in `threads`, or -errno.  See proc_pid_task(5).
  */
 ssize_t
-pmadvise_task_list(int proc, struct pmadvise_thread *threads, size_t room)
+pmadvise_task_list(int proc, struct pmadvise_thread *threads, size_t capacity)
 {
     const struct dirent *entry;
     ssize_t n = 0;
@@ -42,7 +42,7 @@ pmadvise_task_list(int proc, struct pmadvise_thread *threads, size_t room)
     for (errno = 0; (entry = readdir(directory)); errno = 0) {
         if (entry->d_name[0] == '.')
             continue;
-        if ((size_t)n < room) {
+        if ((size_t)n < capacity) {
             memset(&threads[n], 0, sizeof(threads[n]));
             threads[n].tid = (int)strtol(entry->d_name, NULL, 10);
         }

@@ -43,11 +43,11 @@ class _Lib:
         pidfd: int, ranges: Any, n: int, advice: int, flags: int, /
     ) -> int: ...
     @staticmethod
-    def pmadvise_checked(
+    def pmadvise_process_madvise_checked(
         pidfd: int, ranges: Any, n: int, advice: int, flags: int, /
     ) -> int: ...
     @staticmethod
-    def pmadvise_checked_range(
+    def pmadvise_process_madvise_range_checked(
         pidfd: int, address: int, length: int, advice: int, /
     ) -> int: ...
     @staticmethod
@@ -57,11 +57,11 @@ class _Lib:
         ranges: Any, addresses: Any, lengths: Any, n: int, /
     ) -> int: ...
     @staticmethod
-    def pmadvise_ranges_wrapping(ranges: Any, n: int, /) -> int: ...
+    def pmadvise_ranges_first_wrapping(ranges: Any, n: int, /) -> int: ...
     @staticmethod
-    def pmadvise_ranges_refused(ranges: Any, n: int, /) -> int: ...
+    def pmadvise_ranges_first_refused(ranges: Any, n: int, /) -> int: ...
     @staticmethod
-    def pmadvise_ranges_unaligned(ranges: Any, n: int, /) -> int: ...
+    def pmadvise_ranges_first_unaligned(ranges: Any, n: int, /) -> int: ...
     @staticmethod
     def pmadvise_ranges_overlap(
         ranges: Any, n: int, merged: Any, m: int, overlap: Any, /
@@ -92,7 +92,7 @@ class _Lib:
     @staticmethod
     def pmadvise_maps_lines(text: Any, size: int, /) -> int: ...
     @staticmethod
-    def pmadvise_maps_parse(text: Any, size: int, vmas: Any, room: int, /) -> int: ...
+    def pmadvise_maps_parse(text: Any, size: int, vmas: Any, capacity: int, /) -> int: ...
     @staticmethod
     def pmadvise_vmas_select(
         vmas: Any,
@@ -131,7 +131,7 @@ class _Lib:
         index: Any,
         from_: Any,
         vmas: Any,
-        room: int,
+        capacity: int,
         /,
     ) -> int: ...
     @staticmethod
@@ -141,38 +141,67 @@ class _Lib:
         index: Any,
         offset: Any,
         max_bytes: int,
-        longest: int,
-        border: int,
+        max_element: int,
+        alignment: int,
         out: Any,
-        room: int,
+        capacity: int,
         /,
     ) -> int: ...
+    PMADVISE_MM_CURRENT: int
+    PMADVISE_MM_EXEC: int
+    PMADVISE_MM_EXITED: int
+    PMADVISE_MM_REFUSED: int
+    @staticmethod
+    def pmadvise_mm_read(proc: int, pid: int, mm: Any, /) -> int: ...
+    @staticmethod
+    def pmadvise_mm_ended(proc: int, pid: int, maps_fd: int, then: Any, /) -> int: ...
+    @staticmethod
+    def pmadvise_mm_advise(
+        pidfd: int,
+        proc: int,
+        pid: int,
+        maps_fd: int,
+        mm: Any,
+        ranges: Any,
+        n: int,
+        advice: int,
+        call: Any,
+        /,
+    ) -> None: ...
+    PMADVISE_PAGE_IS_PRESENT: int
+    PMADVISE_PAGE_IS_SWAPPED: int
+    PMADVISE_PAGE_IS_PFNZERO: int
+    PMADVISE_PAGE_IS_HUGE: int
+    PMADVISE_PAGE_IS_GUARD: int
+    PMADVISE_PAGES_PRESENT: int
+    PMADVISE_PAGES_SWAPPED: int
+    PMADVISE_PAGES_SHARED: int
     @staticmethod
     def pmadvise_pagemap_scan(
         pagemap_fd: int,
         start: int,
         end: int,
-        inverted: int,
-        mask: int,
+        wanted: int,
+        unwanted: int,
         walk_end: Any,
         out: Any,
-        room: int,
+        capacity: int,
         /,
     ) -> int: ...
     @staticmethod
-    def pmadvise_pagemap_words(
+    def pmadvise_pagemap_read(
         pagemap_fd: int,
         kpageflags_fd: int,
         start: int,
         end: int,
-        swapped: int,
+        kind: int,
         walk_end: Any,
         out: Any,
-        room: int,
+        capacity: int,
         /,
     ) -> int: ...
     @staticmethod
-    def pmadvise_task_list(proc: int, threads: Any, room: int, /) -> int: ...
+    def pmadvise_task_list(proc: int, threads: Any, capacity: int, /) -> int: ...
     @staticmethod
     def pmadvise_task_status(proc: int, threads: Any, n: int, /) -> int: ...
     @staticmethod

@@ -43,21 +43,27 @@ class Advice(enum.IntEnum):
 
     @property
     def remote(self) -> bool:
-        """Tell whether the kernel takes it for another process.
+        """Return whether the kernel takes it for another process.
 
-        COLD and PAGEOUT since Linux 5.10, WILLNEED since 5.15, COLLAPSE since
-        6.1; nothing else up to the newest tree (process_madvise_remote_valid
-        in mm/madvise.c). ``check()`` and ``support()`` ask the running kernel.
+        REMOTE has the release of each; nothing else up to the newest tree
+        (process_madvise_remote_valid in mm/madvise.c). ``check()`` and ``support()``
+        ask the running kernel.
         """
         return self in REMOTE
 
     @property
     def destructive(self) -> bool:
-        """Tell whether it can take the contents of memory away for good."""
+        """Return whether it can destroy the contents of memory."""
         return self in _DESTRUCTIVE
 
 
-REMOTE = frozenset({Advice.WILLNEED, Advice.COLD, Advice.PAGEOUT, Advice.COLLAPSE})
+REMOTE = {
+    Advice.WILLNEED: "5.15",
+    Advice.COLD: "5.10",
+    Advice.PAGEOUT: "5.10",
+    Advice.COLLAPSE: "6.1",
+}
+"""What another process takes, and the Linux release since which it does."""
 _DESTRUCTIVE = frozenset(
     {
         Advice.DONTNEED,

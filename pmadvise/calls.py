@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import errno
 import operator
-import os
 from collections.abc import Iterable
 from typing import Protocol, TypeAlias
 
-from pmadvise import _sys
-from pmadvise._sys import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE
+from pmadvise._native import pidfd_open as _pidfd_open
+from pmadvise._native.base import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE
+from pmadvise._native.pidfd_open import PIDFD_NONBLOCK, PIDFD_THREAD
+from pmadvise._native.process_madvise import (
+    process_madvise_checked,
+    process_madvise_range_checked,
+)
+from pmadvise._native.ranges import RangeArray
 from pmadvise.advice import Advice, advice_name
 from pmadvise.ranges import Ranges
 
-PIDFD_NONBLOCK: int = os.O_NONBLOCK
-"""Flag of pidfd_open(): waitid(2) on the pidfd does not block. Linux 5.10."""
-PIDFD_THREAD: int = os.O_EXCL
-"""Flag of pidfd_open(): the pidfd is of a thread, not of a process. Linux 6.9."""
+__all__ = [
+    "PIDFD_NONBLOCK",
+    "PIDFD_THREAD",
+    "HasFileno",
+    "PidfdLike",
+    "pidfd_open",
+    "process_madvise",
+    "process_madvise_range",
+]
 
 
 class HasFileno(Protocol):
-    """What owns a file descriptor."""
+    """An object that owns a file descriptor."""
 
-    def fileno(self) -> int: ...
+    def fileno(self) -> int:
+        """Return the file descriptor."""
 
 
 PidfdLike: TypeAlias = int | HasFileno
 
-# Looked up once: a daemon calls it in its loop.
-_checked_range = _sys.checked_range
 
 
 def pidfd_open(pid: int, flags: int = 0) -> int:
@@ -51,10 +59,12 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
         OSError: The kernel refuses; the message says why.
     """
     pid, flags = c_int("pid", pid), _c_uint("flags", flags)
-    result = _sys.pidfd_open(pid, flags)
+    result = _pidfd_open.pidfd_open(pid, flags)
     if result >= 0:
         return result
-    raise _error(f"pidfd_open({pid})", -result, _PIDFD_OPEN_ERRNO.get(-result))
+    from pmadvise import _reasons  # noqa: PLC0415 - dataclasses, for errors alone
+
+    raise _reasons.of_pidfd_open(-result).error(f"pidfd_open({pid})")
 
 
 def process_madvise(
@@ -91,18 +101,19 @@ def process_madvise(
         PermissionError: ptrace read access (EACCES) or CAP_SYS_NICE (EPERM) is
             missing, or a seccomp filter is in the way (EPERM).
         ProcessLookupError: The target has exited, or has no memory (ESRCH).
-        OSError: What else the kernel says, before the first range was done.
+        OSError: The kernel's refusal, before the first range was done.
     """
     if not isinstance(ranges, Ranges):
         ranges = Ranges(ranges)
+    array = ranges.array
     try:
-        result = _sys.checked(pidfd, ranges._array, ranges._n, advice, flags)  # type: ignore[arg-type]
+        result = process_madvise_checked(pidfd, array, advice, flags)  # type: ignore[arg-type]
     except (TypeError, OverflowError):
         pidfd, advice, flags = _arguments(pidfd, advice, flags)
-        result = _sys.checked(pidfd, ranges._array, ranges._n, advice, flags)
+        result = process_madvise_checked(pidfd, array, advice, flags)
     if result >= 0:
         return result
-    raise _failure(pidfd, ranges, advice, flags, -result)
+    raise _failure(pidfd, array, advice, flags, -result)
 
 
 def process_madvise_range(
@@ -134,12 +145,12 @@ def process_madvise_range(
     if flags:
         return process_madvise(pidfd, ((address, length),), advice, flags)
     try:
-        result = _checked_range(pidfd, address, length, advice)  # type: ignore[arg-type]
+        result = process_madvise_range_checked(pidfd, address, length, advice)  # type: ignore[arg-type]
     except (TypeError, OverflowError):
         return process_madvise(pidfd, ((address, length),), advice)
     if result >= 0:
         return result
-    raise _failure(pidfd, Ranges(((address, length),)), advice, 0, -result)
+    raise _failure(pidfd, Ranges(((address, length),)).array, advice, 0, -result)
 
 
 def _arguments(
@@ -156,7 +167,7 @@ def fileno_of(pidfd: PidfdLike) -> int:
         fileno = getattr(pidfd, "fileno", None)
         if fileno is None:
             raise TypeError(
-                f"pidfd {pidfd!r} is neither an int nor has it fileno()"
+                f"pidfd must be an int or have fileno(), not {pidfd!r}"
             ) from None
     return c_int("pidfd.fileno()", fileno())
 
@@ -175,21 +186,21 @@ def c_int(name: str, value: int) -> int:
 
 
 def _c_uint(name: str, value: int) -> int:
-    # As in C, -1 is every bit set: the kernel then says what it thinks of it.
+    # As in C, -1 is every bit set: let the kernel reject it.
     return c_int(name, value) & 0xFFFFFFFF
 
 
 def _failure(
     pidfd: PidfdLike,
-    ranges: Ranges,
+    array: RangeArray,
     advice: Advice | int,
     flags: int,
     number: int,
 ) -> Exception:
-    """Say why a call ended with errno `number`, asking the kernel where in doubt."""
-    refused = _sys.ranges_refused(ranges._array, ranges._n)
-    if refused != ranges._n:
-        return _refused_range(ranges, refused)
+    """Return the exception for errno `number`, asking the kernel where in doubt."""
+    refused = array.first_refused()
+    if refused != len(array):
+        return _refused_range(Ranges.of_array(array), refused)
     return explain(fileno_of(pidfd), advice, number, flags)
 
 
@@ -199,117 +210,27 @@ def _refused_range(ranges: Ranges, index: int) -> ValueError:
             f"ranges[{index}]: one call takes at most IOV_MAX, {IOV_MAX}, ranges, "
             f"and these are {len(ranges)}"
         )
-    address, length = ranges[index]
+    address, _ = ranges[index]
     if address % PAGE_SIZE:
-        return ValueError(
-            f"ranges[{index}]: address {address:#x} is not a multiple of "
-            f"the page size, {PAGE_SIZE:#x}"
-        )
+        return unaligned(ranges, index)
     return ValueError(
-        f"ranges[{index}]: with its length {length:#x} the call has "
-        f"{ranges[: index + 1].total:#x} bytes, and the kernel cuts one call at "
-        f"MAX_RW_COUNT, {MAX_RW_COUNT:#x}, silently"
+        f"ranges[{index}]: the ranges up to here total "
+        f"{ranges[: index + 1].total:#x} bytes; one call handles at most MAX_RW_COUNT "
+        f"({MAX_RW_COUNT:#x}) and the kernel would silently ignore the rest"
+    )
+
+
+def unaligned(ranges: Ranges, index: int) -> ValueError:
+    """Return the error for a range that does not begin on a page boundary."""
+    return ValueError(
+        f"ranges[{index}]: address {ranges[index][0]:#x} is not a multiple of "
+        f"the page size, {PAGE_SIZE:#x}"
     )
 
 
 def explain(pidfd: int, advice: int, number: int, flags: int = 0) -> OSError:
-    """Return the OSError for errno `number` of process_madvise(2), with the reason.
+    """Return the OSError for errno `number` of process_madvise(2), with the reason."""
+    from pmadvise import _reasons  # noqa: PLC0415 - dataclasses, for errors alone
 
-    Where one errno has several causes the kernel is asked with empty vectors, which
-    advise nothing.
-    """
-    return _error(
-        f"process_madvise({advice_name(advice)})",
-        number,
-        _reason(pidfd, advice, number, flags),
-    )
-
-
-def _reason(pidfd: int, advice: int, number: int, flags: int) -> str | None:
-    if number == errno.EPERM:
-        if _sys.probe(-1, advice) == -errno.EPERM:
-            return (
-                "a seccomp filter refuses process_madvise: add CAP_SYS_PTRACE to the "
-                "container, or the call to the filter"
-            )
-        return (
-            "CAP_SYS_NICE in the initial user namespace is missing: without it a "
-            "process may advise itself alone (Linux 6.12 and newer)"
-        )
-    if number == errno.EINVAL:
-        if flags:
-            return f"flags is {flags:#x}, and the kernel knows none: pass 0"
-        if _sys.probe(pidfd, advice) == -errno.EINVAL:
-            return (
-                f"the kernel does not know {advice_name(advice)} for another process"
-                + (": " + _SINCE[advice] if advice in _SINCE else "")
-            )
-    return _ERRNO.get(number)
-
-
-def short_reason(advice: int, number: int) -> str:
-    """Return why one range, mapped or not, is refused with errno `number`."""
-    if advice == Advice.COLLAPSE and number == errno.EINVAL:
-        return "cannot be a huge page: too short, nothing in memory, or not allowed"
-    return _SHORT.get(number) or os.strerror(number)
-
-
-_SHORT = {
-    errno.ENOMEM: "not mapped, or no memory for it",
-    errno.EINVAL: "locked, hugetlb or a device's",
-    errno.EFAULT: "outside of user space",
-    errno.EAGAIN: "in use by the kernel at the moment",
-}
-
-_SINCE: dict[int, str] = {
-    Advice.COLD: "it needs Linux 5.10 or newer",
-    Advice.PAGEOUT: "it needs Linux 5.10 or newer",
-    Advice.WILLNEED: "it needs Linux 5.15 or newer",
-    Advice.COLLAPSE: "it needs Linux 6.1 or newer, with transparent huge pages",
-}
-
-_ERRNO = {
-    errno.EACCES: (
-        "ptrace read access to the target is refused: it is another user's, "
-        "non-dumpable, has more capabilities, or a security module says no; run as "
-        "its user, or with CAP_SYS_PTRACE (or CAP_PERFMON, where the kernel takes it)"
-    ),
-    errno.EAGAIN: "the memory is in use by the kernel at the moment: try again",
-    errno.EBADF: "pidfd is no open file descriptor of pidfd_open(2)",
-    errno.EFAULT: "a range lies outside of user space, as [vsyscall] does",
-    errno.EINVAL: (
-        "the first range holds a mapping that takes no such advice: locked, hugetlb, "
-        "or of a device (VM_LOCKED, VM_HUGETLB, VM_PFNMAP)"
-    ),
-    errno.ENOMEM: (
-        "a part of the first range is not mapped, what is mapped of it was advised; "
-        "or the kernel has no memory"
-    ),
-    errno.ENOSYS: (
-        "there is no such system call: it needs Linux 5.10 or newer, built with "
-        "CONFIG_ADVISE_SYSCALLS, or a seccomp filter hides it"
-    ),
-    errno.ESRCH: (
-        "the target has exited, or has no memory of its own: a zombie, a kernel "
-        "thread, or a thread group whose leader has exited"
-    ),
-}
-
-_PIDFD_OPEN_ERRNO = {
-    errno.EINVAL: (
-        "pid is not the ID of a process (a thread's needs PIDFD_THREAD, Linux 6.9), "
-        "or the kernel does not know these flags"
-    ),
-    errno.ENOENT: "it is a thread and not the leader of its process: use PIDFD_THREAD",
-    errno.ENOSYS: (
-        "there is no such system call: it needs Linux 5.3 or newer, or a seccomp "
-        "filter hides it"
-    ),
-    errno.EPERM: "a seccomp filter refuses pidfd_open: allow the call in the filter",
-    errno.ESRCH: "there is no such process",
-}
-
-
-def _error(call: str, number: int, reason: str | None) -> OSError:
-    text = f"{call}: {os.strerror(number)}"
-    return OSError(number, f"{text}: {reason}" if reason else text)
+    answer = _reasons.of_process_madvise(pidfd, advice, number, flags)
+    return answer.error(f"process_madvise({advice_name(advice)})")

@@ -7,8 +7,8 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, SupportsIndex, overload
 
-from pmadvise import _sys
-from pmadvise._sys import ADDRESS_MAX, PAGE_SIZE
+from pmadvise._native.base import ADDRESS_MAX, PAGE_SIZE
+from pmadvise._native.ranges import RangeArray
 
 _SHOWN_IN_REPR = 4
 
@@ -30,36 +30,39 @@ class Ranges(Sequence[tuple[int, int]]):
             lies past the end of the address space; the message has its index.
     """
 
-    __slots__ = ("_array", "_n")
+    __slots__ = ("_array",)
 
-    _array: _sys.RangeArray
-    _n: int
+    _array: RangeArray
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
         if isinstance(ranges, Ranges):
-            self._array, self._n = ranges._array, ranges._n
+            self._array = ranges._array
             return
         pairs = tuple(ranges)
-        self._n = len(pairs)
         if not pairs:
-            self._array = _sys.new_ranges(0)
+            self._array = RangeArray.empty()
             return
         try:
             # Columns, for struct to convert at once: half the time of zip(*pairs).
-            self._array, wrapping = _sys.ranges_from_columns(
+            self._array = RangeArray.from_columns(
                 [address for address, _ in pairs], [length for _, length in pairs]
             )
         except (TypeError, ValueError, struct.error):
-            raise _refusal(pairs) from None
-        if wrapping != self._n:
-            raise _refusal(pairs)
+            raise _first_invalid(pairs) from None
+        if self._array.first_wrapping() != len(pairs):
+            raise _first_invalid(pairs)
 
     @classmethod
-    def _adopt(cls, array: _sys.RangeArray, n: int) -> Ranges:
-        """Wrap a native array that nobody writes to any more."""
+    def of_array(cls, array: RangeArray) -> Ranges:
+        """Wrap a native array that nobody writes to any more; for pmadvise itself."""
         self = object.__new__(cls)
-        self._array, self._n = array, n
+        self._array = array
         return self
+
+    @property
+    def array(self) -> RangeArray:
+        """The native array, not to be written to; for pmadvise itself."""
+        return self._array
 
     @classmethod
     def from_buffer(cls, b: object) -> Ranges:
@@ -97,10 +100,11 @@ class Ranges(Sequence[tuple[int, int]]):
                     "or one dimension of even length"
                 )
             n = view.nbytes // (2 * _ITEM_SIZE)
-            array, wrapping = _sys.ranges_from_buffer(view, n)
+            array = RangeArray.from_buffer(view, n)
+        wrapping = array.first_wrapping()
         if wrapping != n:
-            raise _past_the_end(wrapping, *_sys.ranges_get(array, wrapping))
-        return cls._adopt(array, n)
+            raise _past_the_end(wrapping, *array.get(wrapping))
+        return cls.of_array(array)
 
     @property
     def buffer(self) -> memoryview:
@@ -109,20 +113,20 @@ class Ranges(Sequence[tuple[int, int]]):
         ``numpy.asarray(ranges.buffer)`` is an array of that shape. (With no
         ranges it is flat and empty: a memoryview has no shape (0, 2).)
         """
-        octets = _sys.ranges_buffer(self._array, self._n)
-        return octets.cast(_ITEM, (self._n, 2)) if self._n else octets.cast(_ITEM)
+        octets, n = self._array.buffer(), len(self)
+        return octets.cast(_ITEM, (n, 2)) if n else octets.cast(_ITEM)
 
     @property
     def total(self) -> int:
         """The sum of the lengths in bytes, what overlaps counted twice."""
-        return _sys.ranges_total(self._array, self._n)
+        return self._array.total()
 
     def merged(self) -> Ranges:
         """Return them sorted, overlapping and adjacent ones joined, none empty."""
-        return self._adopt(*_sys.ranges_merge(self._array, self._n))
+        return self.of_array(self._array.merge())
 
     def split(self, max_bytes: int) -> Ranges:
-        """Cut at page borders so that no range is longer than `max_bytes`.
+        """Cut at page boundaries so that no range is longer than `max_bytes`.
 
         Args:
             max_bytes: At least PAGE_SIZE.
@@ -135,80 +139,80 @@ class Ranges(Sequence[tuple[int, int]]):
             raise ValueError(
                 f"max_bytes is {max_bytes}: at least a page, {PAGE_SIZE}, is needed"
             )
-        return self._adopt(
-            *_sys.ranges_split(
-                self._array, self._n, min(max_bytes, ADDRESS_MAX), PAGE_SIZE
-            )
-        )
+        return self.of_array(self._array.split(min(max_bytes, ADDRESS_MAX), PAGE_SIZE))
 
     def __and__(self, other: Ranges) -> Ranges:
         """Return the addresses in both, merged."""
         if not isinstance(other, Ranges):
             return NotImplemented
-        a, b = self.merged(), other.merged()
-        return self._adopt(*_sys.ranges_intersect(a._array, a._n, b._array, b._n))
+        return self.of_array(self._array.merge().intersect(other._array.merge()))
 
     def __or__(self, other: Ranges) -> Ranges:
         """Return the addresses in either, merged."""
         if not isinstance(other, Ranges):
             return NotImplemented
-        return self._adopt(
-            *_sys.ranges_merge(self._array, self._n, other._array, other._n)
-        )
+        return self.of_array(self._array.merge(other._array))
 
     def __sub__(self, other: Ranges) -> Ranges:
         """Return the addresses in self and not in `other`, merged."""
         if not isinstance(other, Ranges):
             return NotImplemented
-        a, b = self.merged(), other.merged()
-        return self._adopt(*_sys.ranges_subtract(a._array, a._n, b._array, b._n))
+        return self.of_array(self._array.merge().subtract(other._array.merge()))
 
     def __len__(self) -> int:
-        return self._n
+        """Return how many ranges there are."""
+        return len(self._array)
 
     @overload
     def __getitem__(self, index: SupportsIndex) -> tuple[int, int]: ...
     @overload
     def __getitem__(self, index: slice) -> Ranges: ...
     def __getitem__(self, index: SupportsIndex | slice) -> tuple[int, int] | Ranges:
+        """Return one range as (address, length), or a slice as a Ranges."""
+        n = len(self)
         if isinstance(index, slice):
-            start, stop, step = index.indices(self._n)
+            start, stop, step = index.indices(n)
             if step == 1:
-                n = max(stop - start, 0)
-                return self._adopt(_sys.copy_ranges(self._array, start, n), n)
+                return self.of_array(self._array.copy(start, max(stop - start, 0)))
             return type(self)(self[i] for i in range(start, stop, step))
         position = operator.index(index)
         if position < 0:
-            position += self._n
-        if not 0 <= position < self._n:
-            raise IndexError(f"index {index} of {self._n} ranges")
-        return _sys.ranges_get(self._array, position)
+            position += n
+        if not 0 <= position < n:
+            raise IndexError(f"index {index} of {n} ranges")
+        return self._array.get(position)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return struct.iter_unpack("@NN", _sys.ranges_buffer(self._array, self._n))
+        """Iterate over (address, length)."""
+        return struct.iter_unpack("@NN", self._array.buffer())
 
     def __eq__(self, other: object) -> bool:
+        """Compare by value, in order."""
         if not isinstance(other, Ranges):
             return NotImplemented
-        return self._n == other._n and self._bytes() == other._bytes()
+        return len(self) == len(other) and bytes(self) == bytes(other)
 
     def __hash__(self) -> int:
-        return hash(self._bytes())
+        """Hash by value."""
+        return hash(bytes(self))
 
-    def _bytes(self) -> bytes:
-        return bytes(_sys.ranges_buffer(self._array, self._n))
+    def __bytes__(self) -> bytes:
+        """Return the ranges as native unsigned integers, address first."""
+        return bytes(self._array.buffer())
 
     def __reduce__(self) -> tuple[type[Ranges], tuple[tuple[tuple[int, int], ...]]]:
+        """Pickle as pairs."""
         return type(self), (tuple(self),)
 
     def __repr__(self) -> str:
+        """Show the first ranges in hexadecimal."""
         shown = [
             f"({address:#x}, {length:#x})" for address, length in self[:_SHOWN_IN_REPR]
         ]
-        if self._n <= _SHOWN_IN_REPR:
+        if len(self) <= _SHOWN_IN_REPR:
             return f"Ranges([{', '.join(shown)}])"
         return (
-            f"<Ranges [{', '.join(shown)}, ...]: {self._n} ranges, {self.total} bytes>"
+            f"<Ranges [{', '.join(shown)}, ...]: {len(self)} ranges, {self.total} bytes>"
         )
 
 
@@ -224,8 +228,8 @@ def _past_the_end(index: int, address: int, length: int) -> ValueError:
     )
 
 
-def _refusal(pairs: tuple[object, ...]) -> Exception:
-    """Say which of the pairs is none that a Ranges can hold, and why."""
+def _first_invalid(pairs: tuple[object, ...]) -> Exception:
+    """Return the exception for the first invalid pair."""
     for index, pair in enumerate(pairs):
         try:
             values: tuple[object, ...] = tuple(pair)  # type: ignore[arg-type]

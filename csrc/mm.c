@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whether a process still runs in the mm that it was found in, and advice
+ * that is given to that mm alone.
+ *
+ * An open /proc/PID/maps belongs for ever to the mm that it was opened on,
+ * which tells an execve(2): but not where others share the old mm, as the
+ * parent of a vfork(2) child does.  There /proc/PID/stat tells: execve(2)
+ * clears PF_FORKNOEXEC, and sets start_code and start_stack.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "pmadvise.h"
+
+enum { FORKNOEXEC = 0x40 }; /* PF_FORKNOEXEC, include/linux/sched.h */
+
+/* fs/proc/array.c, do_task_stat(): fields by their number in proc_pid_stat(5) */
+enum { STATE = 3, FLAGS = 9, START_CODE = 26, START_STACK = 28 };
+
+/*
+ * Read the leader of the process whose /proc/PID is `proc`, by the file of the
+ * thread: that of the process adds up all its threads.  Returns 0, or
+ * -errno: ENOENT or ESRCH when it is gone.  Needs no permission, but
+ * `start_code` is 1 and `start_stack` 0 where ptrace read access is refused,
+ * and both are 0 where there is no mm.  See proc_pid_stat(5).
+ */
+int
+pmadvise_mm_read(int proc, int pid, struct pmadvise_mm *mm)
+{
+    char path[48], text[1024];
+    const char *at;
+    ssize_t length;
+    int fd, error;
+
+    snprintf(path, sizeof(path), "task/%d/stat", pid);
+    fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    length = pmadvise_pread(fd, text, sizeof(text) - 1, 0);
+    error = (int)length;
+    close(fd);
+    if (length < 0)
+        return error;
+    text[length] = '\0';
+    /* the name, which may hold anything, ends at the last bracket */
+    at = strrchr(text, ')');
+    if (!at)
+        return -EPROTO;
+    memset(mm, 0, sizeof(*mm));
+    for (int field = STATE; *at && field <= START_STACK; field++) {
+        at += strcspn(at, " ");
+        at += *at == ' ';
+        if (field == STATE)
+            mm->state = *at;
+        else if (field == FLAGS)
+            mm->forked = (strtoul(at, NULL, 10) & FORKNOEXEC) != 0;
+        else if (field == START_CODE)
+            mm->start_code = strtoull(at, NULL, 10);
+        else if (field == START_STACK)
+            mm->start_stack = strtoull(at, NULL, 10);
+    }
+    return *at ? 0 : -EPROTO;
+}
+
+/* Whether the mm that the file was opened on has not been torn down. */
+static int
+lives(int maps_fd)
+{
+    int result = pmadvise_procmap_query(maps_fd);
+    char byte;
+    ssize_t n;
+
+    if (result == 0 || result == -ENOENT || result == -ESRCH)
+        return result != -ESRCH;
+    /* before Linux 6.11: nothing to read, no mm */
+    n = pread(maps_fd, &byte, 1, 0);
+    return n > 0 || (n < 0 && errno != ESRCH);
+}
+
+/*
+ * Tell what became of the mm `then` of a process, on which `maps_fd` was
+ * opened: one of enum pmadvise_mm_ended, or -errno.
+ */
+int
+pmadvise_mm_ended(int proc, int pid, int maps_fd,
+                  const struct pmadvise_mm *then)
+{
+    struct pmadvise_mm now;
+    int alive = lives(maps_fd);
+    int error = pmadvise_mm_read(proc, pid, &now);
+
+    if (error == -ENOENT || error == -ESRCH)
+        return PMADVISE_MM_EXITED;
+    if (error)
+        return error;
+    if (now.start_code == 0 || now.state == 'Z' || now.state == 'X')
+        return PMADVISE_MM_EXITED;
+    if (!alive || now.forked != then->forked)
+        return PMADVISE_MM_EXEC;
+    if (now.start_code == 1 && now.start_stack == 0)
+        return PMADVISE_MM_REFUSED;
+    return now.start_code == then->start_code &&
+                   now.start_stack == then->start_stack
+               ? PMADVISE_MM_CURRENT
+               : PMADVISE_MM_EXEC;
+}
+
+static uint64_t
+nanoseconds(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/*
+ * Advise `n` ranges if the process still runs in `mm`.  Nothing stands between
+ * the look and the call.  Sets call->ended as pmadvise_mm_ended() returns it,
+ * and only where that is PMADVISE_MM_CURRENT call->result (bytes, or
+ * -errno) and call->nanoseconds of the system call.
+ * See process_madvise(2).
+ */
+void
+pmadvise_mm_advise(int pidfd, int proc, int pid, int maps_fd,
+                   const struct pmadvise_mm *mm,
+                   const struct pmadvise_range *ranges, size_t n, int advice,
+                   struct pmadvise_call *call)
+{
+    uint64_t begin;
+
+    memset(call, 0, sizeof(*call));
+    call->ended = pmadvise_mm_ended(proc, pid, maps_fd, mm);
+    if (call->ended != PMADVISE_MM_CURRENT)
+        return;
+    begin = nanoseconds();
+    call->result = pmadvise_process_madvise(pidfd, ranges, n, advice, 0);
+    call->nanoseconds = nanoseconds() - begin;
+}

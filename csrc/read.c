@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* Files of /proc, which give about a page a read. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "pmadvise.h"
+
+/*
+ * Read from `offset` on until the file ends or `size` bytes are there.
+ * Returns the bytes read, less than `size` only at the end of the file; or
+ * -errno.  See pread(2).
+ */
+ssize_t
+pmadvise_pread(int fd, char *buffer, size_t size, uint64_t offset)
+{
+    size_t done = 0;
+
+    while (done < size) {
+        ssize_t n = pread(fd, buffer + done, size - done,
+                          (off_t)(offset + done));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        done += (size_t)n;
+    }
+    return (ssize_t)done;
+}

@@ -1,0 +1,51 @@
+"""Constants, memory for arrays, and the check of a result."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import Any
+
+from pmadvise._ffi import ffi, lib
+
+PAGE_SIZE: int = os.sysconf("SC_PAGESIZE")
+"""Bytes in a page of this machine."""
+IOV_MAX: int = 1024
+"""The most ranges that one process_madvise(2) takes (UIO_MAXIOV)."""
+MAX_RW_COUNT: int = 0x7FFFFFFF & -PAGE_SIZE
+"""The most bytes that one process_madvise(2) takes (include/linux/fs.h)."""
+ADDRESS_MAX: int = (1 << 8 * struct.calcsize("P")) - 1
+"""The last address."""
+
+NULL: Any = ffi.NULL
+
+uninitialized: Any = ffi.new_allocator(should_clear_after_alloc=False)
+"""Allocate as ffi.new() does, without writing zeros first."""
+
+
+def check(result: int, call: str) -> int:
+    """Return the result of a C function; raise OSError if it is -errno."""
+    if result < 0:
+        raise OSError(-result, f"{call}: {os.strerror(-result)}")
+    return result
+
+
+def grown(cdecl: str, old: Any, used: int, capacity: int) -> Any:
+    """Return a larger array with the first `used` elements of an old one."""
+    array = uninitialized(f"{cdecl}[]", capacity)
+    ffi.memmove(array, old, ffi.sizeof(cdecl) * used)
+    return array
+
+
+__all__ = [
+    "ADDRESS_MAX",
+    "IOV_MAX",
+    "MAX_RW_COUNT",
+    "NULL",
+    "PAGE_SIZE",
+    "check",
+    "ffi",
+    "grown",
+    "lib",
+    "uninitialized",
+]

@@ -1,0 +1,113 @@
+"""csrc/maps.c: the text of /proc/PID/maps as an array, and questions to it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pmadvise._native.base import NULL, check, ffi, lib, uninitialized
+from pmadvise._native.ranges import RangeArray
+from pmadvise._native.read import Text
+
+VMA_READABLE: int = lib.PMADVISE_VMA_READABLE
+VMA_WRITABLE: int = lib.PMADVISE_VMA_WRITABLE
+VMA_EXECUTABLE: int = lib.PMADVISE_VMA_EXECUTABLE
+VMA_SHARED: int = lib.PMADVISE_VMA_SHARED
+VMA_ANONYMOUS: int = lib.PMADVISE_VMA_ANONYMOUS
+
+
+class VmaFields(NamedTuple):
+    """A struct pmadvise_vma; see csrc/pmadvise.h."""
+
+    start: int
+    end: int
+    flags: int
+    offset: int
+    major: int
+    minor: int
+    inode: int
+    path: bytes
+    """As maps has it, with the kernel's escapes."""
+
+
+class VmaArray:
+    """A native ``struct pmadvise_vma[]``, by address, with the text it is of."""
+
+    __slots__ = ("cdata", "n", "text")
+
+    def __init__(self, cdata: Any, n: int, text: Text) -> None:
+        self.cdata, self.n, self.text = cdata, n, text
+
+    def __len__(self) -> int:
+        return self.n
+
+    @classmethod
+    def parse(cls, text: Text) -> VmaArray:
+        """Parse the text of /proc/PID/maps; OSError (EBADMSG) if it is something else.
+
+        What the kernel listed twice or out of order is put in order.
+        """
+        capacity = lib.pmadvise_maps_lines(text.cdata, text.size)
+        vmas = uninitialized("struct pmadvise_vma[]", capacity)
+        n = lib.pmadvise_maps_parse(text.cdata, text.size, vmas, capacity)
+        return cls(vmas, check(n, "maps"), text)
+
+    def get(self, index: int) -> VmaFields:
+        """Return one VMA."""
+        vma = self.cdata[index]
+        return VmaFields(
+            vma.start,
+            vma.end,
+            vma.flags,
+            vma.offset,
+            vma.major,
+            vma.minor,
+            vma.inode,
+            self.text.part(vma.path, vma.path_length),
+        )
+
+    def select(
+        self,
+        mask: int = 0,
+        flags: int = 0,
+        min_length: int = 0,
+        pattern: bytes | None = None,
+    ) -> RangeArray:
+        """Return the ranges of the VMAs that have these flags, length and path."""
+        scratch = NULL
+        if pattern is not None:
+            scratch = uninitialized("char[]", self.text.size + 1)
+        out = uninitialized("struct pmadvise_range[]", self.n)
+        n = lib.pmadvise_vmas_select(
+            self.cdata,
+            self.n,
+            self.text.cdata,
+            mask,
+            flags,
+            min_length,
+            NULL if pattern is None else pattern,
+            scratch,
+            out,
+        )
+        return RangeArray(out, n)
+
+    def changed(self, now: VmaArray) -> RangeArray:
+        """Return the ranges that are not the same VMA in `now`."""
+        out = uninitialized("struct pmadvise_range[]", self.n + now.n)
+        n = lib.pmadvise_vmas_changed(
+            self.cdata,
+            self.n,
+            self.text.cdata,
+            now.cdata,
+            now.n,
+            now.text.cdata,
+            out,
+        )
+        return RangeArray(out, n)
+
+    def cut(self, array: RangeArray) -> tuple[RangeArray, bytes]:
+        """Return ranges cut at VMA boundaries, and a byte each: is it mapped?"""
+        n = lib.pmadvise_vmas_cut(self.cdata, self.n, array.cdata, array.n, NULL, NULL)
+        out = uninitialized("struct pmadvise_range[]", n)
+        mapped = uninitialized("unsigned char[]", n)
+        lib.pmadvise_vmas_cut(self.cdata, self.n, array.cdata, array.n, out, mapped)
+        return RangeArray(out, n), bytes(ffi.buffer(mapped, n))

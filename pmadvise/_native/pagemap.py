@@ -1,0 +1,72 @@
+"""csrc/pagemap.c: which pages are in memory or in swap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pmadvise._native.base import check, ffi, grown, lib, uninitialized
+from pmadvise._native.ranges import RangeArray
+
+PAGE_IS_PRESENT: int = lib.PMADVISE_PAGE_IS_PRESENT
+PAGE_IS_SWAPPED: int = lib.PMADVISE_PAGE_IS_SWAPPED
+PAGE_IS_PFNZERO: int = lib.PMADVISE_PAGE_IS_PFNZERO
+PAGE_IS_HUGE: int = lib.PMADVISE_PAGE_IS_HUGE
+PAGE_IS_GUARD: int = lib.PMADVISE_PAGE_IS_GUARD
+
+PAGES_PRESENT: int = lib.PMADVISE_PAGES_PRESENT
+PAGES_SWAPPED: int = lib.PMADVISE_PAGES_SWAPPED
+PAGES_SHARED: int = lib.PMADVISE_PAGES_SHARED
+
+_FIRST = 1024
+
+
+def _collect(
+    walk: Callable[[int, int, Any, Any, int], int],
+    spans: Iterable[tuple[int, int]],
+    call: str,
+) -> RangeArray:
+    """Call `walk` until it is through all spans; it writes ranges to one array."""
+    walk_end = ffi.new("uintptr_t *")
+    capacity, n = _FIRST, 0
+    out = uninitialized("struct pmadvise_range[]", capacity)
+    for start, end in spans:
+        at = start
+        while at < end:
+            if n == capacity:
+                capacity *= 4
+                out = grown("struct pmadvise_range", out, n, capacity)
+            n += check(walk(at, end, walk_end, out + n, capacity - n), call)
+            at = walk_end[0]
+    return RangeArray(out, n)
+
+
+def pagemap_scan(
+    pagemap_fd: int, spans: Iterable[tuple[int, int]], wanted: int, unwanted: int = 0
+) -> RangeArray:
+    """Return what has these categories in the spans [start, end).
+
+    Raises:
+        OSError: ENOTTY, the kernel lacks PAGEMAP_SCAN; EINVAL, it does not know a
+            category; ESRCH, the mm is gone; EFAULT, an end outside of user space.
+    """
+
+    def walk(start: int, end: int, walk_end: Any, out: Any, capacity: int) -> int:
+        return lib.pmadvise_pagemap_scan(
+            pagemap_fd, start, end, wanted, unwanted, walk_end, out, capacity
+        )
+
+    return _collect(walk, spans, "PAGEMAP_SCAN")
+
+
+def pagemap_read(
+    pagemap_fd: int, kpageflags_fd: int, spans: Iterable[tuple[int, int]], kind: int
+) -> RangeArray:
+    """Return the pages in the spans that are present, swapped or shared."""
+
+    def walk(start: int, end: int, walk_end: Any, out: Any, capacity: int) -> int:
+        return lib.pmadvise_pagemap_read(
+            pagemap_fd, kpageflags_fd, start, end, kind, walk_end, out, capacity
+        )
+
+    return _collect(walk, spans, "pagemap")

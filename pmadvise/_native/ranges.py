@@ -1,0 +1,131 @@
+"""csrc/ranges.c: arrays of ranges, which the kernel reads in place."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from pmadvise._native.base import NULL, ffi, lib, uninitialized
+
+_RANGE_SIZE = struct.calcsize("@NN")
+
+
+class RangeArray:
+    """A native ``struct pmadvise_range[]``, laid out as ``struct iovec[]``.
+
+    It owns its memory. Nobody writes to one that a Ranges has.
+    """
+
+    __slots__ = ("cdata", "n")
+
+    def __init__(self, cdata: Any, n: int) -> None:
+        self.cdata, self.n = cdata, n
+
+    def __len__(self) -> int:
+        return self.n
+
+    @classmethod
+    def empty(cls) -> RangeArray:
+        """Return an array of no ranges."""
+        return cls(ffi.new("struct pmadvise_range[]", 0), 0)
+
+    @classmethod
+    def of_one(cls, address: int, length: int) -> RangeArray:
+        """Return an array of one range."""
+        return cls(ffi.new("struct pmadvise_range[]", [(address, length)]), 1)
+
+    @classmethod
+    def from_buffer(cls, buffer: memoryview, n: int) -> RangeArray:
+        """Return a copy of `n` native pairs."""
+        array = cls(uninitialized("struct pmadvise_range[]", n), n)
+        ffi.memmove(array.cdata, buffer, n * _RANGE_SIZE)
+        return array
+
+    @classmethod
+    def from_columns(cls, addresses: list[int], lengths: list[int]) -> RangeArray:
+        """Return an array of two columns.
+
+        Raises:
+            struct.error: A value is not an int, or does not fit into an address.
+        """
+        n = len(addresses)
+        array = cls(uninitialized("struct pmadvise_range[]", n), n)
+        column = f"@{n}N"
+        lib.pmadvise_ranges_fill(
+            array.cdata,
+            ffi.from_buffer("uintptr_t[]", struct.pack(column, *addresses)),
+            ffi.from_buffer("size_t[]", struct.pack(column, *lengths)),
+            n,
+        )
+        return array
+
+    def copy(self, start: int, n: int) -> RangeArray:
+        """Return a new array of the `n` ranges from index `start` on."""
+        copy = RangeArray(uninitialized("struct pmadvise_range[]", n), n)
+        ffi.memmove(copy.cdata, self.cdata + start, n * _RANGE_SIZE)
+        return copy
+
+    def buffer(self) -> memoryview:
+        """Return the bytes in place, read-only."""
+        return memoryview(ffi.buffer(self.cdata, self.n * _RANGE_SIZE)).toreadonly()
+
+    def get(self, index: int) -> tuple[int, int]:
+        """Return address and length of one range."""
+        element = self.cdata[index]
+        return element.address, element.length
+
+    def total(self) -> int:
+        """Return the sum of the lengths, however large."""
+        total = ffi.new("uint64_t[2]")
+        lib.pmadvise_ranges_total(self.cdata, self.n, total)
+        return int(total[1] << 64 | total[0])
+
+    def first_wrapping(self) -> int:
+        """Return the index of the first that runs past the last address, or len()."""
+        return lib.pmadvise_ranges_first_wrapping(self.cdata, self.n)
+
+    def first_refused(self) -> int:
+        """Return the index of the first that a call would not take whole, or len()."""
+        return lib.pmadvise_ranges_first_refused(self.cdata, self.n)
+
+    def first_unaligned(self) -> int:
+        """Return the index of the first that is not page-aligned, or len()."""
+        return lib.pmadvise_ranges_first_unaligned(self.cdata, self.n)
+
+    def overlap(self, merged: RangeArray) -> list[int]:
+        """Return how many bytes of each range lie in merged ranges."""
+        overlap = ffi.new("size_t[]", self.n)
+        lib.pmadvise_ranges_overlap(
+            self.cdata, self.n, merged.cdata, merged.n, overlap
+        )
+        return list(overlap)
+
+    def merge(self, other: RangeArray | None = None) -> RangeArray:
+        """Return these and the other ranges sorted and joined."""
+        n = self.n + (other.n if other is not None else 0)
+        merged = RangeArray(uninitialized("struct pmadvise_range[]", n), n)
+        ffi.memmove(merged.cdata, self.cdata, self.n * _RANGE_SIZE)
+        if other is not None:
+            ffi.memmove(merged.cdata + self.n, other.cdata, other.n * _RANGE_SIZE)
+        merged.n = lib.pmadvise_ranges_merge(merged.cdata, n)
+        return merged
+
+    def intersect(self, other: RangeArray) -> RangeArray:
+        """Return the addresses in both; both are merged."""
+        return self._combine(lib.pmadvise_ranges_intersect, other)
+
+    def subtract(self, other: RangeArray) -> RangeArray:
+        """Return the addresses in this one alone; both are merged."""
+        return self._combine(lib.pmadvise_ranges_subtract, other)
+
+    def _combine(self, function: Any, other: RangeArray) -> RangeArray:
+        out = uninitialized("struct pmadvise_range[]", self.n + other.n)
+        n = function(self.cdata, self.n, other.cdata, other.n, out)
+        return RangeArray(out, n)
+
+    def split(self, max_bytes: int, page_size: int) -> RangeArray:
+        """Return the ranges cut at page boundaries, none longer than `max_bytes`."""
+        n = lib.pmadvise_ranges_split(self.cdata, self.n, max_bytes, page_size, NULL)
+        out = uninitialized("struct pmadvise_range[]", n)
+        lib.pmadvise_ranges_split(self.cdata, self.n, max_bytes, page_size, out)
+        return RangeArray(out, n)

@@ -1,0 +1,66 @@
+"""csrc/task.c: the threads of a process."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pmadvise._native.base import ffi, lib
+
+_FIRST = 64
+
+
+class Thread(NamedTuple):
+    """A struct pmadvise_thread; see csrc/pmadvise.h."""
+
+    tid: int
+    state: str
+    tracer: int
+    seized: int
+
+
+class ThreadArray:
+    """A native ``struct pmadvise_thread[]``."""
+
+    __slots__ = ("cdata", "n")
+
+    def __init__(self, cdata: Any, n: int) -> None:
+        self.cdata, self.n = cdata, n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def threads(self) -> list[Thread]:
+        """Return the threads as Python objects."""
+        return [
+            Thread(t.tid, chr(t.state), t.tracer, t.seized)
+            for t in self.cdata[0 : self.n]
+        ]
+
+    def last(self) -> ThreadArray:
+        """Return an array of the last thread alone, in the same memory's place."""
+        if self.n == 0:
+            return ThreadArray(ffi.new("struct pmadvise_thread[]", 0), 0)
+        one = ffi.new("struct pmadvise_thread[]", 1)
+        one[0] = self.cdata[self.n - 1]
+        return ThreadArray(one, 1)
+
+
+def task_list(proc: int) -> ThreadArray | int:
+    """Return the threads listed in a /proc/PID directory, or -errno.
+
+    Only their tid is set: task_status() sets state and tracer.
+    """
+    capacity = _FIRST
+    while True:
+        array = ffi.new("struct pmadvise_thread[]", capacity)
+        n = lib.pmadvise_task_list(proc, array, capacity)
+        if n < 0:
+            return n
+        if n <= capacity:
+            return ThreadArray(array, n)
+        capacity = 2 * n
+
+
+def task_status(proc: int, array: ThreadArray) -> int:
+    """Set state and tracer of listed threads; return 0, or -errno."""
+    return lib.pmadvise_task_status(proc, array.cdata, array.n)

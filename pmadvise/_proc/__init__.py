@@ -1,0 +1,1 @@
+"""Facts from /proc: one way to read each file. Knows no advice."""

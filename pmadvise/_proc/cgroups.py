@@ -1,0 +1,166 @@
+"""Where the cgroups of a process are, which processes are in one, is one frozen."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pmadvise._proc.files import lines, mounts, read, read_in
+
+
+class Version(NamedTuple):
+    """The names that a version of the cgroup interface has for its freezer."""
+
+    control: str
+    """The file to write to."""
+    thaw: bytes
+    freeze: bytes
+    own: str
+    """The file that has what was asked for."""
+    state: str
+    """The file that has what is."""
+    is_frozen: bytes
+    """A line of that."""
+    threads: str
+
+
+# Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/freezer-subsystem.rst
+VERSIONS = {
+    2: Version(
+        control="cgroup.freeze",
+        thaw=b"0",
+        freeze=b"1",
+        own="cgroup.freeze",
+        state="cgroup.events",
+        is_frozen=b"frozen 1",
+        threads="cgroup.threads",
+    ),
+    1: Version(
+        control="freezer.state",
+        thaw=b"THAWED",
+        freeze=b"FROZEN",
+        own="freezer.self_freezing",
+        state="freezer.state",
+        is_frozen=b"FROZEN",
+        threads="tasks",
+    ),
+}
+
+
+class Hierarchy(NamedTuple):
+    """A mounted hierarchy of cgroups."""
+
+    version: int
+    controllers: tuple[bytes, ...]
+    """Of v1, mount options among them; empty for v2."""
+    mount: bytes
+    root: bytes
+    """The cgroup that is mounted there."""
+
+    def directory_of(self, path: bytes) -> bytes | None:
+        """Return where a cgroup is to be found; None if it lies outside the mount."""
+        below = os.path.relpath(path, self.root)
+        if below == b".." or below.startswith(b"../"):
+            return None
+        return os.path.normpath(os.path.join(self.mount, below))
+
+
+class Membership(NamedTuple):
+    """A line of /proc/PID/cgroup."""
+
+    version: int
+    controllers: tuple[bytes, ...]
+    path: bytes
+
+    @property
+    def can_freeze(self) -> bool:
+        """Whether its hierarchy has a freezer."""
+        return self.version == 2 or b"freezer" in self.controllers  # noqa: PLR2004
+
+
+def hierarchies() -> list[Hierarchy]:
+    """Return the hierarchies that are mounted, v2 first."""
+    found = [
+        Hierarchy(
+            2 if mount.kind == b"cgroup2" else 1,
+            () if mount.kind == b"cgroup2" else tuple(mount.options),
+            mount.point,
+            mount.root,
+        )
+        for mount in mounts()
+        if mount.kind in (b"cgroup", b"cgroup2")
+    ]
+    return sorted(found, key=lambda one: -one.version)
+
+
+def parse_memberships(text: bytes) -> list[Membership]:
+    """Return the lines of /proc/PID/cgroup, v2 first."""
+    found = []
+    for line in lines(text):
+        number, _, rest = line.partition(b":")
+        controllers, _, path = rest.partition(b":")
+        if number == b"0":
+            found.insert(0, Membership(2, (), path))
+        elif path:
+            found.append(Membership(1, tuple(controllers.split(b",")), path))
+    return found
+
+
+def memberships(proc: int) -> list[Membership]:
+    """Return the cgroups of a process, by its open directory /proc/PID."""
+    return parse_memberships(read_in(proc, "cgroup"))
+
+
+def own_memberships() -> list[Membership]:
+    """Return the cgroups of this process."""
+    try:
+        return parse_memberships(read("/proc/self/cgroup"))
+    except OSError:
+        return []
+
+
+def directories(membership: Membership) -> Iterator[bytes]:
+    """Yield where a cgroup is to be found, by the mounts of its hierarchy."""
+    for hierarchy in hierarchies():
+        if hierarchy.version != membership.version:
+            continue
+        if membership.version == 1 and not set(membership.controllers) & set(
+            hierarchy.controllers
+        ):
+            continue
+        directory = hierarchy.directory_of(membership.path)
+        if directory is not None:
+            yield directory
+
+
+def is_frozen(proc: int, versions: tuple[int, ...] = (2, 1)) -> bool:
+    """Return whether a cgroup of a process, or one above that, is frozen.
+
+    Args:
+        proc: File descriptor of the directory /proc/PID.
+        versions: Of the cgroup interface, to look at.
+    """
+    for membership in memberships(proc):
+        if membership.version not in versions or not membership.can_freeze:
+            continue
+        names = VERSIONS[membership.version]
+        for directory in directories(membership):
+            state = os.path.join(os.fsdecode(directory), names.state)
+            try:
+                if names.is_frozen in lines(read(state)):
+                    return True
+            except OSError:  # the root cgroup has no such file
+                continue
+    return False
+
+
+def processes_in(fd: int) -> Iterator[int]:
+    """Yield the IDs of the processes in an open cgroup and in those below it."""
+    for _, _, _, directory in os.fwalk(".", dir_fd=fd):
+        try:
+            yield from map(int, lines(read_in(directory, "cgroup.procs")))
+        except OSError as error:
+            if error.errno not in (errno.ENODEV, errno.ENOENT):  # just removed
+                raise

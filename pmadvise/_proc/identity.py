@@ -1,0 +1,163 @@
+"""Which process a handle is of: a pidfd, and the directory /proc/PID opened with it."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pmadvise import _reasons
+from pmadvise._proc.files import Stat, open_in, parse_stat, read_in, read_stat
+from pmadvise._proc.pidfds import directory_of, has_ended, pid_of
+from pmadvise.calls import PidfdLike, fileno_of, pidfd_open
+
+_PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h
+
+
+class Identity:
+    """A process for ever: its pidfd and its directory in /proc, both owned.
+
+    Args:
+        pidfd: Of the process; taken over, and closed if this raises.
+        pid: The number that it was opened by.
+
+    Raises:
+        ValueError: It is no pidfd, or a thread's.
+        ProcessLookupError: The process has been reaped.
+    """
+
+    __slots__ = ("_pidfd", "_proc", "pid")
+
+    def __init__(self, pidfd: int, pid: int) -> None:
+        self.pid, self._pidfd, self._proc = int(pid), pidfd, -1
+        try:
+            self._proc = directory_of(pidfd)
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def open(cls, pid: int) -> Identity:
+        """Open a process by its ID; errors as pidfd_open()."""
+        return cls(pidfd_open(pid), pid)
+
+    @classmethod
+    def of_pidfd(cls, pidfd: PidfdLike) -> Identity:
+        """Open the process of a pidfd, which stays the caller's: it is duplicated.
+
+        Raises:
+            OSError: It is no open file descriptor.
+            ValueError: It is no pidfd, a thread's, or of another pid namespace.
+            ProcessLookupError: The process has been reaped.
+        """
+        number = fileno_of(pidfd)
+        copy = os.dup(number)
+        try:
+            pid = pid_of(copy)
+            if pid == 0:
+                raise ValueError(
+                    f"the process of pidfd {number} is not of this pid namespace"
+                )
+        except BaseException:
+            os.close(copy)
+            raise
+        return cls(copy, pid)
+
+    def close(self) -> None:
+        """Close both file descriptors; may be called again."""
+        for fd in (self._proc, self._pidfd):
+            if fd >= 0:
+                os.close(fd)
+        self._proc = self._pidfd = -1
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self._pidfd < 0
+
+    @property
+    def pidfd(self) -> int:
+        """The pidfd.
+
+        Raises:
+            ValueError: This is closed.
+        """
+        if self._pidfd < 0:
+            raise ValueError(f"the Process of pid {self.pid} is closed")
+        return self._pidfd
+
+    @property
+    def proc(self) -> int:
+        """The file descriptor of the directory /proc/PID.
+
+        Raises:
+            ValueError: This is closed.
+            PermissionError: It is hidden: hidepid, or no /proc of this namespace.
+        """
+        if self._proc < 0:
+            self.pidfd  # noqa: B018 - raises when closed
+            raise _reasons.hidden().error(f"process {self.pid}")
+        return self._proc
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether the directory /proc/PID could not be opened."""
+        return self._proc < 0
+
+    def open_file(self, name: str) -> int:
+        """Open a file of /proc/PID; return its file descriptor.
+
+        Raises:
+            PermissionError: A right is missing; the message says which.
+            ProcessLookupError: The process has gone, or has no memory.
+        """
+        proc = self.proc
+        try:
+            return open_in(proc, name)
+        except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
+            raise self.refusal(name, error.errno or 0) from None
+
+    def read(self, name: str) -> bytes:
+        """Return the contents of a file of /proc/PID; errors as open_file()."""
+        with open(self.open_file(name), "rb", buffering=0) as file:
+            try:
+                return file.readall() or b""
+            except ProcessLookupError:
+                raise self.refusal(name, errno.ESRCH) from None
+
+    def refusal(self, name: str, number: int) -> OSError:
+        """Return the exception for an errno of a file of /proc/PID."""
+        if number in (errno.ENOENT, errno.ESRCH):
+            return self.gone()
+        answer = _reasons.of_proc_file(self.proc, name, number)
+        return answer.error(f"process {self.pid}: /proc/PID/{name}")
+
+    def stat(self) -> Stat:
+        """Return the fields of /proc/PID/stat, which anybody may read."""
+        return parse_stat(self.read("stat"))
+
+    def has_ended(self, timeout: int | None = 0) -> bool:
+        """Return whether the last thread has ended, after waiting up to `timeout` ms."""
+        return has_ended(self.pidfd, timeout)
+
+    def gone(self, why: str | None = None) -> ProcessLookupError:
+        """Return the exception for an address space that is not there."""
+        why = why or self.why_no_mm() or "has exec'd since: call maps() again"
+        return ProcessLookupError(errno.ESRCH, f"process {self.pid}: {why}")
+
+    def why_no_mm(self) -> str | None:
+        """Return why there is no address space; None if there should be one."""
+        if has_ended(self.pidfd):
+            try:
+                read_in(self.proc, "stat")
+            except OSError:
+                return "has exited"
+            return "has exited: a zombie that its parent has not yet waited for"
+        try:
+            stat = read_stat(self.proc)
+        except (FileNotFoundError, ProcessLookupError):
+            return "has exited"
+        if stat.flags & _PF_KTHREAD:
+            return "a kernel thread has no memory of its own"
+        if stat.state in "ZX":
+            return "its leader has exited: the memory of its threads can't be reached"
+        return "is exiting" if stat.flags & _PF_EXITING else None

@@ -1,0 +1,66 @@
+"""The process of a pidfd: its number, its directory in /proc, and its end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+
+from pmadvise._native.pidfd_open import PIDFD_THREAD
+from pmadvise._proc.files import fields, read
+
+
+def pid_of(pidfd: int) -> int:
+    """Return the process ID of a pidfd whose process has not been reaped.
+
+    As /proc counts, which may show another pid namespace: 0 if the process is not in
+    that.
+
+    Raises:
+        OSError: It is no open file descriptor, or there is no /proc.
+        ValueError: It is no pidfd, or a thread's.
+        ProcessLookupError: The process has been reaped.
+    """
+    found = fields(read(f"/proc/self/fdinfo/{pidfd}"))
+    if "Pid" not in found:
+        raise ValueError(f"file descriptor {pidfd} is not a pidfd")
+    if int(found["flags"], 8) & PIDFD_THREAD:
+        raise ValueError(f"pidfd {pidfd} is of a thread, not of a process")
+    pid = int(found["Pid"])
+    if pid < 0:
+        raise ProcessLookupError(errno.ESRCH, "the process has exited")
+    return pid
+
+
+def directory_of(pidfd: int) -> int:
+    """Open the directory of a pidfd's process in /proc; -1 if it is hidden.
+
+    Raises:
+        ValueError: It is no pidfd, or a thread's.
+        ProcessLookupError: The process has been reaped.
+    """
+    try:
+        pid = pid_of(pidfd)
+    except FileNotFoundError:  # no /proc, or that of a pid namespace without us
+        return -1
+    if pid == 0:
+        return -1
+    try:
+        proc = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, PermissionError, ProcessLookupError):
+        proc = -1  # hidepid
+    try:
+        # Of this process, as it has not been reaped since; else of anybody.
+        pid_of(pidfd)
+    except BaseException:
+        if proc >= 0:
+            os.close(proc)
+        raise
+    return proc
+
+
+def has_ended(pidfd: int, timeout: int | None = 0) -> bool:
+    """Return whether the last thread has ended, after waiting up to `timeout` ms."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(timeout))

@@ -1,0 +1,92 @@
+"""The rights of the calling thread: capabilities, seccomp, namespaces."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from pmadvise._proc.files import fields, read_or_none
+
+# include/uapi/linux/capability.h, by number.
+_CAPABILITIES = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP "
+    "LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK "
+    "IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT "
+    "SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE "
+    "AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND "
+    "AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+).split()
+# Inode numbers of the initial namespaces: include/uapi/linux/nsfs.h, proc_ns.h.
+_INITIAL = {"user": 0xEFFFFFFD, "pid": 0xEFFFFFFC}
+
+
+def own_status() -> dict[str, bytes]:
+    """Return /proc/thread-self/status: rights and filters are a thread's."""
+    return fields(read_or_none("/proc/thread-self/status"))
+
+
+def capability_names(mask: bytes) -> frozenset[str]:
+    """Return the names of the capabilities in a mask of status."""
+    bits = int(mask or b"0", 16)
+    return frozenset(
+        f"CAP_{_CAPABILITIES[bit] if bit < len(_CAPABILITIES) else bit}"
+        for bit in range(bits.bit_length())
+        if bits >> bit & 1
+    )
+
+
+def capabilities() -> frozenset[str]:
+    """Return the capabilities in the effective set of this thread."""
+    return capability_names(own_status().get("CapEff", b""))
+
+
+def may_read_any_file() -> bool:
+    """Return whether file modes do not bind this thread when it reads."""
+    return not capabilities().isdisjoint({"CAP_DAC_READ_SEARCH", "CAP_DAC_OVERRIDE"})
+
+
+class Seccomp(NamedTuple):
+    """Whether system calls of this thread are filtered, seccomp(2)."""
+
+    mode: str | None
+    """"disabled", "strict" or "filter"; None where that can't be read."""
+    has_filter_count: bool
+    """Whether status has Seccomp_filters, which is as old as process_madvise(2)."""
+
+    @classmethod
+    def of_this_thread(cls) -> Seccomp:
+        """Read it from /proc."""
+        found = own_status()
+        modes = {b"0": "disabled", b"1": "strict", b"2": "filter"}
+        mode = modes.get(found.get("Seccomp", b""))
+        if mode is None and found and "Seccomp" not in found:
+            mode = "disabled"  # built without CONFIG_SECCOMP
+        return cls(mode, "Seccomp_filters" in found)
+
+    def may_fake_enosys(self) -> bool:
+        """Return whether a filter, and no old kernel, answers ENOSYS.
+
+        The line Seccomp_filters came with Linux 5.10, commit c818c03b661c ("seccomp:
+        Report number of loaded filters in /proc/$pid/status"), process_madvise(2) with
+        the same release, pidfd_open(2) before.
+        """
+        return self.mode == "filter" and self.has_filter_count
+
+
+def initial_namespace(kind: str) -> bool | None:
+    """Return whether this process is in the initial "user" or "pid" namespace."""
+    try:
+        return os.stat(f"/proc/self/ns/{kind}").st_ino == _INITIAL[kind]
+    except FileNotFoundError:
+        # Built without such namespaces, so there is one alone; or no /proc.
+        return True if os.path.exists("/proc/self/ns") else None
+    except OSError:
+        return None
+
+
+def proc_is_of_own_namespace() -> bool:
+    """Return whether /proc counts processes as this one's pid namespace does."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
