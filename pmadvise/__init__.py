@@ -2,11 +2,13 @@
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from pmadvise._sys import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE
+from pmadvise._native.base import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE
 from pmadvise.advice import Advice
 from pmadvise.calls import (
     PIDFD_NONBLOCK,
     PIDFD_THREAD,
+    HasFileno,
+    PidfdLike,
     pidfd_open,
     process_madvise,
     process_madvise_range,
@@ -14,15 +16,21 @@ from pmadvise.calls import (
 from pmadvise.ranges import Ranges
 
 if _TYPE_CHECKING:
+    from pmadvise._advise.limits import AdviseOptions as AdviseOptions
+    from pmadvise._advise.limits import Cancel as Cancel
+    from pmadvise._reasons import Answer as Answer
     from pmadvise._support import Support as Support
+    from pmadvise._support import TargetSupport as TargetSupport
     from pmadvise._support import support as support
-    from pmadvise.engine import Report as Report
-    from pmadvise.engine import Skip as Skip
     from pmadvise.hold import Hold as Hold
     from pmadvise.maps import AddressSpace as AddressSpace
     from pmadvise.maps import Vma as Vma
+    from pmadvise.memory import Memory as Memory
+    from pmadvise.memory import Status as Status
     from pmadvise.process import Process as Process
-    from pmadvise.residency import Memory as Memory
+    from pmadvise.report import Remaining as Remaining
+    from pmadvise.report import Report as Report
+    from pmadvise.report import Skip as Skip
 
 __all__ = [
     "IOV_MAX",
@@ -32,13 +40,21 @@ __all__ = [
     "PIDFD_THREAD",
     "AddressSpace",
     "Advice",
+    "AdviseOptions",
+    "Answer",
+    "Cancel",
+    "HasFileno",
     "Hold",
     "Memory",
+    "PidfdLike",
     "Process",
     "Ranges",
+    "Remaining",
     "Report",
     "Skip",
+    "Status",
     "Support",
+    "TargetSupport",
     "Vma",
     "pidfd_open",
     "process_madvise",
@@ -51,12 +67,18 @@ __all__ = [
 # and a daemon that makes the two calls alone needs none of these.
 _LAZY = {
     "AddressSpace": "maps",
+    "AdviseOptions": "_advise.limits",
+    "Answer": "_reasons",
+    "Cancel": "_advise.limits",
     "Hold": "hold",
-    "Memory": "residency",
+    "Memory": "memory",
     "Process": "process",
-    "Report": "engine",
-    "Skip": "engine",
+    "Remaining": "report",
+    "Report": "report",
+    "Skip": "report",
+    "Status": "memory",
     "Support": "_support",
+    "TargetSupport": "_support",
     "Vma": "maps",
     "support": "_support",
 }
@@ -66,7 +88,7 @@ def __getattr__(name: str) -> object:
     """Load a name on first use."""
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    from importlib import import_module  # noqa: PLC0415 - on first use alone
 
     found = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
     globals()[name] = found

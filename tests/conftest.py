@@ -9,7 +9,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from targets import Target
+from helpers.targets import Target
 
 from pmadvise import Process
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hold_targets import until
-from targets import MIB, become_nobody, in_child, refuse_syscall
+from helpers.hold_targets import until
+from helpers.targets import MIB, become_nobody, in_child, refuse_syscall
 
 import pmadvise
 from pmadvise import (

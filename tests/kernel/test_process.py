@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from handles import open_files, reads, send, thread_of
-from targets import (
+from helpers.handles import open_files, reads, send, thread_of
+from helpers.targets import (
     CAP_SYS_NICE,
     PAGE,
     Target,

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from handles import open_files, reads, send
-from hold_targets import until
-from targets import PAGE, Target, wait_for_state
+from helpers.handles import open_files, reads, send
+from helpers.hold_targets import until
+from helpers.targets import PAGE, Target, wait_for_state
 
 from pmadvise import Advice, Process, Ranges, _sys, maps
 

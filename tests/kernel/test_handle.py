@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from handles import OTHERS, READS, open_files, thread_of
-from targets import PAGE, Target, in_child
+from helpers.handles import OTHERS, READS, open_files, thread_of
+from helpers.targets import PAGE, Target, in_child
 
 from pmadvise import PIDFD_THREAD, Process, Ranges, pidfd_open
 

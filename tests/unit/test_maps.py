@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from maps_model import (
+from helpers.maps_model import (
     NAMES,
     PAGE,
     PERMS,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hold_targets import Cgroup, Running, cgroup_of, mount_of, until
+from helpers.hold_targets import Cgroup, Running, cgroup_of, mount_of, until
 
 from pmadvise import PAGE_SIZE, Advice, process_madvise, process_madvise_range
 

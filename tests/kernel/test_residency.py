@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from targets import LRU_BATCH, MIB, PAGE, Target, become_nobody, in_child
+from helpers.targets import LRU_BATCH, MIB, PAGE, Target, become_nobody, in_child
 
 from pmadvise import Advice, Memory, Process, Ranges, _sys, process_madvise, residency
 from pmadvise.maps import read_proc

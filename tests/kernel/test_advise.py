@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from targets import LRU_BATCH, MIB, PAGE, Target, send, wait_for_state
+from helpers.targets import LRU_BATCH, MIB, PAGE, Target, send, wait_for_state
 from test_calls import resident_pages
 
 from pmadvise import Advice, Process, Ranges, Report

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from targets import (
+from helpers.targets import (
     CAP_PERFMON,
     CAP_SYS_ADMIN,
     CAP_SYS_NICE,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from targets import MIB, Target
+from helpers.targets import MIB, Target
 
 import pmadvise
 from pmadvise import _host, selftest

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hold_targets import Cgroup, Running, cgroup_of, until
+from helpers.hold_targets import Cgroup, Running, cgroup_of, until
 
 from pmadvise import _sys, _target, pidfd_open
 from pmadvise.hold import hold

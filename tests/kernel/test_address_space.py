@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from targets import PAGE, Target, in_child
+from helpers.targets import PAGE, Target, in_child
 
 from pmadvise import AddressSpace, Process, Ranges, Vma, _sys
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 import pytest
-from targets import PAGE, Target
+from helpers.targets import PAGE, Target
 
 from pmadvise import Advice, Process
 
