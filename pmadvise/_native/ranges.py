@@ -123,6 +123,20 @@ class RangeArray:
         n = function(self.cdata, self.n, other.cdata, other.n, out)
         return RangeArray(out, n)
 
+    def blocks(self, filled: RangeArray, size: int, least: int) -> RangeArray:
+        """Return the aligned blocks that lie whole in these ranges and are filled.
+
+        Args:
+            filled: Both are merged.
+            size: Bytes of a block, a power of two.
+            least: Bytes of a block that lie in `filled`, at least; more than 0.
+        """
+        out = uninitialized("struct pmadvise_range[]", self.n + filled.n)
+        n = lib.pmadvise_ranges_blocks(
+            self.cdata, self.n, filled.cdata, filled.n, size, least, out
+        )
+        return RangeArray(out, n)
+
     def split(self, max_bytes: int, page_size: int) -> RangeArray:
         """Return the ranges cut at page boundaries, none longer than `max_bytes`."""
         n = lib.pmadvise_ranges_split(self.cdata, self.n, max_bytes, page_size, NULL)

@@ -81,8 +81,12 @@ class Mm:
         """Return whether the process is known to run in it."""
         return self.ended() is None
 
-    def advise(self, vector: RangeArray, advice: int) -> _mm.Call:
-        """Advise ranges if the process still runs in it; nothing stands in between."""
+    def advise(self, vector: RangeArray, advice: int, tally: _mm.Tally) -> int:
+        """Advise ranges if the process still runs in it; nothing stands in between.
+
+        Returns:
+            What fate() takes; the call was made, and is in `tally`, if that is None.
+        """
         identity = self.identity
         return _mm.mm_advise(
             identity.pidfd,
@@ -92,6 +96,7 @@ class Mm:
             self._mark,
             vector,
             advice,
+            tally,
         )
 
     def open_file(self, name: str) -> int:
