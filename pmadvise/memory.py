@@ -16,9 +16,9 @@ _TICK = 1 / os.sysconf("SC_CLK_TCK")
 class Status:
     """The state of a process and its memory, in bytes: cheap to read.
 
-    Source: /proc/PID/status and stat, proc_pid_status(5) and proc_pid_stat(5). They need
-    no permission and take no lock of the process. A zombie and a kernel thread have no
-    memory: 0.
+    Source: /proc/PID/status and stat, proc_pid_status(5) and proc_pid_stat(5). They
+    need no permission and take no lock of the process. A zombie and a kernel thread
+    have no memory: 0.
     """
 
     state: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -14,12 +14,12 @@ from pmadvise._advise.limits import AdviseOptions, Cancel, Limits, Unpack
 from pmadvise._advise.run import checked_ranges, run
 from pmadvise._native.process_madvise import probe
 from pmadvise._proc.identity import Identity
-from pmadvise._proc.mm import Mm
+from pmadvise._proc.mm import Mm, open_mm
 from pmadvise.advice import REMOTE, Advice, advice_name
 from pmadvise.calls import PidfdLike, c_int, explain
 from pmadvise.maps import AddressSpace
 from pmadvise.memory import Memory, Status
-from pmadvise.ranges import Ranges
+from pmadvise.ranges import Ranges, RangesLike
 from pmadvise.report import Report
 
 if TYPE_CHECKING:
@@ -67,35 +67,23 @@ class Process:
         return self
 
     def _bind(self, identity: Identity) -> None:
-        self._identity, self._mm = identity, None
+        self._identity = identity
+        self._mm: Mm | None = None
         try:
             if not identity.is_hidden:
-                self._mm = self._find_mm()
+                self._mm = open_mm(identity)
         except (PermissionError, ProcessLookupError):
             self._mm = None  # reported by the first method that needs it
         except BaseException:
             self.close()
             raise
 
-    _mm: Mm | None
-
-    def _find_mm(self) -> Mm:
-        """Open the address space that the process has now."""
-        identity = self._identity
-        why = identity.why_no_mm() if identity.has_ended() else None
-        while why is None:
-            try:
-                return Mm(identity)
-            except ProcessLookupError:
-                why = identity.why_no_mm()  # None: it exec'd meanwhile
-        raise identity.gone(why)
-
     def _mm_now(self) -> Mm:
         """Return the address space that this refers to."""
         self._identity.pidfd  # noqa: B018 - raises when closed
         mm = self._mm
         if mm is None:
-            mm = self._mm = self._find_mm()
+            mm = self._mm = open_mm(self._identity)
         return mm
 
     @property
@@ -197,7 +185,7 @@ class Process:
             mm = self._mm_now()
             if mm.ended() in ("exec", "exited"):
                 # Not closed: snapshots of it, and other threads, may use it.
-                mm = self._mm = self._find_mm()
+                mm = self._mm = open_mm(self._identity)
             try:
                 space = AddressSpace(mm)
             except ProcessLookupError:  # while it was read: exec'd, or gone
@@ -205,9 +193,7 @@ class Process:
             if mm.ended() not in ("exec", "exited"):
                 return space
 
-    def resident(
-        self, within: Ranges | Iterable[tuple[int, int]] | None = None
-    ) -> Ranges:
+    def resident(self, within: RangesLike | None = None) -> Ranges:
         """Return the pages in memory, merged, hugetlb ones too; not the zero page.
 
         Args:
@@ -220,9 +206,7 @@ class Process:
         """
         return residency.resident(self._mm_now(), within)
 
-    def swapped(
-        self, within: Ranges | Iterable[tuple[int, int]] | None = None
-    ) -> Ranges:
+    def swapped(self, within: RangesLike | None = None) -> Ranges:
         """Return the pages of private memory in swap, merged.
 
         Shared memory (shmem, memfd, System V) that is in swap is left out: the page
@@ -252,7 +236,7 @@ class Process:
     def memory(self) -> Memory:
         """Return the sums of the process's memory, PSS and USS among them.
 
-        The kernel holds the target's mmap lock while it adds them up; status() does not.
+        The kernel holds the target's mmap lock while it adds them up.
 
         Raises:
             PermissionError: ptrace read access is missing.
@@ -288,7 +272,7 @@ class Process:
 
     def advise(
         self,
-        ranges: Ranges | Iterable[tuple[int, int]],
+        ranges: RangesLike,
         advice: Advice | int,
         *,
         max_stall: float | None = 0.05,
@@ -333,9 +317,7 @@ class Process:
         return self._run(checked_ranges(ranges), advice, limits)
 
     def cold(
-        self,
-        ranges: Ranges | Iterable[tuple[int, int]] | None = None,
-        **options: Unpack[AdviseOptions],
+        self, ranges: RangesLike | None = None, **options: Unpack[AdviseOptions]
     ) -> Report:
         """Let memory be reclaimed first: advise() with COLD, Linux 5.10.
 
@@ -347,9 +329,7 @@ class Process:
         return self._advise(Advice.COLD, ranges, options)
 
     def pageout(
-        self,
-        ranges: Ranges | Iterable[tuple[int, int]] | None = None,
-        **options: Unpack[AdviseOptions],
+        self, ranges: RangesLike | None = None, **options: Unpack[AdviseOptions]
     ) -> Report:
         """Reclaim memory now: advise() with PAGEOUT, Linux 5.10.
 
@@ -363,9 +343,7 @@ class Process:
         return self._advise(Advice.PAGEOUT, ranges, options)
 
     def willneed(
-        self,
-        ranges: Ranges | Iterable[tuple[int, int]] | None = None,
-        **options: Unpack[AdviseOptions],
+        self, ranges: RangesLike | None = None, **options: Unpack[AdviseOptions]
     ) -> Report:
         """Read from swap, or a file, ahead: advise() with WILLNEED, Linux 5.15.
 
@@ -378,9 +356,7 @@ class Process:
         return self._advise(Advice.WILLNEED, ranges, options)
 
     def collapse(
-        self,
-        ranges: Ranges | Iterable[tuple[int, int]] | None = None,
-        **options: Unpack[AdviseOptions],
+        self, ranges: RangesLike | None = None, **options: Unpack[AdviseOptions]
     ) -> Report:
         """Make huge pages: advise() with COLLAPSE, Linux 6.1.
 
@@ -420,10 +396,7 @@ class Process:
         return hold(self._identity, method, timeout, whole_cgroup)
 
     def _advise(
-        self,
-        advice: Advice,
-        ranges: Ranges | Iterable[tuple[int, int]] | None,
-        options: AdviseOptions,
+        self, advice: Advice, ranges: RangesLike | None, options: AdviseOptions
     ) -> Report:
         limits = Limits(**options)
         checked = None if ranges is None else checked_ranges(ranges)

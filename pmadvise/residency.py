@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from pmadvise._native.base import ADDRESS_MAX, PAGE_SIZE
@@ -21,30 +19,22 @@ from pmadvise._native.pagemap import (
     pagemap_read,
     pagemap_scan,
 )
-from pmadvise._proc.files import lines
 from pmadvise._proc.mm import Mm
-from pmadvise.ranges import Ranges
-
-RESIDENT_FIELDS = frozenset({b"Rss", b"Private_Hugetlb", b"Shared_Hugetlb"})
-SWAP_FIELDS = frozenset({b"Swap"})
-"""Fields of smaps that are 0 where no page of a mapping is in memory, or in swap."""
+from pmadvise._proc.smaps import (
+    RESIDENT_FIELDS,
+    SWAP_FIELDS,
+    Check,
+    no_check,
+    populated,
+)
+from pmadvise.ranges import Ranges, RangesLike
 
 # Up to so many ranges are walked one by one; one walk over more is faster.
 _MAX_SEPARATE_WALKS = 64
 _LAST_PAGE = ADDRESS_MAX + 1 - PAGE_SIZE
-# Without PAGEMAP_SCAN, reading the entries of more addresses than this takes longer than
-# reading smaps to learn which mappings have any.
+# Without PAGEMAP_SCAN, reading the entries of more addresses than this takes longer
+# than reading smaps to learn which mappings have any.
 _WORTH_SMAPS = 1 << 30
-_READ_SIZE = 1 << 16
-_HEADER = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) ")
-_SIZE = re.compile(rb"([A-Za-z_]+): +([0-9]+) kB")
-
-Check = Callable[[], object]
-"""Called while a long walk goes on; it may raise to end the walk."""
-
-
-def _no_check() -> None:
-    """Let the walk go on."""
 
 
 class Pagemap:
@@ -60,7 +50,7 @@ class Pagemap:
         ProcessLookupError: The process no longer runs in that mm.
     """
 
-    def __init__(self, mm: Mm, check: Check = _no_check) -> None:
+    def __init__(self, mm: Mm, check: Check = no_check) -> None:
         self._mm, self._check, self._fd = mm, check, -1
         self._fd = mm.open_file("pagemap")
         self._can_scan = True
@@ -152,9 +142,7 @@ class Pagemap:
                 raise
         return self._walk(spans, PAGE_IS_SWAPPED, 0)
 
-    def _walk(
-        self, spans: list[tuple[int, int]], wanted: int, unwanted: int
-    ) -> Ranges:
+    def _walk(self, spans: list[tuple[int, int]], wanted: int, unwanted: int) -> Ranges:
         array = pagemap_scan(self._fd, spans, wanted, unwanted, self._check)
         return Ranges.of_array(array)
 
@@ -200,43 +188,6 @@ class Pagemap:
                 os.close(kpageflags)
 
 
-def populated(mm: Mm, fields: frozenset[bytes], check: Check = _no_check) -> Ranges:
-    """Return the mappings that have memory, or swap, by smaps: slow.
-
-    Args:
-        mm: The address space.
-        fields: RESIDENT_FIELDS or SWAP_FIELDS.
-        check: Called between reads.
-
-    Raises:
-        PermissionError: ptrace read access is missing.
-        ProcessLookupError: The process no longer runs in that mm.
-    """
-    parts = []
-    fd = mm.open_file("smaps")
-    try:
-        while part := os.read(fd, _READ_SIZE):
-            parts.append(part)
-            check()
-    except ProcessLookupError:
-        raise mm.identity.gone() from None
-    finally:
-        os.close(fd)
-    return Ranges(parse_populated(b"".join(parts), fields)).merged()
-
-
-def parse_populated(smaps: bytes, fields: frozenset[bytes]) -> list[tuple[int, int]]:
-    """Return (address, length) of the mappings of smaps with a field that is not 0."""
-    found: list[tuple[int, int]] = []
-    start = end = 0
-    for line in lines(smaps):
-        if header := _HEADER.match(line):
-            start, end = int(header[1], 16), int(header[2], 16)
-        elif (size := _SIZE.fullmatch(line)) and size[1] in fields and int(size[2]):
-            found.append((start, end - start))
-    return found
-
-
 def _spans(wanted: Ranges) -> list[tuple[int, int]]:
     """Return [start, end) of whole pages to walk, so that they hold `wanted`."""
     separate = len(wanted) <= _MAX_SEPARATE_WALKS
@@ -250,14 +201,14 @@ def _spans(wanted: Ranges) -> list[tuple[int, int]]:
     return spans if separate else [(spans[0][0], spans[-1][1])]
 
 
-def resident(mm: Mm, within: Ranges | Iterable[tuple[int, int]] | None) -> Ranges:
+def resident(mm: Mm, within: RangesLike | None) -> Ranges:
     """Return the pages in memory; errors as Pagemap."""
     wanted = None if within is None else Ranges(within)
     with Pagemap(mm) as pagemap:
         return pagemap.resident(wanted)
 
 
-def swapped(mm: Mm, within: Ranges | Iterable[tuple[int, int]] | None) -> Ranges:
+def swapped(mm: Mm, within: RangesLike | None) -> Ranges:
     """Return the pages in swap; errors as Pagemap."""
     wanted = None if within is None else Ranges(within)
     with Pagemap(mm) as pagemap:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Generator
-from typing import Protocol
+from collections.abc import Generator
 
 from pmadvise._advise.account import Account
 from pmadvise._advise.budget import Budget
+from pmadvise._advise.clock import Clock, StopAdvising
+from pmadvise._advise.kernel import Kernel, Snapshot
 from pmadvise._advise.limits import Limits
 from pmadvise._advise.pacer import Pacer
 from pmadvise._advise.profiles import Profile
 from pmadvise._native.base import IOV_MAX
 from pmadvise._native.batch import Batches
-from pmadvise._native.maps import VmaArray
-from pmadvise._native.mm import Tally
 from pmadvise._native.ranges import RangeArray
 from pmadvise._proc.mm import Fate
 from pmadvise.ranges import Ranges
@@ -28,65 +27,6 @@ _OF_THE_CALL = frozenset(
 _LOST_RIGHT = frozenset({errno.EACCES, errno.EPERM})
 _LOOK_INTERVAL = 0.001
 """Seconds without a call after which the target is looked at again."""
-
-
-class Kernel(Protocol):
-    """What the engine asks of the kernel about its target; Target documents each."""
-
-    tally: Tally
-
-    @property
-    def huge_page_size(self) -> int: ...  # noqa: D102
-    def ended(self) -> Fate | None: ...  # noqa: D102
-    def advise(self, vector: RangeArray) -> tuple[Fate | None, int, float]: ...  # noqa: D102
-    def probe(self) -> int: ...  # noqa: D102
-    def explain(self, number: int) -> OSError: ...  # noqa: D102
-    def is_user_address(self, address: int) -> bool: ...  # noqa: D102
-    def vmas_of(self, ranges: Ranges) -> VmaArray: ...  # noqa: D102
-    def resident(self, ranges: Ranges) -> Ranges: ...  # noqa: D102
-    def is_inside_huge_page(self, address: int) -> bool: ...  # noqa: D102
-
-
-class Snapshot(Protocol):
-    """VMAs that ranges can be cut by: an AddressSpace or a VmaArray."""
-
-    def cut(self, array: RangeArray) -> tuple[RangeArray, bytes]:
-        """Return the pieces, and a byte each: is it mapped?"""
-
-
-class StopAdvising(Exception):
-    """Ends the work early; `ended` is that of the Report."""
-
-    def __init__(self, ended: Ended) -> None:
-        super().__init__(ended)
-        self.ended: Ended = ended
-
-
-class Clock:
-    """The time since an advise() began, and whether it is to end.
-
-    Args:
-        limits: When it is.
-        monotonic: Returns seconds.
-    """
-
-    def __init__(
-        self, limits: Limits, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._limits, self._monotonic = limits, monotonic
-        self._begin = monotonic()
-
-    def elapsed(self) -> float:
-        """Return seconds."""
-        return self._monotonic() - self._begin
-
-    def check(self) -> None:
-        """Raise StopAdvising when the time is over or the caller cancels."""
-        cancel, timeout = self._limits.cancel, self._limits.timeout
-        if cancel is not None and cancel.is_set():
-            raise StopAdvising("cancelled")
-        if timeout is not None and self.elapsed() >= timeout:
-            raise StopAdvising("timeout")
 
 
 class _Cut:
@@ -174,9 +114,7 @@ class Engine:
             if pause:
                 time.sleep(pause)
 
-    def steps(
-        self, snapshot: Snapshot | None = None
-    ) -> Generator[float, None, Ended]:
+    def steps(self, snapshot: Snapshot | None = None) -> Generator[float, None, Ended]:
         """Advise call by call, without sleeping.
 
         Args:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypedDict
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack as Unpack
+    from typing_extensions import Unpack
 elif sys.version_info >= (3, 11):
-    from typing import Unpack as Unpack
+    from typing import Unpack
 else:
 
     class Unpack:
@@ -21,6 +21,9 @@ else:
         def __class_getitem__(cls, item: type) -> type:
             """Return the TypedDict itself."""
             return item
+
+
+__all__ = ["AdviseOptions", "Cancel", "Limits", "Unpack"]
 
 
 class Cancel(Protocol):

@@ -14,12 +14,12 @@ _FIRST_RATE = 512 << 20
 class Pacer:
     """Size calls so that none holds the target's mmap lock longer than `max_stall`.
 
-    Chosen by measurement (benchmarks/stall.py): calls end on 512 KiB boundaries, because
-    an unaligned end costs a TLB shootdown per page; each is sized to take an eighth of
-    max_stall at the rate of the previous call; and the caller is to sleep briefly before
-    the kernel would hand the lock over (readers can keep it from a waiting writer for
-    4 ms). Sparse memory is fast; the rate is capped so that it does not oversize the next
-    call.
+    Chosen by measurement (benchmarks/stall.py): calls end on 512 KiB boundaries,
+    because an unaligned end costs a TLB shootdown per page; each is sized to take an
+    eighth of max_stall at the rate of the previous call; and the caller is to sleep
+    briefly before the kernel would hand the lock over (readers can keep it from a
+    waiting writer for 4 ms). Sparse memory is fast; the rate is capped so that it does
+    not oversize the next call.
 
     Args:
         max_stall: Seconds; None or infinite: calls as large as the kernel takes.

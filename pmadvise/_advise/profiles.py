@@ -9,16 +9,11 @@ from typing import NamedTuple
 from pmadvise._native.base import MAX_RW_COUNT, PAGE_SIZE
 from pmadvise._proc.files import read_int
 from pmadvise._proc.mm import Mm
+from pmadvise._proc.smaps import RESIDENT_FIELDS, SWAP_FIELDS, Check, populated
 from pmadvise.advice import Advice
 from pmadvise.maps import AddressSpace
 from pmadvise.ranges import Ranges
-from pmadvise.residency import (
-    RESIDENT_FIELDS,
-    SWAP_FIELDS,
-    Check,
-    Pagemap,
-    populated,
-)
+from pmadvise.residency import Pagemap
 
 _HPAGE_PMD_SIZE = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
 
-from pmadvise._advise.engine import Clock, Engine, StopAdvising
+from pmadvise._advise.clock import Clock, StopAdvising
+from pmadvise._advise.engine import Engine
 from pmadvise._advise.limits import Limits
 from pmadvise._advise.profiles import Profile, Source, profile_of
 from pmadvise._advise.target import Target
@@ -15,11 +15,11 @@ from pmadvise.calls import explain
 from pmadvise.calls import unaligned as unaligned_error
 from pmadvise.maps import AddressSpace
 from pmadvise.memory import Status, read_status
-from pmadvise.ranges import Ranges
+from pmadvise.ranges import Ranges, RangesLike
 from pmadvise.report import Ended, Remaining, Report
 
 
-def checked_ranges(ranges: Ranges | Iterable[tuple[int, int]]) -> Ranges:
+def checked_ranges(ranges: RangesLike) -> Ranges:
     """Return ranges that can be advised.
 
     Raises:

@@ -10,9 +10,10 @@ from pmadvise._native.mm import Tally
 from pmadvise._native.process_madvise import probe, process_madvise
 from pmadvise._native.ranges import RangeArray
 from pmadvise._proc.mm import Fate, Mm
+from pmadvise._proc.smaps import Check
 from pmadvise.calls import explain
 from pmadvise.ranges import Ranges
-from pmadvise.residency import Check, Pagemap
+from pmadvise.residency import Pagemap
 
 
 class Target:

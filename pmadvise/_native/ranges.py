@@ -95,9 +95,7 @@ class RangeArray:
     def overlap(self, merged: RangeArray) -> list[int]:
         """Return how many bytes of each range lie in merged ranges."""
         overlap = ffi.new("size_t[]", self.n)
-        lib.pmadvise_ranges_overlap(
-            self.cdata, self.n, merged.cdata, merged.n, overlap
-        )
+        lib.pmadvise_ranges_overlap(self.cdata, self.n, merged.cdata, merged.n, overlap)
         return list(overlap)
 
     def merge(self, other: RangeArray | None = None) -> RangeArray:

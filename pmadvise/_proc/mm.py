@@ -162,6 +162,22 @@ class Mm:
         self.close()
 
 
+def open_mm(identity: Identity) -> Mm:
+    """Open the address space that a process has now.
+
+    Raises:
+        PermissionError: ptrace read access is missing.
+        ProcessLookupError: The process has gone, or has no memory.
+    """
+    why = identity.why_no_mm() if identity.has_ended() else None
+    while why is None:
+        try:
+            return Mm(identity)
+        except ProcessLookupError:
+            why = identity.why_no_mm()  # None: it exec'd meanwhile
+    raise identity.gone(why)
+
+
 def no_vmas() -> VmaArray:
     """Return an array of no VMAs: those of an mm that is no more."""
     return VmaArray.parse(Text.of(b""))
