@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -24,8 +22,6 @@ from pmadvise.report import Report
 
 if TYPE_CHECKING:
     from pmadvise.hold import Hold
-
-_POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
 
 
 class Process:
@@ -112,11 +108,7 @@ class Process:
         self._identity.close()
 
     def __enter__(self) -> Process:
-        """Return itself.
-
-        Raises:
-            ValueError: This is closed.
-        """
+        """Return itself; raise ValueError if it is closed."""
         self.fileno()
         return self
 
@@ -139,16 +131,7 @@ class Process:
 
         The other threads of such a leader may live on; wait() waits for them.
         """
-        identity = self._identity
-        if identity.has_ended():
-            return False
-        if identity.is_hidden:
-            return True
-        try:
-            return identity.stat().state not in "ZX"
-        except (PermissionError, ProcessLookupError):
-            # reaped since; or it has changed its user, and /proc hides it: hidepid
-            return not identity.has_ended()
+        return self._identity.is_alive()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the process has ended, its last thread too.
@@ -162,16 +145,7 @@ class Process:
         Raises:
             ValueError: `timeout` is negative, or this is closed.
         """
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(f"timeout {timeout!r} is negative")
-        end = math.inf if timeout is None else time.monotonic() + timeout
-        while True:
-            left = max(1000 * (end - time.monotonic()), 0)
-            milliseconds = _POLL_MAX if left > _POLL_MAX else math.ceil(left)
-            if self._identity.has_ended(milliseconds):
-                return True
-            if time.monotonic() >= end:
-                return False
+        return self._identity.wait(timeout)
 
     def maps(self) -> AddressSpace:
         """Read the mappings as they are now, and refer to their address space.
@@ -242,13 +216,7 @@ class Process:
             PermissionError: ptrace read access is missing.
             ProcessLookupError: It has gone or has no memory.
         """
-        identity = self._identity
-        if identity.has_ended():
-            raise identity.gone("has exited")
-        try:
-            return memory.read_memory(identity)
-        except ProcessLookupError:
-            raise identity.gone() from None
+        return memory.read_memory(self._identity)
 
     def check(self, advice: Advice | int) -> None:
         """Raise what advise() would raise; the kernel is asked, nothing is advised.
@@ -391,7 +359,7 @@ class Process:
             TypeError, ValueError: An argument is wrong.
             PermissionError: Its directory in /proc is hidden.
         """
-        from pmadvise.hold import hold  # noqa: PLC0415 - on first use
+        from pmadvise.hold import hold
 
         return hold(self._identity, method, timeout, whole_cgroup)
 
