@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from pmadvise import memory, residency
 from pmadvise._advise.limits import AdviseOptions, Cancel, Limits, Unpack
 from pmadvise._advise.run import checked_ranges, run
+from pmadvise._lazy import LazyModule
 from pmadvise._native.process_madvise import probe
 from pmadvise._proc.identity import Identity
 from pmadvise._proc.mm import Mm, open_mm
@@ -21,7 +21,9 @@ from pmadvise.ranges import Ranges, RangesLike
 from pmadvise.report import Report
 
 if TYPE_CHECKING:
-    from pmadvise.hold import Hold
+    from pmadvise import hold as _hold
+else:  # a daemon that holds nobody need not load it
+    _hold = LazyModule("pmadvise.hold")
 
 
 class Process:
@@ -112,12 +114,7 @@ class Process:
         self.fileno()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the file descriptors."""
         self.close()
 
@@ -183,23 +180,16 @@ class Process:
     def swapped(self, within: RangesLike | None = None) -> Ranges:
         """Return the pages of private memory in swap, merged.
 
-        Shared memory (shmem, memfd, System V) that is in swap is left out: the page
-        tables of a process have no entry for it, so the kernel does not report it here.
+        Arguments and errors as resident(). Shared memory (shmem, memfd, System V) in
+        swap is left out, as the page tables of a process have no entry for it;
         memory().swap_with_shmem counts it.
-
-        Args:
-            within: Where to look; None: everywhere.
-
-        Raises:
-            PermissionError, ProcessLookupError: As resident().
         """
         return residency.swapped(self._mm_now(), within)
 
     def status(self) -> Status:
         """Return the state of the process and the sizes of its memory: cheap.
 
-        Two small files are read; that needs no permission and takes no lock of the
-        process.
+        It needs no permission, and takes no lock of the process.
 
         Raises:
             PermissionError: Its directory in /proc is hidden.
@@ -337,13 +327,12 @@ class Process:
 
     def hold(
         self, method: str = "auto", timeout: float = 1.0, whole_cgroup: bool = False
-    ) -> Hold:
+    ) -> _hold.Hold:
         """Return a context manager: the process does not run while its block does.
 
-        It closes the race between looking at the process and advising it: a hold, fresh
-        maps() and an advise() have none. It runs on when the block ends, when it
-        raises, and when the caller is killed. pmadvise.hold.hold() says how each
-        method works, and what to mind.
+        A hold, fresh maps() and an advise() leave no race between looking at a process
+        and advising it. It runs on when the block ends, when it raises, and when the
+        caller is killed. pmadvise.hold.hold() documents each method, and its limits.
 
         Args:
             method: "ptrace", "freezer", "sigstop", or "auto": the first that works.
@@ -351,17 +340,15 @@ class Process:
             whole_cgroup: Allow "freezer" to freeze other processes with it.
 
         Returns:
-            A Hold, to be entered once: `method`, `refused` ({method: reason}), and on
-            leaving `broken`, what ended it from outside. Entering raises
-            PermissionError, TimeoutError (it was let go), ProcessLookupError.
+            A Hold, to be entered once: `method`, `refused` ({method: reason}), and
+            `broken`, what ended it from outside. Entering raises PermissionError,
+            TimeoutError (it was let go), ProcessLookupError.
 
         Raises:
             TypeError, ValueError: An argument is wrong.
             PermissionError: Its directory in /proc is hidden.
         """
-        from pmadvise.hold import hold
-
-        return hold(self._identity, method, timeout, whole_cgroup)
+        return _hold.hold(self._identity, method, timeout, whole_cgroup)
 
     def _advise(
         self, advice: Advice, ranges: RangesLike | None, options: AdviseOptions
