@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from pmadvise import memory, residency
 from pmadvise._advise.limits import AdviseOptions, Cancel, Limits, Unpack
-from pmadvise._advise.run import checked_ranges, run
+from pmadvise._advise.run import checked_ranges, require_permission, run
 from pmadvise._lazy import LazyModule
-from pmadvise._native.process_madvise import probe
 from pmadvise._proc.identity import Identity
 from pmadvise._proc.mm import Mm, open_mm
 from pmadvise.advice import REMOTE, Advice, advice_name
-from pmadvise.calls import PidfdLike, c_int, explain
+from pmadvise.calls import PidfdLike, c_int
 from pmadvise.maps import AddressSpace
 from pmadvise.memory import Memory, Status
 from pmadvise.ranges import Ranges, RangesLike
@@ -51,9 +50,6 @@ class Process:
     @classmethod
     def from_pidfd(cls, fd: PidfdLike) -> Process:
         """Open the process of a pidfd, which stays the caller's: it is duplicated.
-
-        Args:
-            fd: Of a process, or anything that has fileno().
 
         Raises:
             OSError: It is no open file descriptor (EBADF).
@@ -95,11 +91,7 @@ class Process:
         return self.fileno()
 
     def fileno(self) -> int:
-        """Return the pidfd, for selectors and asyncio: readable once all has ended.
-
-        Raises:
-            ValueError: This is closed.
-        """
+        """Return the pidfd, for selectors and asyncio: readable at the very end."""
         return self._identity.pidfd
 
     def close(self) -> None:
@@ -219,14 +211,9 @@ class Process:
             PermissionError: ptrace read access (EACCES) or CAP_SYS_NICE (EPERM) is
                 missing, or a seccomp filter is in the way (EPERM).
             ProcessLookupError: The process has gone or has no memory (ESRCH).
-            OSError: This kernel does not take the advice (EINVAL), or has no such
-                system call (ENOSYS).
+            OSError: The kernel lacks the advice (EINVAL) or the call (ENOSYS).
         """
-        advice = self._require_remote(advice)
-        pidfd = self._identity.pidfd
-        result = probe(pidfd, advice)
-        if result < 0:
-            raise explain(pidfd, advice, -result)
+        require_permission(self._identity.pidfd, self._require_remote(advice))
 
     def advise(
         self,
