@@ -95,9 +95,7 @@ class Process:
 
     def close(self) -> None:
         """Close the file descriptors; it and its AddressSpaces are then of no use."""
-        mm, self._mm = self._mm, None
-        if mm is not None:
-            mm.close()
+        self._mm = None
         self._identity.close()
 
     def __enter__(self) -> Process:
@@ -146,7 +144,6 @@ class Process:
         while True:
             mm = self._mm_now()
             if mm.ended() in ("exec", "exited"):
-                # Not closed: snapshots of it, and other threads, may use it.
                 mm = self._mm = open_mm(self._identity)
             try:
                 space = AddressSpace(mm)
