@@ -235,7 +235,8 @@ class _Work:
         try:
             outcome: Report | OSError = self._advise(process)
         except OSError as error:
-            outcome = error
+            # The frames of a traceback would keep open files as long as the result.
+            outcome = error.with_traceback(None)
         self.results.append((process, outcome))
         done = getattr(outcome, "report", outcome)
         if self._left is not None and isinstance(done, Report):
