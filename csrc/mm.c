@@ -125,24 +125,29 @@ nanoseconds(void)
 
 /*
  * Advise `n` ranges if the process still runs in `mm`.  Nothing stands between
- * the look and the call.  Sets call->ended as pmadvise_mm_ended() returns it,
- * and only where that is PMADVISE_MM_CURRENT call->result (bytes, or
- * -errno) and call->nanoseconds of the system call.
+ * the look and the call, nor between the call and the tally.  Returns as
+ * pmadvise_mm_ended() does; the call was made, and tally->result is the bytes
+ * advised or -errno, if that is PMADVISE_MM_CURRENT.
  * See process_madvise(2).
  */
-void
+int
 pmadvise_mm_advise(int pidfd, int proc, int pid, int maps_fd,
                    const struct pmadvise_mm *mm,
                    const struct pmadvise_range *ranges, size_t n, int advice,
-                   struct pmadvise_call *call)
+                   struct pmadvise_tally *tally)
 {
+    int ended = pmadvise_mm_ended(proc, pid, maps_fd, mm);
     uint64_t begin;
 
-    memset(call, 0, sizeof(*call));
-    call->ended = pmadvise_mm_ended(proc, pid, maps_fd, mm);
-    if (call->ended != PMADVISE_MM_CURRENT)
-        return;
+    if (ended != PMADVISE_MM_CURRENT)
+        return ended;
     begin = nanoseconds();
-    call->result = pmadvise_process_madvise(pidfd, ranges, n, advice, 0);
-    call->nanoseconds = nanoseconds() - begin;
+    tally->result = pmadvise_process_madvise(pidfd, ranges, n, advice, 0);
+    tally->nanoseconds = nanoseconds() - begin;
+    if (tally->nanoseconds > tally->longest)
+        tally->longest = tally->nanoseconds;
+    if (tally->result > 0)
+        tally->advised += (uint64_t)tally->result;
+    tally->calls++;
+    return ended;
 }

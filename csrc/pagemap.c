@@ -34,6 +34,7 @@ _Static_assert(sizeof(struct scan) == 96, "not struct pm_scan_arg");
 _Static_assert(sizeof(struct region) == 24, "not struct page_region");
 
 enum {
+    STEPS = 16, /* ioctls or reads, then the caller gets a say */
     REGIONS = 256,
     ENTRIES = 1024,
     PAGES = 1 << 16, /* a millisecond of the target's mmap lock at the most */
@@ -56,9 +57,9 @@ add(struct pmadvise_range *out, size_t n, uint64_t start, uint64_t end)
 
 /*
  * Write the ranges of pages in [start, end) that have all categories of
- * `wanted` and none of `unwanted`, as many as `capacity` takes.  Only pages
- * in memory or in swap are looked at.  *walk_end is where to go on, `end`
- * when all is done.  Returns how many were written; or -errno: ENOTTY when
+ * `wanted` and none of `unwanted`, as many as `capacity` takes, in a few
+ * steps.  Only pages in memory or in swap are looked at.  *walk_end is where
+ * to go on, `end` when all is done.  Returns how many were written; or -errno: ENOTTY when
  * the kernel is older than 6.7, ESRCH when the mm is gone, EINVAL for a
  * category that it does not know, EFAULT when `end` lies outside of user
  * space.  See PAGEMAP_SCAN in Documentation/admin-guide/mm/pagemap.rst.
@@ -78,7 +79,7 @@ pmadvise_pagemap_scan(int pagemap_fd, uintptr_t start, uintptr_t end,
     size_t n = 0;
 
     *walk_end = start;
-    while (*walk_end < end && n < capacity) {
+    for (int i = 0; i < STEPS && *walk_end < end && n < capacity; i++) {
         struct scan scan = {
             .size = sizeof(scan),
             .start = *walk_end,
@@ -93,10 +94,10 @@ pmadvise_pagemap_scan(int pagemap_fd, uintptr_t start, uintptr_t end,
 
         if (found < 0)
             return -errno;
-        for (int i = 0; i < found; i++)
-            if ((regions[i].categories & wanted) == wanted &&
-                !(regions[i].categories & unwanted))
-                n = add(out, n, regions[i].start, regions[i].end);
+        for (int j = 0; j < found; j++)
+            if ((regions[j].categories & wanted) == wanted &&
+                !(regions[j].categories & unwanted))
+                n = add(out, n, regions[j].start, regions[j].end);
         *walk_end = (uintptr_t)scan.walk_end;
     }
     return (ssize_t)n;
@@ -141,7 +142,8 @@ pmadvise_pagemap_read(int pagemap_fd, int kpageflags_fd, uintptr_t start,
     size_t n = 0;
 
     *walk_end = start;
-    while (*walk_end < end && n < capacity) {
+    for (int step = 0; step < STEPS && *walk_end < end && n < capacity;
+         step++) {
         size_t want = (end - *walk_end) / page;
         ssize_t got;
 

@@ -83,6 +83,10 @@ size_t pmadvise_ranges_subtract(const struct pmadvise_range *a, size_t na,
 size_t pmadvise_ranges_split(const struct pmadvise_range *ranges, size_t n,
                              size_t max_bytes, size_t page_size,
                              struct pmadvise_range *out);
+size_t pmadvise_ranges_blocks(const struct pmadvise_range *a, size_t na,
+                              const struct pmadvise_range *b, size_t nb,
+                              size_t size, size_t least,
+                              struct pmadvise_range *out);
 
 /* read.c */
 ssize_t pmadvise_pread(int fd, char *buffer, size_t size, uint64_t offset);
@@ -153,19 +157,22 @@ enum pmadvise_mm_ended {
     PMADVISE_MM_EXITED = 2,
     PMADVISE_MM_REFUSED = 3 /* ptrace read access; it may be the same */
 };
-struct pmadvise_call {
-    int64_t result;
+/* Calls and what they did, in all and (the last two) the latest of them. */
+struct pmadvise_tally {
+    uint64_t calls;
+    uint64_t advised; /* bytes */
+    uint64_t longest; /* nanoseconds */
     uint64_t nanoseconds;
-    int ended;
+    int64_t result;
 };
 
 int pmadvise_mm_read(int proc, int pid, struct pmadvise_mm *mm);
 int pmadvise_mm_ended(int proc, int pid, int maps_fd,
                       const struct pmadvise_mm *then);
-void pmadvise_mm_advise(int pidfd, int proc, int pid, int maps_fd,
-                        const struct pmadvise_mm *mm,
-                        const struct pmadvise_range *ranges, size_t n,
-                        int advice, struct pmadvise_call *call);
+int pmadvise_mm_advise(int pidfd, int proc, int pid, int maps_fd,
+                       const struct pmadvise_mm *mm,
+                       const struct pmadvise_range *ranges, size_t n,
+                       int advice, struct pmadvise_tally *tally);
 
 /* pagemap.c */
 enum pmadvise_page_is {

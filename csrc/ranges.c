@@ -287,3 +287,49 @@ pmadvise_ranges_split(const struct pmadvise_range *ranges, size_t n,
     }
     return pieces;
 }
+
+/*
+ * Write the blocks of `size` bytes, on a multiple of `size` (a power of two),
+ * that lie whole in `a` and have at least `least` bytes (more than 0) in `b`,
+ * both merged.  Blocks that touch are joined, so `out` takes `na` + `nb`.
+ * Returns how many ranges were written.
+ */
+size_t
+pmadvise_ranges_blocks(const struct pmadvise_range *a, size_t na,
+                       const struct pmadvise_range *b, size_t nb, size_t size,
+                       size_t least, struct pmadvise_range *out)
+{
+    size_t n = 0, i = 0;
+    uintptr_t block = 0;
+    size_t filled = 0;
+
+    for (size_t j = 0; j < nb; j++) {
+        uintptr_t at = b[j].address;
+        const uintptr_t final = last(&b[j]);
+
+        for (bool more = true; more;) {
+            const uintptr_t this_block = at & ~(uintptr_t)(size - 1);
+            const uintptr_t block_last = this_block + (size - 1);
+            const uintptr_t until = final < block_last ? final : block_last;
+
+            if (this_block != block)
+                filled = 0;
+            block = this_block;
+            if (filled < least && filled + (until - at + 1) >= least) {
+                while (i < na && last(&a[i]) < block)
+                    i++;
+                if (i < na && a[i].address <= block &&
+                    last(&a[i]) >= block_last) {
+                    if (n && last(&out[n - 1]) + 1 == block)
+                        out[n - 1].length += size;
+                    else
+                        put(&out[n++], block, block_last);
+                }
+            }
+            filled += until - at + 1;
+            more = until < final;
+            at = until + 1;
+        }
+    }
+    return n;
+}

@@ -13,7 +13,7 @@ from pmadvise.calls import (
     process_madvise,
     process_madvise_range,
 )
-from pmadvise.ranges import Ranges
+from pmadvise.ranges import Ranges, RangesLike
 
 if _TYPE_CHECKING:
     from pmadvise._advise.limits import AdviseOptions as AdviseOptions
@@ -49,6 +49,7 @@ __all__ = [
     "PidfdLike",
     "Process",
     "Ranges",
+    "RangesLike",
     "Remaining",
     "Report",
     "Skip",

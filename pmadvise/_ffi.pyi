@@ -82,6 +82,10 @@ class _Lib:
     def pmadvise_ranges_split(
         ranges: Any, n: int, max_bytes: int, page_size: int, out: Any, /
     ) -> int: ...
+    @staticmethod
+    def pmadvise_ranges_blocks(
+        a: Any, na: int, b: Any, nb: int, size: int, least: int, out: Any, /
+    ) -> int: ...
     PMADVISE_VMA_READABLE: int
     PMADVISE_VMA_WRITABLE: int
     PMADVISE_VMA_EXECUTABLE: int
@@ -165,9 +169,9 @@ class _Lib:
         ranges: Any,
         n: int,
         advice: int,
-        call: Any,
+        tally: Any,
         /,
-    ) -> None: ...
+    ) -> int: ...
     PMADVISE_PAGE_IS_PRESENT: int
     PMADVISE_PAGE_IS_SWAPPED: int
     PMADVISE_PAGE_IS_PFNZERO: int

@@ -1,7 +1,8 @@
 """Reasons of refusals: who refuses, why, and the remedy.
 
-The one book: an exception and an answer of support() about the same refusal have the same
-text. Where one errno has several causes, the kernel is asked with calls that do nothing.
+The one book: an exception and an answer of support() about the same refusal have the
+same text. Where one errno has several causes, the kernel is asked with calls that do
+nothing.
 """
 
 from __future__ import annotations
@@ -265,7 +266,7 @@ def _why_no_ptrace(
         )
     more = sorted(capability_names(theirs.get("CapPrm", b"")) - effective)
     if more:
-        names = ", ".join(more[:3]) + (", ..." if len(more) > 3 else "")  # noqa: PLR2004
+        names = ", ".join(more[:3]) + (", ..." if len(more) > 3 else "")
         return f"it has capabilities that the caller lacks ({names})", ""
     return f"it is not dumpable, or of another user namespace, or {module}", ""
 
@@ -316,15 +317,15 @@ def of_proc_file(proc: int, name: str, number: int) -> Answer:
         uid = int(own_status().get("Uid", b"0 0 0 0").split()[3])
         # Owner root does not prove another user: a process that is not dumpable is
         # shown as root's, and its own user lacks ptrace access to it.
-        if not found.st_mode & 0o004 and uid != found.st_uid and not may_read_any_file():
-            answer = no_ptrace(proc, number)
-            return no_dac_read_search(name) if _may_ptrace(proc) else answer
+        by_mode = not found.st_mode & 0o004 and uid != found.st_uid
+        if by_mode and not may_read_any_file() and _may_ptrace(proc):
+            return no_dac_read_search(name)
         return no_ptrace(proc, number)
     return Answer(False, "kernel", number, f"/proc/PID/{name} can't be read")
 
 
 def _may_ptrace(proc: int) -> bool:
-    """Return whether ptrace read access is given: maps, which any mode lets be opened."""
+    """Return whether ptrace read access is given: any mode of maps lets it be opened."""
     try:
         os.close(os.open("maps", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc))
     except OSError:
@@ -332,9 +333,7 @@ def _may_ptrace(proc: int) -> bool:
     return True
 
 
-def of_process_madvise(
-    pidfd: int, advice: int, number: int, flags: int = 0
-) -> Answer:
+def of_process_madvise(pidfd: int, advice: int, number: int, flags: int = 0) -> Answer:
     """Return the answer to an errno of process_madvise(2)."""
     if number == errno.EPERM:
         if probe(-1, advice) == -errno.EPERM:
@@ -433,15 +432,15 @@ _PROCESS_MADVISE: dict[int, tuple[str, int, str, str]] = {
     errno.EINVAL: (
         "mapping",
         errno.EINVAL,
-        "the first range holds a mapping that takes no such advice: locked, hugetlb, or "
-        "of a device (VM_LOCKED, VM_HUGETLB, VM_PFNMAP)",
+        "the first range holds a mapping that takes no such advice: locked, hugetlb, "
+        "or of a device (VM_LOCKED, VM_HUGETLB, VM_PFNMAP)",
         "leave it out",
     ),
     errno.ENOMEM: (
         "mapping",
         errno.ENOMEM,
-        "a part of the first range is not mapped, and its mapped parts were advised; or "
-        "the kernel has no memory",
+        "a part of the first range is not mapped, and its mapped parts were advised; "
+        "or the kernel has no memory",
         "read the target's mappings again",
     ),
     errno.ESRCH: (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
 from typing import Protocol, TypeAlias
 
 from pmadvise._native import pidfd_open as _pidfd_open
@@ -15,7 +14,7 @@ from pmadvise._native.process_madvise import (
 )
 from pmadvise._native.ranges import RangeArray
 from pmadvise.advice import Advice, advice_name
-from pmadvise.ranges import Ranges
+from pmadvise.ranges import Ranges, RangesLike
 
 __all__ = [
     "PIDFD_NONBLOCK",
@@ -36,7 +35,6 @@ class HasFileno(Protocol):
 
 
 PidfdLike: TypeAlias = int | HasFileno
-
 
 
 def pidfd_open(pid: int, flags: int = 0) -> int:
@@ -69,7 +67,7 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
 
 def process_madvise(
     pidfd: PidfdLike,
-    ranges: Ranges | Iterable[tuple[int, int]],
+    ranges: RangesLike,
     advice: Advice | int,
     flags: int = 0,
 ) -> int:

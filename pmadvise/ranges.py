@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, SupportsIndex, overload
+from typing import Literal, SupportsIndex, TypeAlias, overload
 
 from pmadvise._native.base import ADDRESS_MAX, PAGE_SIZE
 from pmadvise._native.ranges import RangeArray
@@ -36,7 +36,7 @@ class Ranges(Sequence[tuple[int, int]]):
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
         if isinstance(ranges, Ranges):
-            self._array = ranges._array
+            self._array = ranges.array
             return
         pairs = tuple(ranges)
         if not pairs:
@@ -145,19 +145,19 @@ class Ranges(Sequence[tuple[int, int]]):
         """Return the addresses in both, merged."""
         if not isinstance(other, Ranges):
             return NotImplemented
-        return self.of_array(self._array.merge().intersect(other._array.merge()))
+        return self.of_array(self._array.merge().intersect(other.array.merge()))
 
     def __or__(self, other: Ranges) -> Ranges:
         """Return the addresses in either, merged."""
         if not isinstance(other, Ranges):
             return NotImplemented
-        return self.of_array(self._array.merge(other._array))
+        return self.of_array(self._array.merge(other.array))
 
     def __sub__(self, other: Ranges) -> Ranges:
         """Return the addresses in self and not in `other`, merged."""
         if not isinstance(other, Ranges):
             return NotImplemented
-        return self.of_array(self._array.merge().subtract(other._array.merge()))
+        return self.of_array(self._array.merge().subtract(other.array.merge()))
 
     def __len__(self) -> int:
         """Return how many ranges there are."""
@@ -212,9 +212,13 @@ class Ranges(Sequence[tuple[int, int]]):
         if len(self) <= _SHOWN_IN_REPR:
             return f"Ranges([{', '.join(shown)}])"
         return (
-            f"<Ranges [{', '.join(shown)}, ...]: {len(self)} ranges, {self.total} bytes>"
+            f"<Ranges [{', '.join(shown)}, ...]: {len(self)} ranges, "
+            f"{self.total} bytes>"
         )
 
+
+RangesLike: TypeAlias = Ranges | Iterable[tuple[int, int]]
+"""A Ranges, or pairs (address, length) of ints, which are consumed once."""
 
 _ITEM: Literal["Q", "L"] = "Q" if ADDRESS_MAX == 2**64 - 1 else "L"
 _ITEM_SIZE = struct.calcsize(_ITEM)

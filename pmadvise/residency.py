@@ -1,235 +1,215 @@
-"""What of a process is in memory and what in swap."""
+"""Which pages of a process are in memory and which in swap."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from types import TracebackType
 
-from pmadvise import _sys
-from pmadvise._sys import (
-    ADDRESS_MAX,
+from pmadvise._native.base import ADDRESS_MAX, PAGE_SIZE
+from pmadvise._native.pagemap import (
     PAGE_IS_GUARD,
+    PAGE_IS_HUGE,
     PAGE_IS_PFNZERO,
     PAGE_IS_PRESENT,
     PAGE_IS_SWAPPED,
-    PAGE_SIZE,
+    PAGES_PRESENT,
+    PAGES_SHARED,
+    PAGES_SWAPPED,
+    pagemap_read,
+    pagemap_scan,
 )
-from pmadvise.maps import AddressSpace, Mm, open_proc, read_proc
-from pmadvise.ranges import Ranges
+from pmadvise._proc.mm import Mm
+from pmadvise._proc.smaps import (
+    RESIDENT_FIELDS,
+    SWAP_FIELDS,
+    Check,
+    no_check,
+    populated,
+)
+from pmadvise.ranges import Ranges, RangesLike
 
-# Up to so many ranges each is walked alone; one walk over all of more is faster.
-_WALKED_ALONE = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What a process has in memory and in swap, in bytes.
-
-    Source: /proc/PID/smaps_rollup and status, proc_pid_smaps(5).
-    """
-
-    rss: int
-    """In memory, pages shared with others included."""
-    pss: int | None
-    """In memory, each page divided by the number of processes that map it; None where
-    the kernel has no smaps_rollup."""
-    anonymous: int
-    """In memory, of no file."""
-    file: int
-    """In memory, of files."""
-    shmem: int
-    """In memory, of shared memory and tmpfs."""
-    swap: int
-    """In swap, as VmSwap of status has it: shared memory is not in it."""
-    locked: int
-    """Locked by mlock(2)."""
+# Up to so many ranges are walked one by one; one walk over more is faster.
+_MAX_SEPARATE_WALKS = 64
+_LAST_PAGE = ADDRESS_MAX + 1 - PAGE_SIZE
+# Without PAGEMAP_SCAN, reading the entries of more addresses than this takes longer
+# than reading smaps to learn which mappings have any.
+_WORTH_SMAPS = 1 << 30
 
 
-def sizes(text: bytes) -> dict[str, int]:
-    """Return the lines "Name: number kB" of a file of /proc, in bytes."""
-    found = {}
-    # The kernel escapes newlines alone in the name of a process, the first line.
-    for line in text.decode("ascii", "replace").split("\n"):
-        name, _, value = line.partition(":")
-        number, _, unit = value.strip().partition(" ")
-        if unit == "kB" and number.isdigit():
-            found[name] = int(number) * 1024
-    return found
-
-
-def locked(smaps: bytes) -> Ranges:
-    """Return the VMAs of /proc/PID/smaps that are locked: VmFlags says "lo"."""
-    found: list[tuple[int, int]] = []
-    start = end = 0
-    for line in smaps.splitlines():
-        first, _, rest = line.partition(b" ")
-        if not first.endswith(b":"):
-            start, end = (int(part, 16) for part in first.split(b"-"))
-        elif first == b"VmFlags:" and b"lo" in rest.split():
-            found.append((start, end - start))
-    return Ranges(found)
-
-
-def memory(proc: int) -> Memory:
-    """Return what the process has in memory now.
+class Pagemap:
+    """An open /proc/PID/pagemap of one mm: a context manager.
 
     Args:
-        proc: File descriptor of the directory /proc/PID.
+        mm: The address space.
+        check: Called between the steps of a walk.
 
     Raises:
-        PermissionError: ptrace read access is missing.
-        ProcessLookupError: The process has gone or has no memory.
+        PermissionError: ptrace read access or, for the process of another user,
+            CAP_DAC_READ_SEARCH is missing.
+        ProcessLookupError: The process no longer runs in that mm.
     """
-    status = sizes(read_proc(proc, "status"))
-    try:
-        rollup = sizes(read_proc(proc, "smaps_rollup"))
-    except ProcessLookupError:  # gone, or built without CONFIG_PROC_PAGE_MONITOR
-        status, rollup = sizes(read_proc(proc, "status")), {}
-    if "VmRSS" not in status:
-        raise ProcessLookupError(errno.ESRCH, "the process has no memory")
-    return Memory(
-        rss=rollup.get("Rss", status["VmRSS"]),
-        pss=rollup.get("Pss"),
-        anonymous=rollup.get("Anonymous", status["RssAnon"]),
-        file=status["RssFile"],
-        shmem=status["RssShmem"],
-        swap=status["VmSwap"],
-        locked=status["VmLck"],
-    )
 
+    def __init__(self, mm: Mm, check: Check = no_check) -> None:
+        self._mm, self._check, self._fd = mm, check, -1
+        self._fd = mm.open_file("pagemap")
+        self._can_scan = True
 
-def resident(
-    proc: int, mm: Mm, within: Ranges | Iterable[tuple[int, int]] | None = None
-) -> Ranges:
-    """Return the pages in memory, but for the zero page, merged.
+    def __enter__(self) -> Pagemap:
+        """Return itself."""
+        return self
 
-    Args:
-        proc: File descriptor of the directory /proc/PID.
-        mm: Its address space.
-        within: Where to look; None: everywhere.
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
 
-    Raises:
-        PermissionError: ptrace read access is missing.
-        ProcessLookupError: The process has gone, or has exec'd.
-    """
-    return _pages(proc, mm, within, swapped=False)
+    def close(self) -> None:
+        """Close the file; may be called again."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
+    def resident(self, within: Ranges | None = None) -> Ranges:
+        """Return the pages in memory, but for the zero page, merged."""
+        return self._pages(within, swapped=False)
 
-def swapped(
-    proc: int, mm: Mm, within: Ranges | Iterable[tuple[int, int]] | None = None
-) -> Ranges:
-    """Return the pages in swap, merged; as resident() does."""
-    return _pages(proc, mm, within, swapped=True)
+    def swapped(self, within: Ranges | None = None) -> Ranges:
+        """Return the pages of private memory in swap, merged."""
+        return self._pages(within, swapped=True)
 
+    def shared(self, resident: Ranges) -> Ranges:
+        """Return the pages of memory in memory that other processes map too."""
+        return self._read(resident, PAGES_SHARED) & resident
 
-def _pages(
-    proc: int,
-    mm: Mm,
-    within: Ranges | Iterable[tuple[int, int]] | None,
-    swapped: bool,
-) -> Ranges:
-    wanted = None if within is None else Ranges(within).merged()
-    fd = open_proc(proc, "pagemap")
-    try:
-        # Opened while the mm was the current one, so it is of that mm.
-        if not mm.current:
-            raise ProcessLookupError(
-                errno.ESRCH, "the process has exec'd or exited: call maps() again"
-            )
+    def huge_page_at(self, address: int, size: int) -> bool:
+        """Return whether a huge page of `size` bytes covers an address.
+
+        False too where the kernel can't be asked.
+        """
+        if not self._can_scan:
+            return False
+        start = address & -size
+        span = [(start, start + size)]
         try:
-            found = _scan(fd, wanted, swapped)
+            array = pagemap_scan(self._fd, span, PAGE_IS_HUGE | PAGE_IS_PRESENT)
+        except OSError as error:
+            self._can_scan = error.errno != errno.ENOTTY
+            return False
+        return len(array) == 1 and array.get(0) == (start, size)
+
+    def _pages(self, within: Ranges | None, swapped: bool) -> Ranges:
+        wanted = None if within is None else within.merged()
+        if wanted is not None and not len(wanted):
+            return wanted
+        try:
+            found = self._scan(wanted, swapped)
         except OSError as error:
             if error.errno != errno.ENOTTY:
                 raise
-            found = _words(fd, mm, wanted, swapped)
-    finally:
-        os.close(fd)
-    # The walks are of whole pages, and of what lies between many ranges too.
-    return found.merged() if wanted is None else found & wanted
+            self._can_scan = False
+            mapped = self._worth_reading(wanted, swapped)
+            found = self._read(mapped, PAGES_SWAPPED if swapped else PAGES_PRESENT)
+        # The walks are of whole pages, and go over what lies between many ranges too.
+        return found.merged() if wanted is None else found & wanted
+
+    def _scan(self, wanted: Ranges | None, swapped: bool) -> Ranges:
+        """Ask PAGEMAP_SCAN, Linux 6.7."""
+        if not self._can_scan:
+            raise OSError(errno.ENOTTY, "PAGEMAP_SCAN")
+        if wanted is not None:
+            try:
+                return self._scan_spans(_spans(wanted), swapped)
+            except OSError as error:
+                if error.errno != errno.EFAULT:
+                    raise
+        user = Ranges([(0, self._user_end())])
+        spans = _spans(user if wanted is None else wanted & user)
+        return self._scan_spans(spans, swapped)
+
+    def _scan_spans(self, spans: list[tuple[int, int]], swapped: bool) -> Ranges:
+        if not swapped:
+            return self._walk(spans, PAGE_IS_PRESENT, PAGE_IS_PFNZERO)
+        try:
+            # A guard page shows as swapped and is not; the category is of Linux 6.15.
+            return self._walk(spans, PAGE_IS_SWAPPED, PAGE_IS_GUARD)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        return self._walk(spans, PAGE_IS_SWAPPED, 0)
+
+    def _walk(self, spans: list[tuple[int, int]], wanted: int, unwanted: int) -> Ranges:
+        array = pagemap_scan(self._fd, spans, wanted, unwanted, self._check)
+        return Ranges.of_array(array)
+
+    def _user_end(self) -> int:
+        """Return where user space ends: up to there the kernel does not say EFAULT."""
+        for bits in range(ADDRESS_MAX.bit_length(), 30, -1):
+            end = (1 << bits) - PAGE_SIZE
+            try:
+                pagemap_scan(self._fd, [(end - PAGE_SIZE, end)], PAGE_IS_PRESENT)
+            except OSError as error:
+                if error.errno != errno.EFAULT:
+                    raise
+            else:
+                return end
+        raise OSError(errno.EFAULT, "PAGEMAP_SCAN: no end of user space was found")
+
+    def _worth_reading(self, wanted: Ranges | None, swapped: bool) -> Ranges:
+        """Return the parts of VMAs whose entries are to be read one by one."""
+        mapped = Ranges.of_array(self._mm.read_vmas().select())
+        if wanted is not None:
+            mapped &= wanted
+        if mapped.total <= _WORTH_SMAPS:
+            return mapped
+        fields = SWAP_FIELDS if swapped else RESIDENT_FIELDS
+        return mapped & populated(self._mm, fields, self._check)
+
+    def _read(self, wanted: Ranges, kind: int) -> Ranges:
+        """Read the entries of pagemap."""
+        spans = [
+            (address & -PAGE_SIZE, -(-(address + length) // PAGE_SIZE) * PAGE_SIZE)
+            for address, length in wanted
+            if address <= _LAST_PAGE
+        ]
+        try:
+            kpageflags = os.open("/proc/kpageflags", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # not root: then the kernel hides frame numbers as well
+            kpageflags = -1
+        try:
+            array = pagemap_read(self._fd, kpageflags, spans, kind, self._check)
+            return Ranges.of_array(array)
+        finally:
+            if kpageflags >= 0:
+                os.close(kpageflags)
 
 
 def _spans(wanted: Ranges) -> list[tuple[int, int]]:
     """Return [start, end) of whole pages to walk, so that they hold `wanted`."""
+    separate = len(wanted) <= _MAX_SEPARATE_WALKS
     spans = [
         (
             address & -PAGE_SIZE,
-            min(-(-(address + length) // PAGE_SIZE) * PAGE_SIZE, _TOP),
+            min(-(-(address + length) // PAGE_SIZE) * PAGE_SIZE, _LAST_PAGE),
         )
-        for address, length in (
-            wanted if len(wanted) <= _WALKED_ALONE else (wanted[0], wanted[-1])
-        )
+        for address, length in (wanted if separate else (wanted[0], wanted[-1]))
     ]
-    if len(wanted) > _WALKED_ALONE:
-        return [(spans[0][0], spans[-1][1])]
-    return spans
+    return spans if separate else [(spans[0][0], spans[-1][1])]
 
 
-_TOP = ADDRESS_MAX + 1 - PAGE_SIZE
+def resident(mm: Mm, within: RangesLike | None) -> Ranges:
+    """Return the pages in memory; errors as Pagemap."""
+    wanted = None if within is None else Ranges(within)
+    with Pagemap(mm) as pagemap:
+        return pagemap.resident(wanted)
 
 
-def _scan(fd: int, wanted: Ranges | None, swapped: bool) -> Ranges:
-    """Ask PAGEMAP_SCAN, Linux 6.7."""
-    if wanted is not None:
-        try:
-            return _scan_spans(fd, _spans(wanted), swapped)
-        except OSError as error:
-            if error.errno != errno.EFAULT:
-                raise
-    user = Ranges([(0, _user_end(fd))])
-    return _scan_spans(fd, _spans(user if wanted is None else wanted & user), swapped)
-
-
-def _scan_spans(fd: int, spans: list[tuple[int, int]], swapped: bool) -> Ranges:
-    if not swapped:
-        return _adopt_scan(
-            fd, spans, PAGE_IS_PFNZERO, PAGE_IS_PRESENT | PAGE_IS_PFNZERO
-        )
-    try:
-        # A guard page shows as swapped and is none; the category is of Linux 6.15.
-        return _adopt_scan(fd, spans, PAGE_IS_GUARD, PAGE_IS_SWAPPED | PAGE_IS_GUARD)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-    return _adopt_scan(fd, spans, 0, PAGE_IS_SWAPPED)
-
-
-def _adopt_scan(
-    fd: int, spans: list[tuple[int, int]], inverted: int, mask: int
-) -> Ranges:
-    return Ranges._adopt(*_sys.pagemap_scan(fd, spans, inverted, mask))
-
-
-def _user_end(fd: int) -> int:
-    """Return where user space ends: there the kernel does not say EFAULT."""
-    for bits in range(ADDRESS_MAX.bit_length(), 30, -1):
-        end = (1 << bits) - PAGE_SIZE
-        try:
-            _sys.pagemap_scan(fd, [(end - PAGE_SIZE, end)], 0, PAGE_IS_PRESENT)
-        except OSError as error:
-            if error.errno != errno.EFAULT:
-                raise
-        else:
-            return end
-    raise OSError(errno.EFAULT, "PAGEMAP_SCAN: the kernel takes no end of user space")
-
-
-def _words(fd: int, mm: Mm, wanted: Ranges | None, swapped: bool) -> Ranges:
-    """Read the words of pagemap, of the VMAs alone: between them there are many."""
-    mapped = AddressSpace(mm).select()
-    wanted = mapped if wanted is None else wanted & mapped
-    spans = [
-        (address & -PAGE_SIZE, -(-(address + length) // PAGE_SIZE) * PAGE_SIZE)
-        for address, length in wanted
-        if address <= _TOP
-    ]
-    try:
-        kpageflags = os.open("/proc/kpageflags", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:  # not root: then no frame numbers are told either
-        kpageflags = -1
-    try:
-        return Ranges._adopt(*_sys.pagemap_words(fd, kpageflags, spans, swapped))
-    finally:
-        if kpageflags >= 0:
-            os.close(kpageflags)
+def swapped(mm: Mm, within: RangesLike | None) -> Ranges:
+    """Return the pages in swap; errors as Pagemap."""
+    wanted = None if within is None else Ranges(within)
+    with Pagemap(mm) as pagemap:
+        return pagemap.swapped(wanted)

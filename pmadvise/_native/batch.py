@@ -76,6 +76,14 @@ class Batches:
             offset = self._array.cdata[index].length
         self.rewind((index, offset + change), 0)
 
+    def shorten(
+        self, vector: RangeArray, n: int, last_length: int | None
+    ) -> RangeArray:
+        """Return the first ranges of a vector, the last of `last_length` bytes."""
+        if last_length is not None:
+            vector.cdata[n - 1].length = last_length
+        return RangeArray(vector.cdata, n)
+
     def rewind(self, position: tuple[int, int], n_bytes: int) -> None:
         """Let next() go on `n_bytes` behind a position."""
         index, offset = position

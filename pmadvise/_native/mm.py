@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from pmadvise._native.base import check, ffi, lib
 from pmadvise._native.ranges import RangeArray
@@ -36,14 +36,41 @@ class Mark:
         return bool(self.cdata.start_code)
 
 
-class Call(NamedTuple):
-    """A struct pmadvise_call; see csrc/pmadvise.h."""
+class Tally:
+    """A native ``struct pmadvise_tally``: the calls made, counted beside each call.
 
-    ended: int
-    """CURRENT if the call was made; else EXEC, EXITED, REFUSED, or -errno."""
-    result: int
-    """Bytes of whole ranges advised, or -errno."""
-    seconds: float
+    So no exception, of a signal handler say, can come between a call and its account.
+    """
+
+    __slots__ = ("cdata",)
+
+    def __init__(self) -> None:
+        self.cdata: Any = ffi.new("struct pmadvise_tally *")
+
+    @property
+    def calls(self) -> int:
+        """System calls made."""
+        return int(self.cdata.calls)
+
+    @property
+    def advised(self) -> int:
+        """Bytes advised, of whole ranges."""
+        return int(self.cdata.advised)
+
+    @property
+    def longest(self) -> float:
+        """Seconds of the longest call."""
+        return float(self.cdata.longest * 1e-9)
+
+    @property
+    def result(self) -> int:
+        """Bytes advised by the latest call, or -errno."""
+        return int(self.cdata.result)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the latest call."""
+        return float(self.cdata.nanoseconds * 1e-9)
 
 
 def mm_ended(proc: int, pid: int, maps_fd: int, mark: Mark) -> int:
@@ -59,10 +86,20 @@ def mm_advise(
     mark: Mark,
     vector: RangeArray,
     advice: int,
-) -> Call:
-    """Advise ranges if the process still runs in that mm; looked at just before."""
-    call = ffi.new("struct pmadvise_call *")
-    lib.pmadvise_mm_advise(
-        pidfd, proc, pid, maps_fd, mark.cdata, vector.cdata, vector.n, advice, call
+    tally: Tally,
+) -> int:
+    """Advise ranges if the process still runs in that mm; looked at just before.
+
+    Returns as mm_ended(); the call was made, and is in `tally`, if that is CURRENT.
+    """
+    return lib.pmadvise_mm_advise(
+        pidfd,
+        proc,
+        pid,
+        maps_fd,
+        mark.cdata,
+        vector.cdata,
+        vector.n,
+        advice,
+        tally.cdata,
     )
-    return Call(call.ended, call.result, call.nanoseconds * 1e-9)

@@ -24,6 +24,7 @@ _FIRST = 1024
 def _collect(
     walk: Callable[[int, int, Any, Any, int], int],
     spans: Iterable[tuple[int, int]],
+    check_step: Callable[[], object] | None,
     call: str,
 ) -> RangeArray:
     """Call `walk` until it is through all spans; it writes ranges to one array."""
@@ -38,13 +39,21 @@ def _collect(
                 out = grown("struct pmadvise_range", out, n, capacity)
             n += check(walk(at, end, walk_end, out + n, capacity - n), call)
             at = walk_end[0]
+            if check_step is not None:
+                check_step()
     return RangeArray(out, n)
 
 
 def pagemap_scan(
-    pagemap_fd: int, spans: Iterable[tuple[int, int]], wanted: int, unwanted: int = 0
+    pagemap_fd: int,
+    spans: Iterable[tuple[int, int]],
+    wanted: int,
+    unwanted: int = 0,
+    check_step: Callable[[], object] | None = None,
 ) -> RangeArray:
-    """Return what has these categories in the spans [start, end).
+    """Return the pages with all wanted and no unwanted categories, in [start, end).
+
+    `check_step` is called after each step of the walk, and may raise.
 
     Raises:
         OSError: ENOTTY, the kernel lacks PAGEMAP_SCAN; EINVAL, it does not know a
@@ -56,11 +65,15 @@ def pagemap_scan(
             pagemap_fd, start, end, wanted, unwanted, walk_end, out, capacity
         )
 
-    return _collect(walk, spans, "PAGEMAP_SCAN")
+    return _collect(walk, spans, check_step, "PAGEMAP_SCAN")
 
 
 def pagemap_read(
-    pagemap_fd: int, kpageflags_fd: int, spans: Iterable[tuple[int, int]], kind: int
+    pagemap_fd: int,
+    kpageflags_fd: int,
+    spans: Iterable[tuple[int, int]],
+    kind: int,
+    check_step: Callable[[], object] | None = None,
 ) -> RangeArray:
     """Return the pages in the spans that are present, swapped or shared."""
 
@@ -69,4 +82,4 @@ def pagemap_read(
             pagemap_fd, kpageflags_fd, start, end, kind, walk_end, out, capacity
         )
 
-    return _collect(walk, spans, "pagemap")
+    return _collect(walk, spans, check_step, "pagemap")

@@ -95,9 +95,7 @@ class RangeArray:
     def overlap(self, merged: RangeArray) -> list[int]:
         """Return how many bytes of each range lie in merged ranges."""
         overlap = ffi.new("size_t[]", self.n)
-        lib.pmadvise_ranges_overlap(
-            self.cdata, self.n, merged.cdata, merged.n, overlap
-        )
+        lib.pmadvise_ranges_overlap(self.cdata, self.n, merged.cdata, merged.n, overlap)
         return list(overlap)
 
     def merge(self, other: RangeArray | None = None) -> RangeArray:
@@ -121,6 +119,20 @@ class RangeArray:
     def _combine(self, function: Any, other: RangeArray) -> RangeArray:
         out = uninitialized("struct pmadvise_range[]", self.n + other.n)
         n = function(self.cdata, self.n, other.cdata, other.n, out)
+        return RangeArray(out, n)
+
+    def blocks(self, filled: RangeArray, size: int, least: int) -> RangeArray:
+        """Return the aligned blocks that lie whole in these ranges and are filled.
+
+        Args:
+            filled: Both are merged.
+            size: Bytes of a block, a power of two.
+            least: Bytes of a block that lie in `filled`, at least; more than 0.
+        """
+        out = uninitialized("struct pmadvise_range[]", self.n + filled.n)
+        n = lib.pmadvise_ranges_blocks(
+            self.cdata, self.n, filled.cdata, filled.n, size, least, out
+        )
         return RangeArray(out, n)
 
     def split(self, max_bytes: int, page_size: int) -> RangeArray:

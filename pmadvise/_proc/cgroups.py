@@ -77,7 +77,7 @@ class Membership(NamedTuple):
     @property
     def can_freeze(self) -> bool:
         """Whether its hierarchy has a freezer."""
-        return self.version == 2 or b"freezer" in self.controllers  # noqa: PLR2004
+        return self.version == 2 or b"freezer" in self.controllers
 
 
 def hierarchies() -> list[Hierarchy]:
@@ -97,7 +97,7 @@ def hierarchies() -> list[Hierarchy]:
 
 def parse_memberships(text: bytes) -> list[Membership]:
     """Return the lines of /proc/PID/cgroup, v2 first."""
-    found = []
+    found: list[Membership] = []
     for line in lines(text):
         number, _, rest = line.partition(b":")
         controllers, _, path = rest.partition(b":")

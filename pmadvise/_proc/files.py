@@ -1,8 +1,8 @@
 """Read files of /proc and /sys as bytes, and cut them into lines and fields.
 
 The kernel ends lines with a newline and escapes newlines in names. It does not escape
-anything else that a name may hold (a process, file, memfd, cgroup or mount point is named
-by its owner), so text is cut at the newline and at no other character.
+anything else that a name may hold (a process, file, memfd, cgroup or mount point is
+named by its owner), so text is cut at the newline and at no other character.
 """
 
 from __future__ import annotations
@@ -119,12 +119,9 @@ def mounts() -> list[Mount]:
     for line in lines(read_or_none("/proc/self/mountinfo")):
         before, _, after = line.partition(b" - ")
         left, right = before.split(b" "), after.split(b" ")
-        if len(left) > 4 and len(right) > 2:  # noqa: PLR2004 - fields of the format
-            found.append(
-                Mount(
-                    unescape(left[3]), unescape(left[4]), right[0], right[-1].split(b",")
-                )
-            )
+        if len(left) > 4 and len(right) > 2:
+            root, point = unescape(left[3]), unescape(left[4])
+            found.append(Mount(root, point, right[0], right[-1].split(b",")))
     return found
 
 

@@ -136,7 +136,7 @@ class Identity:
         return parse_stat(self.read("stat"))
 
     def has_ended(self, timeout: int | None = 0) -> bool:
-        """Return whether the last thread has ended, after waiting up to `timeout` ms."""
+        """Return whether the last thread has ended, waiting up to `timeout` ms."""
         return has_ended(self.pidfd, timeout)
 
     def gone(self, why: str | None = None) -> ProcessLookupError:

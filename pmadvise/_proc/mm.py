@@ -81,8 +81,12 @@ class Mm:
         """Return whether the process is known to run in it."""
         return self.ended() is None
 
-    def advise(self, vector: RangeArray, advice: int) -> _mm.Call:
-        """Advise ranges if the process still runs in it; nothing stands in between."""
+    def advise(self, vector: RangeArray, advice: int, tally: _mm.Tally) -> int:
+        """Advise ranges if the process still runs in it; nothing stands in between.
+
+        Returns:
+            What fate() takes; the call was made, and is in `tally`, if that is None.
+        """
         identity = self.identity
         return _mm.mm_advise(
             identity.pidfd,
@@ -92,6 +96,7 @@ class Mm:
             self._mark,
             vector,
             advice,
+            tally,
         )
 
     def open_file(self, name: str) -> int:
@@ -155,6 +160,22 @@ class Mm:
     def __del__(self) -> None:
         """Close an Mm replaced after an exec, when its last snapshot has gone."""
         self.close()
+
+
+def open_mm(identity: Identity) -> Mm:
+    """Open the address space that a process has now.
+
+    Raises:
+        PermissionError: ptrace read access is missing.
+        ProcessLookupError: The process has gone, or has no memory.
+    """
+    why = identity.why_no_mm() if identity.has_ended() else None
+    while why is None:
+        try:
+            return Mm(identity)
+        except ProcessLookupError:
+            why = identity.why_no_mm()  # None: it exec'd meanwhile
+    raise identity.gone(why)
 
 
 def no_vmas() -> VmaArray:

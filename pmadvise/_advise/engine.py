@@ -1,0 +1,296 @@
+"""The advising loop: any ranges in, calls that the target can bear out."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Generator
+
+from pmadvise._advise.account import Account
+from pmadvise._advise.budget import Budget
+from pmadvise._advise.clock import Clock, StopAdvising
+from pmadvise._advise.kernel import Kernel, Snapshot
+from pmadvise._advise.limits import Limits
+from pmadvise._advise.pacer import Pacer
+from pmadvise._advise.profiles import Profile
+from pmadvise._native.base import IOV_MAX
+from pmadvise._native.batch import Batches
+from pmadvise._native.ranges import RangeArray
+from pmadvise._proc.mm import Fate
+from pmadvise.ranges import Ranges
+from pmadvise.report import Ended
+
+# Errnos that may be about the whole call rather than about one range.
+_OF_THE_CALL = frozenset(
+    {errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ESRCH}
+)
+_LOST_RIGHT = frozenset({errno.EACCES, errno.EPERM})
+_LOOK_INTERVAL = 0.001
+"""Seconds without a call after which the target is looked at again."""
+
+
+class _Cut:
+    """Ranges cut at the boundaries of VMAs, and how far they were worked through."""
+
+    __slots__ = ("_at", "_mapped", "_pieces", "batches", "is_current")
+
+    def __init__(self, snapshot: Snapshot, array: RangeArray, is_current: bool) -> None:
+        self._pieces, self._mapped = snapshot.cut(array)
+        self._at = 0
+        self.is_current = is_current
+        self.batches: Batches | None = None
+
+    def is_one_vma(self) -> bool:
+        """Return whether all of it lies in one VMA."""
+        return self._mapped == b"\1"
+
+    def next_hole(self) -> tuple[int, int] | None:
+        """Return the next piece if nothing is mapped there, and go on behind it.
+
+        Else None: then `batches` has the mapped pieces up to the next hole, and is None
+        at the end.
+        """
+        if self.batches is not None:
+            return None
+        if self._at == len(self._pieces):
+            return None
+        if not self._mapped[self._at]:
+            self._at += 1
+            return self._pieces.get(self._at - 1)
+        hole = self._mapped.find(0, self._at)
+        stop = len(self._pieces) if hole < 0 else hole
+        self.batches = Batches(self._pieces, self._at, stop)
+        self._at = stop
+        return None
+
+
+class Engine:
+    """One advise(), as a list of work: no target can make it recurse.
+
+    Args:
+        kernel: Answers about the target.
+        ranges: Page-aligned, in the order to be advised.
+        profile: Of an advice that the kernel takes.
+        limits: When to stop.
+        clock: Since when.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        ranges: Ranges,
+        profile: Profile,
+        limits: Limits,
+        clock: Clock,
+    ) -> None:
+        self._kernel, self._ranges = kernel, ranges
+        self._profile, self._clock = profile, clock
+        self._max_element = profile.max_element()
+        self._pacer = Pacer(
+            limits.max_stall,
+            profile.max_rate,
+            self._max_element,
+            kernel.huge_page_size,
+        )
+        self._budget: Budget | None = None
+        if limits.budget is not None:
+            self._budget = Budget(limits.budget, self._counted, profile.whole_elements)
+        self.account = Account(
+            ranges, profile.advice, lambda: kernel.tally.advised, limits.on_progress
+        )
+        self._capacity = IOV_MAX
+        self._looked = 0.0
+        self._highest_user = self._lowest_other = -1
+
+    def run(self, snapshot: Snapshot | None = None) -> Ended:
+        """Advise, and sleep where the target is to have its turn; errors as steps()."""
+        steps = self.steps(snapshot)
+        while True:
+            try:
+                pause = next(steps)
+            except StopIteration as stop:
+                ended: Ended = stop.value
+                return ended
+            if pause:
+                time.sleep(pause)
+
+    def steps(self, snapshot: Snapshot | None = None) -> Generator[float, None, Ended]:
+        """Advise call by call, without sleeping.
+
+        Args:
+            snapshot: The mappings that the ranges were selected from; None to look.
+
+        Yields:
+            The seconds to sleep before the next call: the target's turn.
+
+        Returns:
+            "complete", or why the rest was not tried.
+
+        Raises:
+            OSError: The kernel's refusal of the whole call, after all.
+            BaseException: Whatever `on_progress` or a signal handler raises.
+        """
+        try:
+            self._check()
+            yield from self._work_through(snapshot)
+            self._look()
+        except StopAdvising as early:
+            return early.ended
+        return "complete"
+
+    def _work_through(self, snapshot: Snapshot | None) -> Generator[float, None, None]:
+        work = [self._cut(self._ranges, snapshot)]
+        while work:
+            cut = work[-1]
+            if hole := cut.next_hole():
+                self._check()
+                if cut.is_current:
+                    self._skip_unmapped(*hole)
+                else:
+                    work.append(self._cut(Ranges([hole])))
+            elif cut.batches is None:
+                work.pop()
+            else:
+                again, pause = self._advise_next(cut)
+                if again is not None:
+                    work.append(again)
+                yield pause
+
+    def _cut(self, ranges: Ranges, snapshot: Snapshot | None = None) -> _Cut:
+        if snapshot is not None:
+            return _Cut(snapshot, ranges.array, is_current=False)
+        try:
+            vmas = self._kernel.vmas_of(ranges)
+        except ProcessLookupError:
+            self._look()
+            raise
+        return _Cut(vmas, ranges.array, is_current=True)
+
+    def _check(self) -> None:
+        """End the work if that is due."""
+        if not self.account.is_complete:
+            self._clock.check()
+            if self._budget is not None and self._budget.is_used_up:
+                raise StopAdvising("budget")
+        if self._clock.elapsed() - self._looked > _LOOK_INTERVAL:
+            self._look()
+
+    def _look(self) -> None:
+        self._looked = self._clock.elapsed()
+        self._stop_if(self._kernel.ended())
+
+    def _stop_if(self, fate: Fate | None) -> None:
+        if fate is not None:
+            raise StopAdvising(fate)
+
+    def _skip_unmapped(self, address: int, length: int) -> None:
+        """Account for a hole; find out whether it lies outside of user space."""
+        if address > self._highest_user and not 0 <= self._lowest_other <= address:
+            if self._kernel.is_user_address(address):
+                self._highest_user = address
+            else:
+                self._lowest_other = address
+        outside = address > self._highest_user
+        self.account.skip(address, length, errno.EFAULT if outside else errno.ENOMEM)
+
+    def _advise_next(self, cut: _Cut) -> tuple[_Cut | None, float]:
+        """Make one call; return pieces to look at again, and the pause behind it."""
+        batches = cut.batches
+        assert batches is not None
+        self._check()
+        position = batches.position()
+        vector = self._next_vector(batches)
+        if vector is None:
+            cut.batches = None
+            return None, 0.0
+        counted: list[int] = []
+        is_cut = False
+        if self._budget is not None:
+            fit = self._budget.fit(Ranges.of_array(vector))
+            if fit.n_ranges == 0:
+                raise StopAdvising("budget")
+            counted, is_cut = fit.counted, fit.is_cut
+            if is_cut:
+                vector = batches.shorten(vector, fit.n_ranges, fit.last_length)
+                batches.rewind(position, vector.total())
+        asked = vector.total()
+        fate, result, seconds = self._kernel.advise(vector)
+        self._stop_if(fate)
+        self._looked = self._clock.elapsed()
+        pause = 0.0
+        if result > 0:
+            pause = self._pacer.observe(result, seconds)
+            if self._budget is not None:
+                self._budget.use(Ranges.of_array(vector), counted, result)
+            self.account.progress()
+        if result == asked:
+            if is_cut:
+                raise StopAdvising("budget")
+            self._capacity = IOV_MAX
+            return None, pause
+        if result > 0:  # the next range alone will show its errno
+            batches.rewind(position, result)
+            self._capacity = 1
+            return None, pause
+        if len(vector) > 1:  # EFAULT is of any of them, all else of the first
+            batches.rewind(position, 0)
+            self._capacity = len(vector) // 2 if result == -errno.EFAULT else 1
+            return None, pause
+        self._capacity = IOV_MAX
+        return self._on_refusal(*vector.get(0), -result), pause
+
+    def _next_vector(self, batches: Batches) -> RangeArray | None:
+        size, alignment = self._pacer.size()
+        position = batches.position()
+        max_element = min(size, self._max_element)
+        vector = batches.next(size, max_element, alignment, self._capacity)
+        if not len(vector):
+            return None
+        if self._profile.splits_huge_pages and batches.rest_of_range():
+            self._spare_huge_page(batches, vector, position)
+        return vector
+
+    def _spare_huge_page(
+        self, batches: Batches, vector: RangeArray, position: tuple[int, int]
+    ) -> None:
+        """Move the end of a vector out of a huge page, which it would split."""
+        address, length = vector.get(len(vector) - 1)
+        end = address + length
+        if not self._kernel.is_inside_huge_page(end):
+            return
+        start = end & -self._kernel.huge_page_size
+        if start > address:
+            batches.resize_last(vector, start - address)
+        elif len(vector) > 1:
+            vector.n -= 1
+            batches.rewind(position, vector.total())
+        else:
+            more = start + self._kernel.huge_page_size - end
+            batches.resize_last(vector, length + min(more, batches.rest_of_range()))
+
+    def _on_refusal(self, address: int, length: int, number: int) -> _Cut | None:
+        """Account for a range that the kernel refused when asked for it alone.
+
+        Returns:
+            The range, cut anew, if the target has mapped something else there since.
+        """
+        self._look()
+        if number in _OF_THE_CALL:
+            answer = self._kernel.probe()
+            if answer < 0:
+                self._look()
+                if -answer in _LOST_RIGHT and self._kernel.tally.advised:
+                    raise StopAdvising("refused")
+                raise self._kernel.explain(-answer)
+        cut = self._cut(Ranges([(address, length)]))
+        if not cut.is_one_vma():
+            return cut
+        self.account.skip(address, length, number or errno.EIO)
+        return None
+
+    def _counted(self, vector: Ranges) -> Ranges:
+        """Return the parts of a vector that a budget counts."""
+        resident = self._kernel.resident(vector)
+        if self._profile.budget_counts_resident:
+            return resident
+        return vector - resident

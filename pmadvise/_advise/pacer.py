@@ -1,0 +1,71 @@
+"""How large the next call is, and how long the target gets the lock after it."""
+
+from __future__ import annotations
+
+from pmadvise._native.base import MAX_RW_COUNT, PAGE_SIZE
+
+_STALL_SHARE = 8
+"""A call is sized to take this part of max_stall."""
+_CUT_ALIGNMENT = 512 << 10
+_HANDOFF_PAUSE = 20e-6
+_FIRST_RATE = 512 << 20
+
+
+class Pacer:
+    """Size calls so that none holds the target's mmap lock longer than `max_stall`.
+
+    Chosen by measurement (benchmarks/stall.py): calls end on 512 KiB boundaries,
+    because an unaligned end costs a TLB shootdown per page; each is sized to take an
+    eighth of max_stall at the rate of the previous call; and the caller is to sleep
+    briefly before the kernel would hand the lock over (readers can keep it from a
+    waiting writer for 4 ms). Sparse memory is fast; the rate is capped so that it does
+    not oversize the next call.
+
+    Args:
+        max_stall: Seconds; None or infinite: calls as large as the kernel takes.
+        max_rate: Bytes a second that dense memory allows.
+        max_element: Bytes of an element at the most: cuts are aligned to it if it is
+            smaller than a call.
+        huge_page: Bytes of a huge page; calls that are longer end on its boundary.
+    """
+
+    def __init__(
+        self,
+        max_stall: float | None,
+        max_rate: float,
+        max_element: int = MAX_RW_COUNT,
+        huge_page: int = _CUT_ALIGNMENT,
+    ) -> None:
+        unbounded = max_stall is None or max_stall == float("inf")
+        self._max_stall = 0.0 if max_stall is None or unbounded else float(max_stall)
+        self._goal_seconds = self._max_stall / _STALL_SHARE
+        self._unbounded = unbounded
+        self._max_rate, self._max_element = max_rate, max_element
+        self._huge_page = huge_page
+        self._rate = float(_FIRST_RATE)
+        self._locked_seconds = 0.0
+
+    def size(self) -> tuple[int, int]:
+        """Return the bytes to ask for next, and the alignment of the cut."""
+        most = MAX_RW_COUNT
+        if not self._unbounded:
+            most = int(min(most, self._rate * self._goal_seconds))
+            if most < _CUT_ALIGNMENT <= self._rate * self._max_stall / 2:
+                most = _CUT_ALIGNMENT
+        alignment = min(_CUT_ALIGNMENT, 1 << max(most, PAGE_SIZE).bit_length() - 1)
+        if self._max_element < MAX_RW_COUNT:
+            alignment = self._max_element
+        elif most >= self._huge_page:
+            alignment = self._huge_page
+        return max(most - most % alignment, alignment), alignment
+
+    def observe(self, n_bytes: int, seconds: float) -> float:
+        """Record a call's speed; return the seconds to sleep before the next one."""
+        if self._unbounded:
+            return 0.0
+        self._rate = min(n_bytes / max(seconds, 1e-9), self._max_rate)
+        self._locked_seconds += seconds
+        if self._locked_seconds < 2 * self._goal_seconds:
+            return 0.0
+        self._locked_seconds = 0.0
+        return _HANDOFF_PAUSE

@@ -1,0 +1,63 @@
+"""Which mappings have memory or swap: /proc/PID/smaps, where pagemap can't be used."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+
+from pmadvise._proc.files import lines
+from pmadvise._proc.mm import Mm
+from pmadvise.ranges import Ranges
+
+RESIDENT_FIELDS = frozenset({b"Rss", b"Private_Hugetlb", b"Shared_Hugetlb"})
+SWAP_FIELDS = frozenset({b"Swap"})
+"""Fields of smaps that are 0 where no page of a mapping is in memory, or in swap."""
+
+_READ_SIZE = 1 << 16
+_HEADER = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) ")
+_SIZE = re.compile(rb"([A-Za-z_]+): +([0-9]+) kB")
+
+Check = Callable[[], object]
+"""Called while a long walk goes on; it may raise to end the walk."""
+
+
+def no_check() -> None:
+    """Let a walk go on."""
+
+
+def populated(mm: Mm, fields: frozenset[bytes], check: Check = no_check) -> Ranges:
+    """Return the mappings that have memory, or swap, by smaps: slow.
+
+    Args:
+        mm: The address space.
+        fields: RESIDENT_FIELDS or SWAP_FIELDS.
+        check: Called between reads.
+
+    Raises:
+        PermissionError: ptrace read access is missing.
+        ProcessLookupError: The process no longer runs in that mm.
+    """
+    parts = []
+    fd = mm.open_file("smaps")
+    try:
+        while part := os.read(fd, _READ_SIZE):
+            parts.append(part)
+            check()
+    except ProcessLookupError:
+        raise mm.identity.gone() from None
+    finally:
+        os.close(fd)
+    return Ranges(parse_populated(b"".join(parts), fields)).merged()
+
+
+def parse_populated(smaps: bytes, fields: frozenset[bytes]) -> list[tuple[int, int]]:
+    """Return (address, length) of the mappings of smaps with a field that is not 0."""
+    found: list[tuple[int, int]] = []
+    start = end = 0
+    for line in lines(smaps):
+        if header := _HEADER.match(line):
+            start, end = int(header[1], 16), int(header[2], 16)
+        elif (size := _SIZE.fullmatch(line)) and size[1] in fields and int(size[2]):
+            found.append((start, end - start))
+    return found
