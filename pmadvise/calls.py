@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import operator
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from pmadvise._lazy import LazyModule
 from pmadvise._native import pidfd_open as _pidfd_open
 from pmadvise._native.base import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE
 from pmadvise._native.pidfd_open import PIDFD_NONBLOCK, PIDFD_THREAD
@@ -15,6 +16,11 @@ from pmadvise._native.process_madvise import (
 from pmadvise._native.ranges import RangeArray
 from pmadvise.advice import Advice, advice_name
 from pmadvise.ranges import Ranges, RangesLike
+
+if TYPE_CHECKING:
+    from pmadvise import _reasons
+else:  # its dataclasses take longer to import than all the rest; for errors alone
+    _reasons = LazyModule("pmadvise._reasons")
 
 __all__ = [
     "PIDFD_NONBLOCK",
@@ -60,8 +66,6 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
     result = _pidfd_open.pidfd_open(pid, flags)
     if result >= 0:
         return result
-    from pmadvise import _reasons  # noqa: PLC0415 - dataclasses, for errors alone
-
     raise _reasons.of_pidfd_open(-result).error(f"pidfd_open({pid})")
 
 
@@ -228,7 +232,5 @@ def unaligned(ranges: Ranges, index: int) -> ValueError:
 
 def explain(pidfd: int, advice: int, number: int, flags: int = 0) -> OSError:
     """Return the OSError for errno `number` of process_madvise(2), with the reason."""
-    from pmadvise import _reasons  # noqa: PLC0415 - dataclasses, for errors alone
-
     answer = _reasons.of_process_madvise(pidfd, advice, number, flags)
     return answer.error(f"process_madvise({advice_name(advice)})")

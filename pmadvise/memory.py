@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from dataclasses import asdict, dataclass
 
@@ -114,13 +113,15 @@ def read_memory(identity: Identity) -> Memory:
         PermissionError: ptrace read access is missing.
         ProcessLookupError: The process has gone or has no memory.
     """
+    if identity.has_ended():
+        raise identity.gone("has exited")
     status = parse_kb_fields(identity.read("status"))
     try:
         rollup = parse_kb_fields(identity.read("smaps_rollup"))
     except ProcessLookupError:  # gone, or built without CONFIG_PROC_PAGE_MONITOR
         status, rollup = parse_kb_fields(identity.read("status")), {}
     if "VmRSS" not in status:
-        raise ProcessLookupError(errno.ESRCH, "the process has no memory")
+        raise identity.gone()
     uss = rollup.get("Private_Clean", 0) + rollup.get("Private_Dirty", 0)
     return Memory(
         rss=rollup.get("Rss", status["VmRSS"]),

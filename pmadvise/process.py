@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import os
-import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from pmadvise import memory, residency
 from pmadvise._advise.limits import AdviseOptions, Cancel, Limits, Unpack
-from pmadvise._advise.run import checked_ranges, run
-from pmadvise._native.process_madvise import probe
+from pmadvise._advise.run import checked_ranges, require_permission, run
+from pmadvise._lazy import LazyModule
 from pmadvise._proc.identity import Identity
 from pmadvise._proc.mm import Mm, open_mm
 from pmadvise.advice import REMOTE, Advice, advice_name
-from pmadvise.calls import PidfdLike, c_int, explain
+from pmadvise.calls import PidfdLike, c_int
 from pmadvise.maps import AddressSpace
 from pmadvise.memory import Memory, Status
 from pmadvise.ranges import Ranges, RangesLike
 from pmadvise.report import Report
 
 if TYPE_CHECKING:
-    from pmadvise.hold import Hold
-
-_POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
+    from pmadvise import hold as _hold
+else:  # a daemon that holds nobody need not load it
+    _hold = LazyModule("pmadvise.hold")
 
 
 class Process:
@@ -53,9 +50,6 @@ class Process:
     @classmethod
     def from_pidfd(cls, fd: PidfdLike) -> Process:
         """Open the process of a pidfd, which stays the caller's: it is duplicated.
-
-        Args:
-            fd: Of a process, or anything that has fileno().
 
         Raises:
             OSError: It is no open file descriptor (EBADF).
@@ -97,11 +91,7 @@ class Process:
         return self.fileno()
 
     def fileno(self) -> int:
-        """Return the pidfd, for selectors and asyncio: readable once all has ended.
-
-        Raises:
-            ValueError: This is closed.
-        """
+        """Return the pidfd, for selectors and asyncio: readable at the very end."""
         return self._identity.pidfd
 
     def close(self) -> None:
@@ -112,20 +102,11 @@ class Process:
         self._identity.close()
 
     def __enter__(self) -> Process:
-        """Return itself.
-
-        Raises:
-            ValueError: This is closed.
-        """
+        """Return itself; raise ValueError if it is closed."""
         self.fileno()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the file descriptors."""
         self.close()
 
@@ -139,16 +120,7 @@ class Process:
 
         The other threads of such a leader may live on; wait() waits for them.
         """
-        identity = self._identity
-        if identity.has_ended():
-            return False
-        if identity.is_hidden:
-            return True
-        try:
-            return identity.stat().state not in "ZX"
-        except (PermissionError, ProcessLookupError):
-            # reaped since; or it has changed its user, and /proc hides it: hidepid
-            return not identity.has_ended()
+        return self._identity.is_alive()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the process has ended, its last thread too.
@@ -162,16 +134,7 @@ class Process:
         Raises:
             ValueError: `timeout` is negative, or this is closed.
         """
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(f"timeout {timeout!r} is negative")
-        end = math.inf if timeout is None else time.monotonic() + timeout
-        while True:
-            left = max(1000 * (end - time.monotonic()), 0)
-            milliseconds = _POLL_MAX if left > _POLL_MAX else math.ceil(left)
-            if self._identity.has_ended(milliseconds):
-                return True
-            if time.monotonic() >= end:
-                return False
+        return self._identity.wait(timeout)
 
     def maps(self) -> AddressSpace:
         """Read the mappings as they are now, and refer to their address space.
@@ -209,23 +172,16 @@ class Process:
     def swapped(self, within: RangesLike | None = None) -> Ranges:
         """Return the pages of private memory in swap, merged.
 
-        Shared memory (shmem, memfd, System V) that is in swap is left out: the page
-        tables of a process have no entry for it, so the kernel does not report it here.
+        Arguments and errors as resident(). Shared memory (shmem, memfd, System V) in
+        swap is left out, as the page tables of a process have no entry for it;
         memory().swap_with_shmem counts it.
-
-        Args:
-            within: Where to look; None: everywhere.
-
-        Raises:
-            PermissionError, ProcessLookupError: As resident().
         """
         return residency.swapped(self._mm_now(), within)
 
     def status(self) -> Status:
         """Return the state of the process and the sizes of its memory: cheap.
 
-        Two small files are read; that needs no permission and takes no lock of the
-        process.
+        It needs no permission, and takes no lock of the process.
 
         Raises:
             PermissionError: Its directory in /proc is hidden.
@@ -242,13 +198,7 @@ class Process:
             PermissionError: ptrace read access is missing.
             ProcessLookupError: It has gone or has no memory.
         """
-        identity = self._identity
-        if identity.has_ended():
-            raise identity.gone("has exited")
-        try:
-            return memory.read_memory(identity)
-        except ProcessLookupError:
-            raise identity.gone() from None
+        return memory.read_memory(self._identity)
 
     def check(self, advice: Advice | int) -> None:
         """Raise what advise() would raise; the kernel is asked, nothing is advised.
@@ -261,14 +211,9 @@ class Process:
             PermissionError: ptrace read access (EACCES) or CAP_SYS_NICE (EPERM) is
                 missing, or a seccomp filter is in the way (EPERM).
             ProcessLookupError: The process has gone or has no memory (ESRCH).
-            OSError: This kernel does not take the advice (EINVAL), or has no such
-                system call (ENOSYS).
+            OSError: The kernel lacks the advice (EINVAL) or the call (ENOSYS).
         """
-        advice = self._require_remote(advice)
-        pidfd = self._identity.pidfd
-        result = probe(pidfd, advice)
-        if result < 0:
-            raise explain(pidfd, advice, -result)
+        require_permission(self._identity.pidfd, self._require_remote(advice))
 
     def advise(
         self,
@@ -369,13 +314,12 @@ class Process:
 
     def hold(
         self, method: str = "auto", timeout: float = 1.0, whole_cgroup: bool = False
-    ) -> Hold:
+    ) -> _hold.Hold:
         """Return a context manager: the process does not run while its block does.
 
-        It closes the race between looking at the process and advising it: a hold, fresh
-        maps() and an advise() have none. It runs on when the block ends, when it
-        raises, and when the caller is killed. pmadvise.hold.hold() says how each
-        method works, and what to mind.
+        A hold, fresh maps() and an advise() leave no race between looking at a process
+        and advising it. It runs on when the block ends, when it raises, and when the
+        caller is killed. pmadvise.hold.hold() documents each method, and its limits.
 
         Args:
             method: "ptrace", "freezer", "sigstop", or "auto": the first that works.
@@ -383,17 +327,15 @@ class Process:
             whole_cgroup: Allow "freezer" to freeze other processes with it.
 
         Returns:
-            A Hold, to be entered once: `method`, `refused` ({method: reason}), and on
-            leaving `broken`, what ended it from outside. Entering raises
-            PermissionError, TimeoutError (it was let go), ProcessLookupError.
+            A Hold, to be entered once: `method`, `refused` ({method: reason}), and
+            `broken`, what ended it from outside. Entering raises PermissionError,
+            TimeoutError (it was let go), ProcessLookupError.
 
         Raises:
             TypeError, ValueError: An argument is wrong.
             PermissionError: Its directory in /proc is hidden.
         """
-        from pmadvise.hold import hold  # noqa: PLC0415 - on first use
-
-        return hold(self._identity, method, timeout, whole_cgroup)
+        return _hold.hold(self._identity, method, timeout, whole_cgroup)
 
     def _advise(
         self, advice: Advice, ranges: RangesLike | None, options: AdviseOptions

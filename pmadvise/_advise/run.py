@@ -9,6 +9,7 @@ from pmadvise._advise.engine import Engine
 from pmadvise._advise.limits import Limits
 from pmadvise._advise.profiles import Profile, Source, profile_of
 from pmadvise._advise.target import Target
+from pmadvise._native.process_madvise import probe
 from pmadvise._proc.mm import Mm
 from pmadvise.advice import known
 from pmadvise.calls import explain
@@ -31,6 +32,13 @@ def checked_ranges(ranges: RangesLike) -> Ranges:
     if unaligned != len(ranges):
         raise unaligned_error(ranges, unaligned)
     return ranges
+
+
+def require_permission(pidfd: int, advice: int) -> None:
+    """Raise the kernel's refusal of an advice; errors as Process.check()."""
+    answer = probe(pidfd, advice)
+    if answer < 0:
+        raise explain(pidfd, advice, -answer)
 
 
 class Run:
@@ -74,7 +82,7 @@ class Run:
             raise self._mm.identity.gone()
         if fate == "exec":
             return self._measured(fate)
-        self._require_permission()
+        require_permission(self._mm.identity.pidfd, self._profile.advice)
         if self._limits.measure:
             self._before = self._status()
         space: AddressSpace | None = None
@@ -90,11 +98,6 @@ class Run:
             self._target, self._ranges, self._profile, self._limits, self._clock
         )
         return self._measured(self._engine.run(space))
-
-    def _require_permission(self) -> None:
-        answer = self._target.probe()
-        if answer < 0:
-            raise explain(self._mm.identity.pidfd, self._profile.advice, -answer)
 
     def _select(self, profile: Profile) -> tuple[AddressSpace, Ranges]:
         assert profile.select is not None

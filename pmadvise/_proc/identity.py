@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
+import time
 
 from pmadvise import _reasons
 from pmadvise._proc.files import Stat, open_in, parse_stat, read_in, read_stat
 from pmadvise._proc.pidfds import directory_of, has_ended, pid_of
 from pmadvise.calls import PidfdLike, fileno_of, pidfd_open
 
+_POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
 _PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h
 
 
@@ -138,6 +141,35 @@ class Identity:
     def has_ended(self, timeout: int | None = 0) -> bool:
         """Return whether the last thread has ended, waiting up to `timeout` ms."""
         return has_ended(self.pidfd, timeout)
+
+    def is_alive(self) -> bool:
+        """Return whether the leader has not exited."""
+        if self.has_ended():
+            return False
+        if self.is_hidden:
+            return True
+        try:
+            return self.stat().state not in "ZX"
+        except (PermissionError, ProcessLookupError):
+            # reaped since; or it has changed its user, and /proc hides it: hidepid
+            return not self.has_ended()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait up to `timeout` seconds for the end of the last thread.
+
+        Raises:
+            ValueError: `timeout` is negative, or this is closed.
+        """
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"timeout {timeout!r} is negative")
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            left = max(1000 * (end - time.monotonic()), 0)
+            milliseconds = _POLL_MAX if left > _POLL_MAX else math.ceil(left)
+            if self.has_ended(milliseconds):
+                return True
+            if time.monotonic() >= end:
+                return False
 
     def gone(self, why: str | None = None) -> ProcessLookupError:
         """Return the exception for an address space that is not there."""
