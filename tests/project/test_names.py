@@ -45,6 +45,10 @@ PUBLIC = """
 """.split()  # noqa: SIM905 - a list of these would be three times as long
 
 
+# Of the classes that users make instances of; the others come from a call.
+CONSTRUCTORS = {"Process.__init__", "Ranges.__init__"}
+
+
 def of_init() -> Iterator[tuple[str, str, bool]]:
     """Yield each name that __init__ imports, the module, and whether it is lazy."""
     tree = ast.parse(Path(pmadvise.__file__).read_text(encoding="utf-8"))
@@ -110,8 +114,12 @@ def methods(name: str, cls: type) -> Iterator[tuple[str, Callable[..., object]]]
             value = value.__func__  # noqa: PLW2901 - the same method
         elif isinstance(value, property):
             value = value.fget  # noqa: PLW2901 - the same property
-        is_public = attribute == "__init__" or not attribute.startswith("_")
-        if is_public and inspect.isfunction(value):
+        if not inspect.isfunction(value):
+            continue
+        summary = (value.__doc__ or "").partition("\n")[0]
+        if f"{name}.{attribute}" in CONSTRUCTORS or not (
+            attribute.startswith("_") or summary.endswith("; for pmadvise itself.")
+        ):
             yield f"{name}.{attribute}", value
 
 
