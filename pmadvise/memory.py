@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 
-from pmadvise._proc.files import fields, parse_kb_fields, parse_stat
+from pmadvise._native.status import status_read
+from pmadvise._proc.files import parse_kb_fields
 from pmadvise._proc.identity import Identity
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
@@ -88,21 +89,15 @@ def read_status(identity: Identity) -> Status:
         ProcessLookupError: It has gone.
         PermissionError: Its directory in /proc is hidden.
     """
-    text = identity.read("status")
-    stat = parse_stat(identity.read("stat"))
-    size = parse_kb_fields(text).get
+    try:
+        found = status_read(identity.proc)
+    except OSError as error:
+        raise identity.refusal("status", error.errno or 0) from None
     return Status(
-        state=stat.state,
-        threads=int(fields(text).get("Threads", b"0")),
-        rss=size("VmRSS", 0),
-        anonymous=size("RssAnon", 0),
-        file=size("RssFile", 0),
-        shmem=size("RssShmem", 0),
-        swap=size("VmSwap", 0),
-        locked=size("VmLck", 0),
-        cpu=(stat.user_ticks + stat.system_ticks) * _TICK,
-        major_faults=stat.major_faults,
-        started=stat.start_ticks * _TICK,
+        *found[:8],
+        found.cpu_ticks * _TICK,
+        found.major_faults,
+        found.start_ticks * _TICK,
     )
 
 
