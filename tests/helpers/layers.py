@@ -55,8 +55,9 @@ LAYERS = """
 """  # noqa: E501 - a row is a layer
 
 PACKAGE = "pmadvise"
+BASE = "pmadvise._native.base"
 CFFI = {"*", "NULL", "ffi", "grown", "lib", "uninitialized"}
-"""What _native.base has for _native alone."""
+"""What this module has for _native alone."""
 
 
 def levels(layers: str = LAYERS) -> dict[str, int]:
@@ -111,7 +112,7 @@ def _misuses(tree: ast.Module, native: bool) -> Iterator[str]:
             continue
         if isinstance(node, ast.Attribute) and node.attr == "cdata":
             yield "touches a cffi object, outside _native"
-        if isinstance(node, ast.ImportFrom) and node.module == f"{PACKAGE}._native.base":
+        if isinstance(node, ast.ImportFrom) and node.module == BASE:
             for alias in node.names:
                 if alias.name in CFFI:
                     yield f"imports {alias.name}, outside _native"

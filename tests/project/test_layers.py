@@ -88,9 +88,7 @@ def test_names_are_resolved(module: str, source: str, imported: str) -> None:
 )
 def test_the_extension_outside_native_is_found(source: str) -> None:
     """The extension is imported by _native alone."""
-    assert violations({"process": source}) == [
-        "process: imports _ffi, outside _native"
-    ]
+    assert violations({"process": source}) == ["process: imports _ffi, outside _native"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The lists that have to agree: tools and pins, Pythons and CI, versions and changes."""
+"""Lists that have to agree: tools and pins, Pythons and CI, versions and changes."""
 
 from __future__ import annotations
 

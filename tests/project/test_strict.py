@@ -83,7 +83,7 @@ def test_a_skip_names_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_strict_forbids_skips(tmp_path: Path) -> None:
-    """With it they fail, except where the kernel or the machine lacks what is tested."""
+    """With it they fail, unless the kernel or the machine lacks what is tested."""
     status, summary = outcomes(tmp_path, PROGRAM, "--strict-kernel")
     failed = {
         line.partition("::")[2].partition(" ")[0]

@@ -47,7 +47,8 @@ def test_top_level() -> None:
         check=True,
         timeout=60,
     ).stdout.decode()
-    assert {path.partition("/")[0] for path in listed.split("\0") if path} - TOP == set()
+    names = {path.partition("/")[0] for path in listed.split("\0") if path}
+    assert names - TOP == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
@@ -112,7 +113,7 @@ def test_tests_have_docstrings(path: Path) -> None:
 
 
 def test_names_of_test_modules_differ() -> None:
-    """pytest puts the folder of each on its path: one name is one module."""
+    """One name is one module: the folder of each is on the path."""
     stems = [path.stem for path in TESTS if path.stem.startswith("test_")]
     assert sorted(set(stems)) == sorted(stems)
 

@@ -24,8 +24,8 @@ from collections.abc import Callable
 from typing_extensions import assert_type
 import pmadvise
 from pmadvise import (
-    Advice, AdviseOptions, AddressSpace, Cancel, Hold, Memory, PidfdLike, Process, Ranges,
-    Report, Skip, Status, Support, Vma,
+    Advice, AdviseOptions, AddressSpace, Cancel, Hold, Memory, PidfdLike, Process,
+    Ranges, Report, Skip, Status, Support, Vma,
 )
 
 def advise(pidfd: PidfdLike, ranges: Ranges) -> int:
@@ -60,7 +60,7 @@ def host(pid: int) -> Support:
 @pytest.fixture(scope="module")
 def errors_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[str]]:
     """Type-check a program that imports the package; return mypy's errors in it."""
-    directory = tmp_path_factory.mktemp("mypy")  # the cache makes all but the first fast
+    directory = tmp_path_factory.mktemp("mypy")  # with a cache: one run is slow
     numbers = itertools.count()
 
     def check(source: str) -> list[str]:
