@@ -40,7 +40,7 @@ pmadvise_mm_read(int proc, int pid, struct pmadvise_mm *mm)
     ssize_t length;
 
     snprintf(path, sizeof(path), "task/%d/stat", pid);
-    length = pmadvise_read_file(proc, path, text, sizeof(text) - 1);
+    length = pmadvise_read_small(proc, path, text, sizeof(text) - 1);
     if (length < 0)
         return (int)length;
     text[length] = '\0';

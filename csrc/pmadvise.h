@@ -90,6 +90,8 @@ size_t pmadvise_ranges_blocks(const struct pmadvise_range *a, size_t na,
 
 /* read.c */
 ssize_t pmadvise_pread(int fd, char *buffer, size_t size, uint64_t offset);
+ssize_t pmadvise_read_small(int directory, const char *path, char *buffer,
+                            size_t size);
 ssize_t pmadvise_read_file(int directory, const char *path, char *buffer,
                            size_t size);
 

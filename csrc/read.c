@@ -35,6 +35,28 @@ pmadvise_pread(int fd, char *buffer, size_t size, uint64_t offset)
 }
 
 /*
+ * Read a small file of an open directory that the kernel makes in one piece,
+ * as status and stat of /proc/PID: by one read(2).  Returns the bytes read, of
+ * which `size` may cut off some; or -errno.
+ */
+ssize_t
+pmadvise_read_small(int directory, const char *path, char *buffer, size_t size)
+{
+    int fd = openat(directory, path, O_RDONLY | O_CLOEXEC);
+    ssize_t n;
+
+    if (fd < 0)
+        return -errno;
+    do
+        n = read(fd, buffer, size);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        n = -errno;
+    close(fd);
+    return n;
+}
+
+/*
  * Read a file of an open directory (AT_FDCWD: path is absolute) from its
  * beginning, until it ends or `size` bytes are there.  Returns the bytes
  * read, or -errno.  See openat(2), read(2).

@@ -24,7 +24,7 @@ enum {
 static int
 read_text(int proc, const char *name, char *text)
 {
-    ssize_t n = pmadvise_read_file(proc, name, text, SIZE - 1);
+    ssize_t n = pmadvise_read_small(proc, name, text, SIZE - 1);
 
     if (n < 0)
         return (int)n;

@@ -94,6 +94,10 @@ class _Lib:
     @staticmethod
     def pmadvise_pread(fd: int, buffer: Any, size: int, offset: int, /) -> int: ...
     @staticmethod
+    def pmadvise_read_small(
+        directory: int, path: bytes, buffer: Any, size: int, /
+    ) -> int: ...
+    @staticmethod
     def pmadvise_read_file(
         directory: int, path: bytes, buffer: Any, size: int, /
     ) -> int: ...

@@ -76,6 +76,7 @@ class Stat(NamedTuple):
 
     pid: int
     state: str
+    parent: int
     flags: int
     major_faults: int
     user_ticks: int
@@ -92,7 +93,7 @@ def parse_stat(text: bytes) -> Stat:
     return Stat(
         int(pid),
         rest[0].decode("ascii", "replace"),
-        *(int(rest[number - 3]) for number in (9, 12, 14, 15, 20, 22)),
+        *(int(rest[number - 3]) for number in (4, 9, 12, 14, 15, 20, 22)),
     )
 
 

@@ -133,6 +133,19 @@ class Identity:
         except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
             raise self.refusal(name, error.errno or 0) from None
 
+    def write(self, name: str, text: bytes) -> None:
+        """Write to a file of /proc/PID; errors as open_file()."""
+        try:
+            fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self.proc)
+        except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
+            raise self.refusal(name, error.errno or 0) from None
+        try:
+            os.write(fd, text)
+        except (ProcessLookupError, PermissionError) as error:
+            raise self.refusal(name, error.errno or 0) from None
+        finally:
+            os.close(fd)
+
     def refusal(self, name: str, number: int) -> OSError:
         """Return the exception for an errno of a file of /proc/PID."""
         if number in (errno.ENOENT, errno.ESRCH):
