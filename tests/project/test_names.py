@@ -25,7 +25,7 @@ PUBLIC = """
     Process Process.from_pidfd Process.pid Process.pidfd Process.fileno Process.close
     Process.alive Process.wait Process.status Process.maps Process.resident
     Process.swapped Process.memory Process.check Process.advise Process.cold
-    Process.pageout Process.willneed Process.collapse Process.hold
+    Process.working_set Process.pageout Process.willneed Process.collapse Process.hold
     AddressSpace AddressSpace.select AddressSpace.stale AddressSpace.changed
     Vma Vma.start Vma.end Vma.perms Vma.offset Vma.device Vma.inode Vma.path
     Vma.length Vma.private Vma.anonymous
@@ -36,17 +36,20 @@ PUBLIC = """
     Skip Skip.address Skip.length Skip.errno Skip.reason
     Status Status.state Status.threads Status.rss Status.anonymous Status.file
     Status.shmem Status.swap Status.locked Status.cpu Status.major_faults Status.started
+    swap Swap Swap.total Swap.free Swap.frees_at_once
+    WorkingSet WorkingSet.referenced WorkingSet.resident WorkingSet.coarse
+    processes advise_each Pressure Pressure.fileno Pressure.wait Pressure.close
     Memory Memory.rss Memory.pss Memory.uss Memory.anonymous Memory.file Memory.shmem
     Memory.swap Memory.swap_with_shmem Memory.hugetlb Memory.locked
     Hold Hold.method Hold.refused Hold.broken
     Support Support.to_dict Support.other_processes
     Answer Answer.remedy
-    TargetSupport AdviseOptions Cancel PidfdLike RangesLike
+    TargetSupport AdviseOptions EachOptions Cancel PidfdLike RangesLike
 """.split()  # noqa: SIM905 - a list of these would be three times as long
 
 
 # Of the classes that users make instances of; the others come from a call.
-CONSTRUCTORS = {"Process.__init__", "Ranges.__init__"}
+CONSTRUCTORS = {"Pressure.__init__", "Process.__init__", "Ranges.__init__"}
 
 
 def of_init() -> Iterator[tuple[str, str, bool]]:
