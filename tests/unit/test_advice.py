@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import pmadvise
 from pmadvise import Advice, _ffi
+
+PACKAGE = Path(pmadvise.__file__).parent
 
 
 @pytest.mark.parametrize("advice", Advice, ids=lambda advice: advice.name)
@@ -50,3 +56,49 @@ def test_destructive() -> None:
         "HWPOISON",
         "GUARD_INSTALL",
     }
+
+
+def test_stub_has_the_names_of_lib() -> None:
+    """The hand-written stub names what the extension exports, no more and no less."""
+    tree = ast.parse((PACKAGE / "_ffi.pyi").read_text())
+    (lib,) = (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "_Lib")
+    named = {
+        n.target.id
+        for n in lib.body
+        if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+    }
+    named |= {n.name for n in lib.body if isinstance(n, ast.FunctionDef)}
+    assert named == set(dir(_ffi.lib))
+
+
+def test_only_sys_imports_the_extension() -> None:
+    """One module touches the extension, so that one place types it."""
+    importers = {
+        path.name
+        for path in PACKAGE.glob("*.py")
+        if re.search(r"^\s*(from|import) .*\b_ffi\b", path.read_text(), re.MULTILINE)
+    }
+    assert importers == {"_sys.py"}
+
+
+def test_import_is_light() -> None:
+    """Importing pmadvise loads no tool's modules into a daemon."""
+    code = "import sys, pmadvise; print(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    loaded = set(run.stdout.split())
+    heavy = {
+        "argparse",
+        "asyncio",
+        "ctypes",
+        "dataclasses",
+        "json",
+        "logging",
+        "subprocess",
+        "tempfile",
+        "threading",
+        "typing_extensions",
+        "pmadvise.selftest",
+    }
+    assert loaded & heavy == set()
