@@ -17,6 +17,8 @@ LAYERS = """
     advice  ranges
     _proc.files
     _proc.pidfds  _proc.rights
+    _reasons.answer
+    _reasons.access
     _reasons
     calls
     _proc.identity
@@ -39,20 +41,22 @@ LAYERS = """
     process
     group  pressure
 
-    _support.answer  _support.host
-    _support.target
+    _support.host
+    _support.kernel  _support.target
     _support
 
     __init__
 
-    selftest.tools
+    selftest.cleanup  selftest.libc  selftest.report  selftest.skip
+    selftest.program
     selftest.child
-    selftest.checks.host  selftest.checks.effects  selftest.checks.accounting
-    selftest.checks.lifetime  selftest.checks.holds
+    selftest.tools
+    selftest.checks.accounting  selftest.checks.effects  selftest.checks.holds
+    selftest.checks.host  selftest.checks.lifetime
     selftest.checks
-    selftest.report
-    selftest
-    selftest.__main__
+    selftest.run  selftest.verdict
+    selftest.main
+    selftest  selftest.__main__
 """  # noqa: E501 - a row is a layer
 
 PACKAGE = "pmadvise"

@@ -1,18 +1,14 @@
-"""Types: what mypy refuses, what it accepts, and whether they are the extension's."""
+"""Types: what mypy accepts and what it refuses."""
 
 from __future__ import annotations
 
-import ast
 import itertools
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from helpers.needs import ROOT
-
-from pmadvise import _ffi
 
 mypy = pytest.mark.needs_tool("mypy")
 sources = pytest.mark.needs_sources
@@ -123,17 +119,3 @@ def use(process: Process, vmas: VmaArray, threads: ThreadArray) -> None:
 """
     found = errors_of(program)[0]
     assert error in found
-
-
-def test_stub_has_the_names_of_lib() -> None:
-    """The hand-written stub has the names that the extension exports, no others."""
-    stub = Path(_ffi.__file__).with_name("_ffi.pyi")
-    tree = ast.parse(stub.read_text(encoding="utf-8"))
-    (lib,) = (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "_Lib")
-    named = {
-        node.target.id
-        for node in lib.body
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-    }
-    named |= {node.name for node in lib.body if isinstance(node, ast.FunctionDef)}
-    assert named == set(dir(_ffi.lib))
