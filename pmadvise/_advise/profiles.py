@@ -63,7 +63,7 @@ class Source(NamedTuple):
         return self.pagemap.swapped(eligible)
 
     def filled(self, size: int) -> Ranges:
-        """Return the aligned blocks that lie whole in eligible mappings, half filled."""
+        """Return the aligned blocks inside eligible mappings that are half filled."""
         eligible = self.eligible(min_length=size)
         if self.pagemap is None:
             resident = eligible & populated(self.mm, RESIDENT_FIELDS, self.check)
