@@ -87,14 +87,11 @@ class Process:
         """The process ID: for messages, as it may be another's by now."""
         return self._identity.pid
 
-    @property
-    def pidfd(self) -> int:
-        """The file descriptor, as long as this is open."""
-        return self.fileno()
-
     def fileno(self) -> int:
         """Return the pidfd, for selectors and asyncio: readable at the very end."""
         return self._identity.pidfd
+
+    pidfd = property(fileno, doc="The file descriptor, as long as this is open.")
 
     def close(self) -> None:
         """Close the file descriptors; it and its AddressSpaces are then of no use."""
@@ -185,11 +182,9 @@ class Process:
         return memory.read_status(self._identity)
 
     def memory(self) -> Memory:
-        """Return the sums of the process's memory, PSS and USS among them.
+        """Return the sums of the process's memory, PSS and USS too; errors as maps().
 
         The kernel holds the target's mmap lock while it adds them up.
-
-        Errors as maps().
         """
         return memory.read_memory(self._identity)
 
@@ -255,7 +250,6 @@ class Process:
                 begun, any exception has the Report so far as its `.report`.
         """
         limits = Limits(max_stall, budget, timeout, cancel, on_progress, measure)
-        advice = c_int("advice", advice)
         return self._run(checked_ranges(ranges), advice, limits)
 
     def cold(
@@ -335,11 +329,12 @@ class Process:
     def _advise(
         self, advice: Advice, ranges: RangesLike | None, options: AdviseOptions
     ) -> Report:
-        limits = Limits(**options)
         checked = None if ranges is None else checked_ranges(ranges)
-        return self._run(checked, advice, limits)
+        return self._run(checked, advice, Limits(**options))
 
-    def _run(self, ranges: Ranges | None, advice: int, limits: Limits) -> Report:
+    def _run(
+        self, ranges: Ranges | None, advice: Advice | int, limits: Limits
+    ) -> Report:
         return run(self._mm_now(), self._require_remote(advice), ranges, limits)
 
     def _require_remote(self, advice: Advice | int) -> int:
