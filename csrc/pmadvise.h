@@ -234,10 +234,12 @@ struct pmadvise_thread {
 ssize_t pmadvise_task_list(int proc, struct pmadvise_thread *threads,
                            size_t capacity);
 int pmadvise_task_status(int proc, struct pmadvise_thread *threads, size_t n);
+int pmadvise_task_ended(int tid, unsigned int microseconds);
 
 /* ptrace.c */
+int pmadvise_ptrace_refused(void);
 size_t pmadvise_ptrace_seize(int proc, struct pmadvise_thread *threads,
-                             size_t n);
+                             size_t n, uint64_t deadline);
 size_t pmadvise_ptrace_stopped(const struct pmadvise_thread *threads,
                                size_t n);
 size_t pmadvise_ptrace_detach(const struct pmadvise_thread *threads, size_t n);

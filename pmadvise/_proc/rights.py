@@ -119,6 +119,11 @@ def initial_namespace(kind: str) -> bool | None:
         return None
 
 
+def proc_is_mounted() -> bool:
+    """Return whether /proc is there, of whatever pid namespace."""
+    return os.path.exists("/proc/version")
+
+
 def proc_is_of_own_namespace() -> bool:
     """Return whether /proc counts processes as this one's pid namespace does."""
     try:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import threading
 from collections.abc import Callable
 
-# Reentrant: a signal handler or a finalizer that forks may run where it is held.
+_STDERR = 2
+# Reentrant: a finalizer that forks may run where it is held.
 _fork_lock = threading.RLock()
-_open: set[Owned] = set()
+_open: set[OwnedFd] = set()
 
 
-class Owned:
+class OwnedFd:
     """A file descriptor that is ours for as long as it is still the same file.
 
-    A caller that turns itself into a daemon closes what it has, and what it opens
-    then gets the same numbers: those must be neither used nor closed. And a forked
-    child is not to keep alive what its parent's end has to release: it closes its
-    copies at once.
+    A caller that becomes a daemon closes every descriptor, and files that it opens
+    afterwards get the same numbers: those must be neither used nor closed. A forked
+    child closes its copies immediately, so that the descriptors are released when
+    the parent dies.
     """
 
     __slots__ = ("_fd", "_file")
@@ -28,11 +30,18 @@ class Owned:
         self._file = _file_of(fd)
 
     @classmethod
-    def take(cls, open_fds: Callable[[], tuple[int, ...]]) -> tuple[Owned, ...]:
+    def open_all(cls, open_fds: Callable[[], tuple[int, ...]]) -> tuple[OwnedFd, ...]:
         """Open descriptors and own them, with no fork between the two."""
         with _fork_lock:
+            _watch_forks()
             owned = tuple(cls(_above_stdio(fd)) for fd in open_fds())
             _open.update(owned)
+        return owned
+
+    @classmethod
+    def copy(cls, fd: int) -> OwnedFd:
+        """Own a copy of a descriptor of somebody else."""
+        (owned,) = cls.open_all(lambda: (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3),))
         return owned
 
     @property
@@ -51,9 +60,9 @@ class Owned:
 
 def _above_stdio(fd: int) -> int:
     """Return a number that nobody takes for stdin, stdout or stderr."""
-    if fd > 2:
+    if fd > _STDERR:
         return fd
-    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STDERR + 1)
     os.close(fd)
     return moved
 
@@ -68,29 +77,17 @@ def _file_of(fd: int) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def open_at(path: str, flags: int, directory: int) -> Owned:
-    """Open and own `path` in an open directory, close-on-exec."""
-    (owned,) = Owned.take(lambda: (os.open(path, flags, dir_fd=directory),))
-    return owned
-
-
-def read_at(path: str, directory: int) -> bytes:
-    """Return the contents of a small file in an open directory."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
-    try:
-        return b"".join(iter(lambda: os.read(fd, 1 << 16), b""))
-    finally:
-        os.close(fd)
+@functools.cache
+def _watch_forks() -> None:
+    """Close what is open in every child forked from now on."""
+    os.register_at_fork(
+        before=_fork_lock.acquire,
+        after_in_parent=_fork_lock.release,
+        after_in_child=_close_in_child,
+    )
 
 
 def _close_in_child() -> None:
     for owned in list(_open):
         owned.close()
     _fork_lock.release()
-
-
-os.register_at_fork(
-    before=_fork_lock.acquire,
-    after_in_parent=_fork_lock.release,
-    after_in_child=_close_in_child,
-)
