@@ -48,7 +48,7 @@ class Mm:
         try:
             self._mark = _mm.Mark(identity.proc, self._pid)
         except (FileNotFoundError, ProcessLookupError):
-            raise identity.gone("has exited") from None
+            raise identity.gone("the process has exited") from None
         self._fd = identity.open_file("maps")
         if self.ended() is not None:
             self.close()

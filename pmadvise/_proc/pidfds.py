@@ -7,7 +7,9 @@ import os
 import select
 
 from pmadvise._native.pidfd_open import PIDFD_THREAD
-from pmadvise._proc.files import fields, read
+from pmadvise._proc.files import fields, read, read_in, read_stat
+
+_PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h
 
 
 def pid_of(pidfd: int) -> int:
@@ -64,3 +66,29 @@ def has_ended(pidfd: int, timeout: int | None = 0) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(timeout))
+
+
+def no_mm(pidfd: int, proc: int) -> str | None:
+    """Return why a process has no address space; None if it should have one.
+
+    Args:
+        pidfd: Of the process.
+        proc: File descriptor of its directory in /proc; -1 if that is hidden.
+    """
+    if has_ended(pidfd):
+        try:
+            read_in(proc, "stat")
+        except OSError:
+            return "the process has exited"
+        return "the process has exited: a zombie that its parent has not yet waited for"
+    if proc < 0:
+        return None
+    try:
+        stat = read_stat(proc)
+    except (FileNotFoundError, ProcessLookupError):
+        return "the process has exited"
+    if stat.flags & _PF_KTHREAD:
+        return "a kernel thread has no memory of its own"
+    if stat.state in "ZX":
+        return "its leader has exited: the memory of its threads can't be reached"
+    return "the process is exiting" if stat.flags & _PF_EXITING else None
