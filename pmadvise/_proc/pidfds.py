@@ -7,7 +7,7 @@ import os
 import select
 
 from pmadvise._native.pidfd_open import PIDFD_THREAD
-from pmadvise._proc.files import fields, read, read_in, read_stat
+from pmadvise._proc.files import fields, read, read_stat
 
 _PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h
 
@@ -75,18 +75,16 @@ def no_mm(pidfd: int, proc: int) -> str | None:
         pidfd: Of the process.
         proc: File descriptor of its directory in /proc; -1 if that is hidden.
     """
-    if has_ended(pidfd):
-        try:
-            read_in(proc, "stat")
-        except OSError:
-            return "the process has exited"
-        return "the process has exited: a zombie that its parent has not yet waited for"
-    if proc < 0:
-        return None
+    ended = has_ended(pidfd)
     try:
-        stat = read_stat(proc)
+        stat = read_stat(proc) if proc >= 0 else None
     except (FileNotFoundError, ProcessLookupError):
         return "the process has exited"
+    if ended:
+        zombie = ": a zombie that its parent has not yet waited for"
+        return "the process has exited" + (zombie if stat is not None else "")
+    if stat is None:
+        return None
     if stat.flags & _PF_KTHREAD:
         return "a kernel thread has no memory of its own"
     if stat.state in "ZX":

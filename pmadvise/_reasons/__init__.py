@@ -214,12 +214,8 @@ def of_process_madvise(pidfd: int, advice: int, number: int, flags: int = 0) -> 
     call = process_madvise_call(advice)
     if not call and call.errno == number:
         return call
-    if number == errno.EPERM:
-        return no_cap_sys_nice()
-    if number == errno.EACCES:
-        return _no_ptrace_of(pidfd)
-    if number == errno.ESRCH:
-        return _no_memory_of(pidfd)
+    if number in (errno.EPERM, errno.EACCES, errno.ESRCH):
+        return _no_access(pidfd, number)
     if number == errno.EINVAL and flags:
         reason = f"flags is {flags:#x}, and the kernel knows none"
         return refusal("argument", number, reason, "pass 0")
@@ -232,36 +228,28 @@ def of_process_madvise(pidfd: int, advice: int, number: int, flags: int = 0) -> 
     return refusal("kernel", number)
 
 
+def _no_access(pidfd: int, number: int) -> Answer:
+    if number == errno.EPERM:
+        return no_cap_sys_nice()
+    try:
+        proc = directory_of(pidfd)
+    except (OSError, ValueError):
+        reaped = number == errno.ESRCH
+        return no_memory("the process has exited") if reaped else no_ptrace(-1)
+    try:
+        if number == errno.ESRCH:
+            return no_memory(no_mm(pidfd, proc) or _NO_MEMORY)
+        return no_ptrace(proc) if proc >= 0 else hidden()
+    finally:
+        if proc >= 0:
+            os.close(proc)
+
+
 def _is_own(pidfd: int) -> bool:
     try:
         return pid_of(pidfd) == os.getpid()
     except (OSError, ValueError):
         return False
-
-
-def _no_ptrace_of(pidfd: int) -> Answer:
-    try:
-        proc = directory_of(pidfd)
-    except (OSError, ValueError):
-        return no_ptrace(-1)
-    if proc < 0:
-        return hidden()
-    try:
-        return no_ptrace(proc)
-    finally:
-        os.close(proc)
-
-
-def _no_memory_of(pidfd: int) -> Answer:
-    try:
-        proc = directory_of(pidfd)
-    except (OSError, ValueError):
-        return no_memory("the process has exited")
-    try:
-        return no_memory(no_mm(pidfd, proc) or _NO_MEMORY)
-    finally:
-        if proc >= 0:
-            os.close(proc)
 
 
 def of_range(advice: int, number: int) -> str:
