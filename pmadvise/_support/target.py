@@ -115,7 +115,7 @@ class Target:
         if identity.is_hidden and not identity.has_ended():
             return _reasons.hidden()
         try:
-            open_mm(identity).close()
+            open_mm(identity)
         except ProcessLookupError:
             why = no_mm(identity.pidfd, -1 if identity.is_hidden else identity.proc)
             return _reasons.no_memory(why or "the process is exiting")
