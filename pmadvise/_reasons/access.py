@@ -86,7 +86,7 @@ def _why_no_ptrace(
         )
     more = sorted(capability_names(theirs.get("CapPrm", b"")) - effective)
     if more:
-        names = ", ".join(more[:3]) + (", ..." if len(more) > 3 else "")
+        names = ", ".join(more[:3]) + ", ..." * bool(more[3:])
         return f"it has capabilities that the caller lacks ({names})", ""
     return f"it is not dumpable, or of another user namespace, or {module}", ""
 

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from pmadvise._proc.cgroups import Membership, directories, hierarchies, own_memberships
+from pmadvise._proc.cgroups import (
+    Membership,
+    directories,
+    hierarchies_of,
+    own_memberships,
+)
 from pmadvise._proc.files import (
     Stat,
     lines,
@@ -19,7 +25,20 @@ from pmadvise._reasons import YES, Answer, low_priority
 _THP = "/sys/kernel/mm/transparent_hugepage"
 _PATIENT_POLICIES = {3: "SCHED_BATCH", 5: "SCHED_IDLE"}  # include/uapi/linux/sched.h
 _NO_LIMIT = 1 << 60
-"""More bytes than any machine has: what version 1 shows where there is no limit."""
+"""More bytes than any machine has: version 1 shows more where there is no limit."""
+
+
+class _MemoryNames(NamedTuple):
+    """The names that a version of the cgroup interface has for memory."""
+
+    limit: str
+    """A file."""
+    used: tuple[bytes, ...]
+    """Lines of memory.stat: memory that is not page cache, of the cgroups below too."""
+
+
+_V2_MEMORY = _MemoryNames("memory.max", (b"anon", b"shmem"))
+_V1_MEMORY = _MemoryNames("memory.limit_in_bytes", (b"total_rss", b"total_shmem"))
 
 
 def container() -> str:
@@ -69,7 +88,7 @@ def freezers() -> tuple[str, ...]:
         if membership.can_freeze
         and any(
             os.access(path, os.W_OK, effective_ids=True)
-            for path in (*directories(membership), *_mounts_of(membership))
+            for path in _places_of(membership)
         )
     ]
     return tuple(dict.fromkeys(found))
@@ -77,54 +96,47 @@ def freezers() -> tuple[str, ...]:
 
 def freezer_directories() -> list[tuple[int, str]]:
     """Return version and directory of this process's cgroups that can freeze."""
-    found = []
-    for membership in own_memberships():
-        if membership.can_freeze:
-            below = [*directories(membership), *_mounts_of(membership)]
-            found += [(membership.version, os.fsdecode(one)) for one in below[:1]]
-    return found
+    return [
+        (membership.version, os.fsdecode(path))
+        for membership in own_memberships()
+        if membership.can_freeze
+        for path in _places_of(membership)[:1]
+    ]
 
 
-def _mounts_of(membership: Membership) -> Iterator[bytes]:
-    """Yield the mounts of a cgroup's hierarchy."""
-    for hierarchy in hierarchies():
-        if hierarchy.version == membership.version and (
-            hierarchy.version == 2
-            or not set(hierarchy.controllers).isdisjoint(membership.controllers)
-        ):
-            yield hierarchy.mount
+def _places_of(membership: Membership) -> list[bytes]:
+    """Return the directory of a cgroup, and where its hierarchy is mounted."""
+    mounts = [hierarchy.mount for hierarchy in hierarchies_of(membership)]
+    return [*directories(membership), *mounts]
 
 
 def _with_ancestors(controller: bytes) -> Iterator[tuple[int, str]]:
     """Yield version and directory of this process's cgroups, the innermost first.
 
     Args:
-        controller: Of version 1, whose hierarchy is meant.
+        controller: Of version 1: the hierarchy to look at.
     """
     for membership in own_memberships():
         if membership.version == 1 and controller not in membership.controllers:
             continue
-        mounts = list(_mounts_of(membership))
-        for directory in directories(membership):
-            path = directory
-            while any(path == mount or _is_below(path, mount) for mount in mounts):
+        for hierarchy in hierarchies_of(membership):
+            path = hierarchy.directory_of(membership.path)
+            while path is not None:
                 yield membership.version, os.fsdecode(path)
-                path = os.path.dirname(path)
-
-
-def _is_below(path: bytes, mount: bytes) -> bool:
-    return path.startswith(mount.rstrip(b"/") + b"/")
+                path = None if path == hierarchy.mount else os.path.dirname(path)
 
 
 def swap_allowed() -> int | None:
-    """Return the bytes that this cgroup may still swap; None without a limit."""
+    """Return the bytes that this cgroup may still swap; None without a limit.
+
+    Version 1 limits memory and swap together, which swapping does not change.
+    """
     allowed = []
-    for version, path in _with_ancestors(b"memory"):
-        if version == 2:
-            most = read_int(f"{path}/memory.swap.max")
-            used = read_int(f"{path}/memory.swap.current") or 0
-            if most is not None:
-                allowed.append(max(most - used, 0))
+    for _, path in _with_ancestors(b"memory"):
+        most = read_int(f"{path}/memory.swap.max")
+        used = read_int(f"{path}/memory.swap.current") or 0
+        if most is not None:
+            allowed.append(max(most - used, 0))
     return min(allowed, default=None)
 
 
@@ -137,15 +149,12 @@ def memory_limit() -> tuple[int, int] | None:
     """
     found = []
     for version, path in _with_ancestors(b"memory"):
-        v2 = version == 2
-        limit = read_int(
-            f"{path}/memory.max" if v2 else f"{path}/memory.limit_in_bytes"
-        )
+        names = _V1_MEMORY if version == 1 else _V2_MEMORY
+        limit = read_int(f"{path}/{names.limit}")
         if limit is None or limit >= _NO_LIMIT:
             continue
-        keys = (b"anon", b"shmem") if v2 else (b"total_rss", b"total_shmem")
         words = [line.split() for line in lines(read_or_none(f"{path}/memory.stat"))]
-        used = sum(int(word[1]) for word in words if word[0] in keys)
+        used = sum(int(word[1]) for word in words if word[0] in names.used)
         found.append((max(limit - used, 0), limit))
     if not found:
         return None
