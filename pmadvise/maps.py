@@ -96,10 +96,10 @@ class AddressSpace(Sequence[Vma]):
 
     __slots__ = ("_file", "_mm", "_vmas")
 
-    def __init__(self, mm: Mm) -> None:
+    def __init__(self, mm: Mm, look: bool = True) -> None:
         self._mm = mm
         self._file = mm.file()  # so that the mm can be told from a later one
-        self._vmas = mm.read_vmas()
+        self._vmas = mm.read_vmas(look)
 
     @property
     def stale(self) -> bool:

@@ -232,10 +232,12 @@ def _no_access(pidfd: int, number: int) -> Answer:
     if number == errno.EPERM:
         return no_cap_sys_nice()
     try:
-        proc = directory_of(pidfd)
-    except (OSError, ValueError):
-        reaped = number == errno.ESRCH
-        return no_memory("the process has exited") if reaped else no_ptrace(-1)
+        proc, _ = directory_of(pidfd)
+    except (OSError, ValueError) as error:
+        if number != errno.ESRCH:
+            return no_ptrace(-1)
+        reaped = isinstance(error, ProcessLookupError)
+        return no_memory("the process has exited" if reaped else _NO_MEMORY)
     try:
         if number == errno.ESRCH:
             return no_memory(no_mm(pidfd, proc) or _NO_MEMORY)

@@ -121,9 +121,10 @@ def _with_ancestors(controller: bytes) -> Iterator[tuple[int, str]]:
             continue
         for hierarchy in hierarchies_of(membership):
             path = hierarchy.directory_of(membership.path)
+            top = hierarchy.directory_of(hierarchy.root)
             while path is not None:
                 yield membership.version, os.fsdecode(path)
-                path = None if path == hierarchy.mount else os.path.dirname(path)
+                path = None if path == top else os.path.dirname(path)
 
 
 def swap_allowed() -> int | None:
