@@ -96,11 +96,7 @@ def parse_stat(text: bytes) -> Stat:
     return Stat(
         int(pid),
         rest[0].decode("ascii", "replace"),
-<<<<<<< HEAD
-        *(int(rest[number - 3]) for number in (9, 12, 14, 15, 20, 22, 19, 41)),
-=======
-        *(int(rest[number - 3]) for number in (4, 9, 12, 14, 15, 20, 22)),
->>>>>>> house
+        *(int(rest[number - 3]) for number in (4, 9, 12, 14, 15, 20, 22, 19, 41)),
     )
 
 
