@@ -8,7 +8,7 @@ import os
 import time
 
 from pmadvise import _reasons
-from pmadvise._proc.files import Stat, open_in, parse_stat
+from pmadvise._proc.files import Stat, open_in, parse_stat, read_in
 from pmadvise._proc.pidfds import directory_of, has_ended, no_mm, pid_of
 from pmadvise.calls import PidfdLike, fileno_of, pidfd_open
 
