@@ -38,8 +38,8 @@ def directory_of(pidfd: int) -> tuple[int, int]:
     """Open the directory of a pidfd's process in /proc.
 
     Returns:
-        Its file descriptor, -1 if it is hidden; and the process ID as that /proc counts,
-        0 if it does not show the process.
+        Its file descriptor, -1 if it is hidden; and the process ID as that /proc
+        counts, 0 if it does not show the process.
 
     Raises:
         OSError: No file descriptor is free.

@@ -19,7 +19,7 @@ from pmadvise._support.host import huge_page_size
 from pmadvise.advice import REMOTE, Advice
 
 _NO_ADVICE = -1  # not a valid advice
-_DESCRIPTORS = 10
+_DESCRIPTORS = 6
 """More than support() opens at a time."""
 
 

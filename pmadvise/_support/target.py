@@ -104,8 +104,10 @@ class Target:
         if no is not None:
             return TargetSupport(self.pid, no, dict.fromkeys(known, no), no)
         answers = {one: self._answer(one, call, known[one]) for one in known}
-        pages = self._may_open("pagemap") or YES
-        return TargetSupport(self.pid, answers[Advice.COLD], answers, pages)
+        pages = self._may_open("pagemap")
+        return TargetSupport(
+            self.pid, answers[Advice.COLD], answers, YES if pages is None else pages
+        )
 
     def _no_mm(self) -> Answer | None:
         """Return why its address space can't be reached."""

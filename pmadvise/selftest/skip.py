@@ -83,7 +83,7 @@ def no_descriptors(error: BaseException) -> Skip | None:
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
             few = number == errno.EMFILE and limit < _ENOUGH_DESCRIPTORS
             return Skip(
-                f"this process may open {limit} files, too few for this check: raise "
+                f"this process may open {limit} files, which is too few: raise "
                 f"RLIMIT_NOFILE (ulimit -n {_ENOUGH_DESCRIPTORS}; docker run --ulimit "
                 f"nofile={_ENOUGH_DESCRIPTORS}; systemd: LimitNOFILE=)"
                 if few
