@@ -71,11 +71,14 @@ pmadvise_mm_read(int proc, int pid, struct pmadvise_mm *mm)
     return *at ? 0 : -EPROTO;
 }
 
-/* Whether the mm that the file was opened on has not been torn down. */
+/*
+ * Whether the mm that the file was opened on has not been torn down; true
+ * without a file.
+ */
 static int
 lives(int maps_fd)
 {
-    int result = pmadvise_procmap_query(maps_fd);
+    int result = maps_fd < 0 ? 0 : pmadvise_procmap_query(maps_fd);
     char byte;
     ssize_t n;
 
@@ -87,8 +90,8 @@ lives(int maps_fd)
 }
 
 /*
- * Tell what became of the mm `then` of a process, on which `maps_fd` was
- * opened: one of enum pmadvise_mm_ended, or -errno.
+ * Returns what became of the mm `then` of a process, on which `maps_fd` was
+ * opened (-1: no file is): one of enum pmadvise_mm_ended, or -errno.
  */
 int
 pmadvise_mm_ended(int proc, int pid, int maps_fd,

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "pmadvise.h"
@@ -37,10 +38,32 @@ enum {
     STEPS = 16, /* ioctls or reads, then the caller gets a say */
     REGIONS = 256,
     ENTRIES = 1024,
-    PAGES = 1 << 16, /* a millisecond of the target's mmap lock at the most */
+    PAGES = 1 << 15, /* half a millisecond of the target's mmap lock */
     IS_PRESENT = PMADVISE_PAGE_IS_PRESENT,
     IS_SWAPPED = PMADVISE_PAGE_IS_SWAPPED
 };
+
+/*
+ * Readers win the mmap lock from a waiting writer for up to 4 ms, until the
+ * kernel hands it over: so let go of it for a moment after each half a
+ * millisecond.  `since` is when it was let go last, 0 at first.
+ */
+static void
+take_turns(uint64_t *since)
+{
+    const struct timespec moment = {.tv_nsec = 20000};
+    struct timespec now;
+    uint64_t at;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    at = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+    if (*since && at - *since > 500000) {
+        nanosleep(&moment, NULL);
+        *since = 0;
+    } else if (!*since) {
+        *since = at;
+    }
+}
 
 /* Add [start, end) to `out`, to the last range if it goes on from there. */
 static size_t
@@ -76,9 +99,11 @@ pmadvise_pagemap_scan(int pagemap_fd, uintptr_t start, uintptr_t end,
                       struct pmadvise_range *out, size_t capacity)
 {
     struct region regions[REGIONS];
+    uint64_t since = 0;
     size_t n = 0;
 
     *walk_end = start;
+    take_turns(&since);
     for (int i = 0; i < STEPS && *walk_end < end && n < capacity; i++) {
         struct scan scan = {
             .size = sizeof(scan),
@@ -99,6 +124,7 @@ pmadvise_pagemap_scan(int pagemap_fd, uintptr_t start, uintptr_t end,
                 !(regions[j].categories & unwanted))
                 n = add(out, n, regions[j].start, regions[j].end);
         *walk_end = (uintptr_t)scan.walk_end;
+        take_turns(&since);
     }
     return (ssize_t)n;
 }

@@ -94,10 +94,11 @@ class AddressSpace(Sequence[Vma]):
     The text of maps stays in native memory; a Vma is made when one is looked at.
     """
 
-    __slots__ = ("_mm", "_vmas")
+    __slots__ = ("_file", "_mm", "_vmas")
 
     def __init__(self, mm: Mm) -> None:
         self._mm = mm
+        self._file = mm.file()  # so that the mm can be told from a later one
         self._vmas = mm.read_vmas()
 
     @property

@@ -64,8 +64,7 @@ class Process:
         self._identity = identity
         self._mm: Mm | None = None
         try:
-            if not identity.is_hidden:
-                self._mm = open_mm(identity)
+            self._mm = open_mm(identity)
         except (PermissionError, ProcessLookupError):
             self._mm = None  # reported by the first method that needs it
         except BaseException:
@@ -96,9 +95,7 @@ class Process:
 
     def close(self) -> None:
         """Close the file descriptors; it and its AddressSpaces are then of no use."""
-        mm, self._mm = self._mm, None
-        if mm is not None:
-            mm.close()
+        self._mm = None
         self._identity.close()
 
     def __enter__(self) -> Process:
@@ -147,7 +144,6 @@ class Process:
         while True:
             mm = self._mm_now()
             if mm.ended() in ("exec", "exited"):
-                # Not closed: snapshots of it, and other threads, may use it.
                 mm = self._mm = open_mm(self._identity)
             try:
                 space = AddressSpace(mm)
@@ -172,9 +168,8 @@ class Process:
     def swapped(self, within: RangesLike | None = None) -> Ranges:
         """Return the pages of private memory in swap, merged.
 
-        Arguments and errors as resident(). Shared memory (shmem, memfd, System V) in
-        swap is left out, as the page tables of a process have no entry for it;
-        memory().swap_with_shmem counts it.
+        Arguments and errors as resident(). Shared memory in swap is left out, as the
+        page tables of a process have no entry; memory().swap_with_shmem counts it.
         """
         return residency.swapped(self._mm_now(), within)
 
@@ -202,9 +197,6 @@ class Process:
 
     def check(self, advice: Advice | int) -> None:
         """Raise what advise() would raise; the kernel is asked, nothing is advised.
-
-        Args:
-            advice: What it is about.
 
         Raises:
             ValueError: Another process never takes that advice.
@@ -280,9 +272,9 @@ class Process:
 
         Args:
             ranges: None: the private anonymous memory that is in memory and not
-                executable. Locked memory among it is skipped. Where /proc/PID/pagemap
-                may not be read (another user's process, without
-                CAP_DAC_READ_SEARCH): the whole of mappings that have any.
+                executable; locked memory is skipped. Where /proc/PID/pagemap may not be
+                read: the whole of mappings that have any. Needs CAP_DAC_READ_SEARCH for
+                another user's process.
             **options: Those of advise().
         """
         return self._advise(Advice.PAGEOUT, ranges, options)
@@ -327,13 +319,11 @@ class Process:
             whole_cgroup: Allow "freezer" to freeze other processes with it.
 
         Returns:
-            A Hold, to be entered once: `method`, `refused` ({method: reason}), and
-            `broken`, what ended it from outside. Entering raises PermissionError,
-            TimeoutError (it was let go), ProcessLookupError.
+            A Hold, to be entered once. Entering raises PermissionError, TimeoutError (it
+            was let go), ProcessLookupError.
 
         Raises:
             TypeError, ValueError: An argument is wrong.
-            PermissionError: Its directory in /proc is hidden.
         """
         return _hold.hold(self._identity, method, timeout, whole_cgroup)
 

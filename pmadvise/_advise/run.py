@@ -87,6 +87,7 @@ class Run:
             self._before = self._status()
         space: AddressSpace | None = None
         try:
+            self._target.open()
             if ranges is None:
                 self._clock.check()
                 space, self._ranges = self._select(self._profile)

@@ -9,7 +9,7 @@ from pmadvise._native.maps import VmaArray
 from pmadvise._native.mm import Tally
 from pmadvise._native.process_madvise import probe, process_madvise
 from pmadvise._native.ranges import RangeArray
-from pmadvise._proc.mm import Fate, Mm
+from pmadvise._proc.mm import Fate, MapsFile, Mm
 from pmadvise._proc.smaps import Check
 from pmadvise.calls import explain
 from pmadvise.ranges import Ranges
@@ -27,14 +27,19 @@ class Target:
 
     def __init__(self, mm: Mm, profile: Profile, check: Check) -> None:
         self.mm, self._profile, self._check = mm, profile, check
+        self._file: MapsFile | None = None
         self._pagemap: Pagemap | None = None
         self._may_read_pages = True
         self._huge_page_size: int | None = None
         self.tally = Tally()
 
+    def open(self) -> None:
+        """Open the file that tells the mm from a later one; errors as Mm.file()."""
+        self._file = self.mm.file()
+
     def close(self) -> None:
         """Close the files."""
-        pagemap, self._pagemap = self._pagemap, None
+        pagemap, self._pagemap, self._file = self._pagemap, None, None
         if pagemap is not None:
             pagemap.close()
 
@@ -49,7 +54,8 @@ class Target:
             What became of the mm if it does not; bytes of whole ranges advised, or
             -errno; seconds of the call.
         """
-        ended = self.mm.advise(vector, self._profile.advice, self.tally)
+        assert self._file is not None
+        ended = self.mm.advise(self._file, vector, self._profile.advice, self.tally)
         return self.mm.fate(ended), self.tally.result, self.tally.seconds
 
     def probe(self) -> int:

@@ -35,6 +35,11 @@ class Mark:
         """Whether the process has an address space."""
         return bool(self.cdata.start_code)
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether ptrace read access was given, without which the mark marks nothing."""
+        return not (self.cdata.start_code == 1 and self.cdata.start_stack == 0)
+
 
 class Tally:
     """A native ``struct pmadvise_tally``: the calls made, counted beside each call.
@@ -74,7 +79,7 @@ class Tally:
 
 
 def mm_ended(proc: int, pid: int, maps_fd: int, mark: Mark) -> int:
-    """Return CURRENT, EXEC, EXITED or REFUSED, or -errno."""
+    """Return CURRENT, EXEC, EXITED or REFUSED, or -errno; `maps_fd` may be -1."""
     return lib.pmadvise_mm_ended(proc, pid, maps_fd, mark.cdata)
 
 

@@ -102,6 +102,11 @@ class Identity:
         return self._proc
 
     @property
+    def number(self) -> int:
+        """The process ID as /proc counts, which may show another pid namespace."""
+        return pid_of(self.pidfd)
+
+    @property
     def is_hidden(self) -> bool:
         """Whether the directory /proc/PID could not be opened."""
         return self._proc < 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import weakref
 from typing import Literal
 
 from pmadvise._native import mm as _mm
@@ -12,7 +13,6 @@ from pmadvise._native.procmap_query import procmap_vmas
 from pmadvise._native.ranges import RangeArray
 from pmadvise._native.read import Text, read_text
 from pmadvise._proc.identity import Identity
-from pmadvise._proc.pidfds import pid_of
 
 Fate = Literal["exec", "exited", "refused"]
 """What became of an address space: "refused" is that it can no longer be known."""
@@ -24,12 +24,32 @@ _FATES: dict[int, Fate] = {
 }
 
 
-class Mm:
-    """The address space that a process had when this was opened, and no later one.
+class MapsFile:
+    """An open /proc/PID/maps, which belongs to the mm that it was opened on for ever.
 
-    An open /proc/PID/maps belongs to the mm that it was opened on for ever: it tells an
-    exec, which the pidfd lives through. It does not tell one when others share the mm
-    (the child of a vfork(2) that has not yet exec'd); there /proc/PID/stat does.
+    It is closed when nobody needs it any more.
+    """
+
+    __slots__ = ("__weakref__", "fd")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        """Close the file."""
+        os.close(self.fd)
+
+
+class Mm:
+    """The address space that a process had when this was made, and no later one.
+
+    Two things show an exec, which the pidfd lives through: start_code, start_stack and
+    PF_FORKNOEXEC of /proc/PID/stat, which cost no descriptor; and an open maps, which
+    is opened when it is needed and stays open as long as somebody has it (an
+    AddressSpace, an advise()). The first alone does not show a program that execs
+    itself without address space randomization and with arguments of the same size. The
+    second does not show an exec when others share the old mm, as the parent of a
+    vfork(2) child does.
 
     Args:
         identity: Of the process; borrowed.
@@ -39,26 +59,46 @@ class Mm:
         ProcessLookupError: The process has gone, or has no memory.
     """
 
-    __slots__ = ("_fd", "_mark", "_pid", "identity")
+    __slots__ = ("_file", "_mark", "_pid", "identity")
 
     def __init__(self, identity: Identity) -> None:
-        self.identity, self._fd = identity, -1
-        self._pid = pid_of(identity.pidfd)
-        # In this order, so that an exec between the two is seen.
+        self.identity = identity
+        self._file: weakref.ref[MapsFile] | None = None
+        self._pid = identity.number
         try:
             self._mark = _mm.Mark(identity.proc, self._pid)
         except (FileNotFoundError, ProcessLookupError):
             raise identity.gone("has exited") from None
-        self._fd = identity.open_file("maps")
-        if self.ended() is not None:
-            self.close()
+        if not self._mark.has_mm:
             raise identity.gone()
+        if not self._mark.is_readable:
+            raise identity.refusal("maps", errno.EACCES)
 
-    def fileno(self) -> int:
-        """Return the file descriptor of maps."""
-        if self._fd < 0:
-            raise ValueError("the Process of this address space is closed")
-        return self._fd
+    def file(self) -> MapsFile:
+        """Return an open maps of this mm, which lives as long as somebody has it.
+
+        Raises:
+            PermissionError: ptrace read access is missing.
+            ProcessLookupError: The process no longer runs in this mm.
+        """
+        file = self._open_one()
+        if file is None:
+            file = MapsFile(self.identity.open_file("maps"))
+            self._require_current(file.fd, "maps")
+            self._file = weakref.ref(file)
+        return file
+
+    def _open_one(self) -> MapsFile | None:
+        return self._file() if self._file is not None else None
+
+    def _require_current(self, fd: int, name: str) -> None:
+        """Raise unless the process runs in this mm, and in that of `fd` (-1: none)."""
+        identity = self.identity
+        fate = self.fate(_mm.mm_ended(identity.proc, self._pid, fd, self._mark))
+        if fate == "refused":
+            raise identity.refusal(name, errno.EACCES)
+        if fate is not None:
+            raise identity.gone()
 
     def ended(self) -> Fate | None:
         """Return what became of it: None while the process runs in it.
@@ -66,9 +106,9 @@ class Mm:
         Raises:
             OSError: No file descriptor is free to look.
         """
-        fd, identity = self.fileno(), self.identity
-        result = _mm.mm_ended(identity.proc, self._pid, fd, self._mark)
-        return self.fate(result)
+        file, proc = self._open_one(), self.identity.proc
+        fd = file.fd if file is not None else -1
+        return self.fate(_mm.mm_ended(proc, self._pid, fd, self._mark))
 
     def fate(self, result: int) -> Fate | None:
         """Return what a result of the C functions means; raise OSError for -errno."""
@@ -77,22 +117,26 @@ class Mm:
             raise OSError(-result, text)
         return _FATES.get(result)
 
-    def is_current(self) -> bool:
-        """Return whether the process is known to run in it."""
-        return self.ended() is None
-
-    def advise(self, vector: RangeArray, advice: int, tally: _mm.Tally) -> int:
+    def advise(
+        self, file: MapsFile, vector: RangeArray, advice: int, tally: _mm.Tally
+    ) -> int:
         """Advise ranges if the process still runs in it; nothing stands in between.
 
+        Args:
+            file: As file() returns it.
+            vector: Of one call.
+            advice: Its number.
+            tally: Gets the call.
+
         Returns:
-            What fate() takes; the call was made, and is in `tally`, if that is None.
+            A result for fate(); the call was made if that is None.
         """
         identity = self.identity
         return _mm.mm_advise(
             identity.pidfd,
             identity.proc,
             self._pid,
-            self.fileno(),
+            file.fd,
             self._mark,
             vector,
             advice,
@@ -106,16 +150,15 @@ class Mm:
             PermissionError: A right is missing.
             ProcessLookupError: The process no longer runs in it.
         """
-        self.fileno()
         fd = self.identity.open_file(name)
-        # Opened while the mm was the current one, so it is of that mm.
-        fate = self.ended()
-        if fate is None:
-            return fd
-        os.close(fd)
-        if fate == "refused":
-            raise self.identity.refusal(name, errno.EACCES)
-        raise self.identity.gone()
+        try:
+            # Opened while the mm was the current one, so it is of that mm.
+            file = self._open_one()
+            self._require_current(file.fd if file is not None else -1, name)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
 
     def read_vmas(self) -> VmaArray:
         """Return the VMAs as they are now; of no mm that came later.
@@ -142,24 +185,15 @@ class Mm:
         Raises:
             OSError: As read_vmas().
         """
+        file = self.file()
         try:
-            return procmap_vmas(self.fileno(), merged)
+            return procmap_vmas(file.fd, merged)
         except ProcessLookupError:
             raise self.identity.gone() from None
         except OSError as error:
             if error.errno != errno.ENOTTY:
                 raise
         return self.read_vmas()  # before Linux 6.11
-
-    def close(self) -> None:
-        """Close the file descriptor; may be called again."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def __del__(self) -> None:
-        """Close an Mm replaced after an exec, when its last snapshot has gone."""
-        self.close()
 
 
 def open_mm(identity: Identity) -> Mm:
