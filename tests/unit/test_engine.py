@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pmadvise._sys import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE
+from pmadvise.engine import Engine, Limits, Pacer
 
 from pmadvise import Advice, Ranges, Report, Skip, _sys
 from pmadvise import engine as engine_module
-from pmadvise._sys import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE
-from pmadvise.engine import Engine, Limits, Pacer
 
 USER_END = 1 << 40
 GIB = 1 << 30
