@@ -156,11 +156,11 @@ pmadvise_pagemap_read(int pagemap_fd, int kpageflags_fd, uintptr_t start,
                       uintptr_t end, int kind, uintptr_t *walk_end,
                       struct pmadvise_range *out, size_t capacity)
 {
-    const uint64_t present = UINT64_C(1) << 63, in_swap = UINT64_C(1) << 62,
-                   of_file = UINT64_C(1) << 61,
-                   guard = UINT64_C(1) << 58, /* Linux 6.15, no swap */
-                   exclusive = UINT64_C(1) << 56,
-                   frame_bits = (UINT64_C(1) << 55) - 1;
+    const uint64_t present = UINT64_C(1) << 63, in_swap = UINT64_C(1) << 62;
+    const uint64_t of_file = UINT64_C(1) << 61;
+    const uint64_t guard = UINT64_C(1) << 58; /* Linux 6.15, no swap */
+    const uint64_t exclusive = UINT64_C(1) << 56;
+    const uint64_t frame_bits = (UINT64_C(1) << 55) - 1;
     const uintptr_t page = (uintptr_t)getpagesize();
     uint64_t entries[ENTRIES];
     uint64_t last_frame = 0;
