@@ -7,7 +7,6 @@ import mmap
 import os
 import select
 import signal
-from typing import Any
 
 import pmadvise
 from pmadvise.selftest.cleanup import register, signals_blocked, unregister
@@ -75,7 +74,7 @@ class Child:
     def map(self, size: int, fill: int | None = None) -> int:
         """Let the child map memory and fill `fill` bytes (all); return the address."""
         require_memory(size if fill is None else fill)
-        return int(self.ask("map", size, fill))
+        return self.ask_int("map", size, fill)
 
     def fill(self, address: int, size: int) -> None:
         """Let the child fill memory."""
@@ -89,14 +88,21 @@ class Child:
 
     def smaps(self, address: int, size: int, name: str) -> int:
         """Return the bytes that the child finds in its smaps."""
-        return int(self.ask("smaps", address, size, name))
+        return self.ask_int("smaps", address, size, name)
 
-    def ask(self, name: str, *arguments: object) -> Any:
+    def ask(self, name: str, *arguments: object) -> object:
         """Let the child call one of its functions; return the result."""
         os.write(self._command, json.dumps([name, *arguments]).encode() + b"\n")
         return self.answer()
 
-    def answer(self) -> Any:
+    def ask_int(self, name: str, *arguments: object) -> int:
+        """Let the child call one of its functions; return the result, a number."""
+        found = self.ask(name, *arguments)
+        if not isinstance(found, int):
+            raise AssertionError(f"the child returns {found!r} from {name}")
+        return found
+
+    def answer(self) -> object:
         """Return the next answer of the child."""
         text = b""
         while not text.endswith(b"\n"):
@@ -106,9 +112,10 @@ class Child:
             if not part:
                 raise self._death()
             text += part
-        found = json.loads(text)
+        found: dict[str, object] = json.loads(text)
         if "errno" in found:
-            raise OSError(found["errno"], found["error"])
+            number, message = found["errno"], found["error"]
+            raise OSError(number, message)
         if "error" in found:
             raise AssertionError(f"the child reports {found['error']}")
         return found["value"]

@@ -65,8 +65,8 @@ def _notes(found: Support) -> Iterator[str]:
         yield "processes of other users need CAP_SYS_PTRACE"
     elif os.geteuid() != 0 and not found.cap_dac_read_search:
         yield (
-            "which pages of other users' processes are in memory, CAP_DAC_READ_SEARCH "
-            "shows"
+            "which pages of other users' processes are in memory or in swap is hidden, "
+            "as CAP_DAC_READ_SEARCH is missing"
         )
     if not found.priority:
         yield str(found.priority)

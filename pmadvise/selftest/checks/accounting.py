@@ -189,7 +189,7 @@ def check_large(_size: int) -> str:
     with Child() as child:
         require_permission(child)
         try:
-            start = child.ask("reserve", _LARGE)
+            start = child.ask_int("reserve", _LARGE)
         except OSError as error:
             raise Skip(
                 f"{mib(_LARGE)} of addresses can't be mapped ({error.strerror}): raise "

@@ -62,7 +62,7 @@ def check_pageout(size: int) -> str:
         settled = retry_until(
             pageout, lambda: child.process.swapped(ranges).total >= size - TOLERANCE
         )
-        swapped = child.ask("status", "VmSwap")
+        swapped = child.ask_int("status", "VmSwap")
         if not settled or swapped < size - TOLERANCE:
             raise AssertionError(f"VmSwap of {size} bytes is {swapped}")
         before, after = reports[0].before, reports[-1].after
@@ -85,7 +85,7 @@ def check_pageout_file(size: int) -> str:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
         for offset in range(0, size, PAGE_SIZE):
             os.pread(fd, 1, offset)
-        address = child.ask("map", size, None, fd)
+        address = child.ask_int("map", size, None, fd)
         before = cached()
 
         def pageout() -> None:
@@ -110,7 +110,7 @@ def check_willneed(size: int) -> str:
     size = max(size // 2, SMALL)
     with file_on_disk(size) as (fd, cached), Child() as child:
         before = cached()
-        address = child.ask("map_file", size, fd)
+        address = child.ask_int("map_file", size, fd)
 
         # The disk may be slow: WILLNEED begins to read, and returns.
         if before or not retry_until(
@@ -131,7 +131,7 @@ def _willneed_swap(size: int) -> str:
         address = child.map(size)
 
         def cached() -> int:
-            return int(child.ask("in_core", address, size))
+            return child.ask_int("in_core", address, size)
 
         child.process.pageout([(address, size)], max_stall=None)
         swapped = child.process.swapped(Ranges([(address, size)])).total
@@ -167,7 +167,7 @@ def check_collapse(size: int) -> str:
             )
         # One more than the pages, so that they fit in aligned.
         pages = min(max(size // 4 // huge, 1), 4)
-        start = child.ask("reserve", (pages + 1) * huge)
+        start = child.ask_int("reserve", (pages + 1) * huge)
         address, size = -(-start // huge) * huge, pages * huge
         child.fill_small(address, size)
 

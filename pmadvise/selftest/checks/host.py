@@ -149,7 +149,7 @@ def check_own(_size: int) -> str:
     with Child() as child:
         address = child.map(SMALL)
         try:
-            advised = child.ask("advise_self", address, SMALL, Advice.COLD)
+            advised = child.ask_int("advise_self", address, SMALL, Advice.COLD)
         except PermissionError as error:  # up to Linux 6.11
             if error.errno != errno.EPERM or found.other_processes:
                 raise

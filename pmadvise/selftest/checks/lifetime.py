@@ -35,23 +35,24 @@ def check_stranger(_size: int) -> str:
     return "refused: another user (EACCES), the same without CAP_SYS_NICE (EPERM)"
 
 
-def _require_refused(found: dict[str, object], number: int) -> None:
+def _require_refused(found: object, number: int) -> None:
     """Raise unless check() raised this errno, and support() answered the same text."""
+    if not isinstance(found, dict):
+        raise AssertionError(f"a child returns {found!r}")
     same_text = str(found["why"]) in str(found["text"])
     if not (found["errno"] == found["answered"] == number and same_text):
         name = errno.errorcode[number]
         raise AssertionError(f"user {NOBODY} should be refused with {name}: {found}")
 
 
-def _ask_as_nobody(child: Child, *question: object) -> dict[str, object]:
+def _ask_as_nobody(child: Child, *question: object) -> object:
     try:
-        found: dict[str, object] = child.ask("as", NOBODY, *question)
+        return child.ask("as", NOBODY, *question)
     except OSError as error:
         raise Skip(
             f"a child can't become user {NOBODY} ({error.strerror}): run with "
             "CAP_SETUID and CAP_SETGID, in a user namespace that has this user"
         ) from None
-    return found
 
 
 def _try_process_1() -> str:
