@@ -7,8 +7,8 @@ that interrupted it. It leaves nothing behind in any case.
 """
 
 from pmadvise.selftest.checks import CHECKS
-from pmadvise.selftest.main import main
+from pmadvise.selftest.command import main
 from pmadvise.selftest.report import Result
-from pmadvise.selftest.run import run
+from pmadvise.selftest.runner import run
 
 __all__ = ["CHECKS", "Result", "main", "run"]

@@ -2,6 +2,6 @@
 
 import sys
 
-from pmadvise.selftest.main import main
+from pmadvise.selftest.command import main
 
 sys.exit(main())

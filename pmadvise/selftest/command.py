@@ -8,7 +8,7 @@ import signal
 from pmadvise.selftest.checks import CHECKS
 from pmadvise.selftest.cleanup import clean_up
 from pmadvise.selftest.report import Result, Summary, Verdict, brief
-from pmadvise.selftest.run import (
+from pmadvise.selftest.runner import (
     KILLED,
     Interrupted,
     interruptible,
@@ -79,6 +79,7 @@ def _size(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pmadvise.selftest",
+        allow_abbrev=False,
         description="Try what process_madvise(2) can do on this host. Prints a line "
         "for each check: ok, skip (with what is missing, and how to get it) or FAIL; "
         "then a verdict: whether this host and user can advise another process.",
