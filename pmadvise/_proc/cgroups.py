@@ -164,15 +164,19 @@ def own_memberships() -> list[Membership]:
         return []
 
 
+def hierarchies_of(membership: Membership) -> list[Hierarchy]:
+    """Return the mounts of the hierarchy that a cgroup is in."""
+    return [
+        one
+        for one in hierarchies()
+        if one.version == membership.version
+        and (one.version != 1 or set(one.controllers) & set(membership.controllers))
+    ]
+
+
 def directories(membership: Membership) -> Iterator[bytes]:
     """Yield where a cgroup is to be found, by the mounts of its hierarchy."""
-    for hierarchy in hierarchies():
-        if hierarchy.version != membership.version:
-            continue
-        if membership.version == 1 and not set(membership.controllers) & set(
-            hierarchy.controllers
-        ):
-            continue
+    for hierarchy in hierarchies_of(membership):
         directory = hierarchy.directory_of(membership.path)
         if directory is not None:
             yield directory
