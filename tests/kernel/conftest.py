@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
+
 import pytest
 from helpers.filters import PAGEMAP_SCAN, PROCMAP_QUERY, run_test_without
+from helpers.targets import Target
+
+from pmadvise import Process
 
 
 @pytest.fixture(params=["PROCMAP_QUERY", "ENOTTY"])
@@ -31,3 +38,12 @@ def ioctls_of_a_release(request: pytest.FixtureRequest) -> str:
     if request.param in lacking:
         run_test_without(request.node, *lacking[request.param])
     return str(request.param)
+
+
+@pytest.fixture
+def fork(target: Target) -> Iterator[Process]:
+    """A fork of the target, made when the test asks for this fixture."""
+    pid = target.run("fork()")
+    with Process(pid) as handle:
+        yield handle
+    os.kill(pid, signal.SIGKILL)
