@@ -10,7 +10,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,17 +38,11 @@ pmadvise_mm_read(int proc, int pid, struct pmadvise_mm *mm)
     char path[48], text[1024];
     const char *at;
     ssize_t length;
-    int fd, error;
 
     snprintf(path, sizeof(path), "task/%d/stat", pid);
-    fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    length = pmadvise_pread(fd, text, sizeof(text) - 1, 0);
-    error = (int)length;
-    close(fd);
+    length = pmadvise_read_small(proc, path, text, sizeof(text) - 1);
     if (length < 0)
-        return error;
+        return (int)length;
     text[length] = '\0';
     /* the name, which may hold anything, ends at the last bracket */
     at = strrchr(text, ')');

@@ -82,9 +82,9 @@ add(struct pmadvise_range *out, size_t n, uint64_t start, uint64_t end)
  * Write the ranges of pages in [start, end) that have all categories of
  * `wanted` and none of `unwanted`, as many as `capacity` takes, in a few
  * steps.  Only pages in memory or in swap are looked at.  *walk_end is where
- * to go on, `end` when all is done.  Returns how many were written; or -errno: ENOTTY when
- * the kernel is older than 6.7, ESRCH when the mm is gone, EINVAL for a
- * category that it does not know, EFAULT when `end` lies outside of user
+ * to go on, `end` when all is done.  Returns how many were written; or -errno:
+ * ENOTTY when the kernel is older than 6.7, ESRCH when the mm is gone, EINVAL
+ * for a category that it does not know, EFAULT when `end` lies outside of user
  * space.  See PAGEMAP_SCAN in Documentation/admin-guide/mm/pagemap.rst.
  *
  * The kernel holds the mmap lock of the target for the whole ioctl.  It stops

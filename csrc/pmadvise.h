@@ -90,6 +90,29 @@ size_t pmadvise_ranges_blocks(const struct pmadvise_range *a, size_t na,
 
 /* read.c */
 ssize_t pmadvise_pread(int fd, char *buffer, size_t size, uint64_t offset);
+ssize_t pmadvise_read_small(int directory, const char *path, char *buffer,
+                            size_t size);
+ssize_t pmadvise_read_file(int directory, const char *path, char *buffer,
+                           size_t size);
+
+/* status.c */
+struct pmadvise_status {
+    /* bytes */
+    uint64_t rss;
+    uint64_t anonymous;
+    uint64_t file;
+    uint64_t shmem;
+    uint64_t swap;
+    uint64_t locked;
+    /* clock ticks */
+    uint64_t cpu_ticks;
+    uint64_t start_ticks; /* since boot */
+    uint64_t major_faults;
+    uint64_t threads;
+    int state; /* a letter */
+};
+
+int pmadvise_status_read(int proc, struct pmadvise_status *status);
 
 /* maps.c */
 enum pmadvise_vma_flags {

@@ -18,15 +18,22 @@ from pmadvise.ranges import Ranges, RangesLike
 if _TYPE_CHECKING:
     from pmadvise._advise.limits import AdviseOptions as AdviseOptions
     from pmadvise._advise.limits import Cancel as Cancel
+    from pmadvise._advise.limits import EachOptions as EachOptions
     from pmadvise._reasons import Answer as Answer
     from pmadvise._support import Support as Support
     from pmadvise._support import TargetSupport as TargetSupport
     from pmadvise._support import support as support
+    from pmadvise.group import advise_each as advise_each
+    from pmadvise.group import processes as processes
     from pmadvise.hold import Hold as Hold
     from pmadvise.maps import AddressSpace as AddressSpace
     from pmadvise.maps import Vma as Vma
     from pmadvise.memory import Memory as Memory
     from pmadvise.memory import Status as Status
+    from pmadvise.memory import Swap as Swap
+    from pmadvise.memory import WorkingSet as WorkingSet
+    from pmadvise.memory import swap as swap
+    from pmadvise.pressure import Pressure as Pressure
     from pmadvise.process import Process as Process
     from pmadvise.report import Remaining as Remaining
     from pmadvise.report import Report as Report
@@ -43,10 +50,12 @@ __all__ = [
     "AdviseOptions",
     "Answer",
     "Cancel",
+    "EachOptions",
     "HasFileno",
     "Hold",
     "Memory",
     "PidfdLike",
+    "Pressure",
     "Process",
     "Ranges",
     "RangesLike",
@@ -55,12 +64,17 @@ __all__ = [
     "Skip",
     "Status",
     "Support",
+    "Swap",
     "TargetSupport",
     "Vma",
+    "WorkingSet",
+    "advise_each",
     "pidfd_open",
     "process_madvise",
     "process_madvise_range",
+    "processes",
     "support",
+    "swap",
 ]
 
 
@@ -71,17 +85,24 @@ _LAZY = {
     "AdviseOptions": "_advise.limits",
     "Answer": "_reasons",
     "Cancel": "_advise.limits",
+    "EachOptions": "_advise.limits",
     "Hold": "hold",
     "Memory": "memory",
+    "Pressure": "pressure",
     "Process": "process",
     "Remaining": "report",
     "Report": "report",
     "Skip": "report",
     "Status": "memory",
     "Support": "_support",
+    "Swap": "memory",
     "TargetSupport": "_support",
     "Vma": "maps",
+    "WorkingSet": "memory",
+    "advise_each": "group",
+    "processes": "group",
     "support": "_support",
+    "swap": "memory",
 }
 
 

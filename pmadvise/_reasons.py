@@ -358,7 +358,7 @@ def of_process_madvise(pidfd: int, advice: int, number: int, flags: int = 0) -> 
 
 def _no_ptrace_of(pidfd: int) -> Answer:
     try:
-        proc = directory_of(pidfd)
+        proc, _ = directory_of(pidfd)
     except (OSError, ValueError):
         proc = -1
     try:

@@ -96,10 +96,10 @@ class AddressSpace(Sequence[Vma]):
 
     __slots__ = ("_file", "_mm", "_vmas")
 
-    def __init__(self, mm: Mm) -> None:
+    def __init__(self, mm: Mm, look: bool = True) -> None:
         self._mm = mm
         self._file = mm.file()  # so that the mm can be told from a later one
-        self._vmas = mm.read_vmas()
+        self._vmas = mm.read_vmas(look)
 
     @property
     def stale(self) -> bool:
@@ -176,7 +176,7 @@ class AddressSpace(Sequence[Vma]):
         return Ranges.of_array(self._vmas.select(mask, flags, min_length, pattern))
 
     def cut(self, array: RangeArray) -> tuple[RangeArray, bytes]:
-        """Cut ranges at VMA boundaries; return them, and a byte each: is it mapped?"""
+        """Cut ranges at VMA boundaries, a byte each: mapped?; for pmadvise itself."""
         return self._vmas.cut(array)
 
     def __len__(self) -> int:

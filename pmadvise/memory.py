@@ -1,13 +1,19 @@
-"""How much memory a process has, in sums: Status and Memory."""
+"""How much memory there is, in sums: of a process, and of swap."""
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from dataclasses import asdict, dataclass
 
-from pmadvise._proc.files import fields, parse_kb_fields, parse_stat
+from pmadvise._native.status import status_read
+from pmadvise._proc.files import lines, parse_kb_fields, read_or_none
 from pmadvise._proc.identity import Identity
+from pmadvise._proc.mm import Mm
 
+_ZRAM = re.compile(rb"/dev/(block/)?zram[0-9]+")
+_HUGE_FIELDS = ("AnonHugePages", "ShmemPmdMapped", "FilePmdMapped")
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -81,6 +87,85 @@ class Memory:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class WorkingSet:
+    """The memory that a process touched during a time, in bytes.
+
+    Source: /proc/PID/clear_refs and the Referenced of smaps_rollup, proc_pid_smaps(5).
+    """
+
+    referenced: int
+    """Touched since, by the process or through a mapping that it shares."""
+    resident: int
+    """In memory at the end."""
+    coarse: bool
+    """Whether huge pages blur it: one touched byte counts as a whole huge page."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields as json.dumps() takes them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """The swap space of the host, in bytes; source: /proc/swaps, proc_swaps(5)."""
+
+    total: int
+    free: int
+    frees_at_once: bool
+    """Whether memory that goes to swap is free immediately, as all of the swap is zram.
+    On a disk the pages stay in the swap cache until the next reclaim."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields as json.dumps() takes them."""
+        return asdict(self)
+
+
+def swap() -> Swap:
+    """Return the swap space of the host: one small file is read.
+
+    >>> import pmadvise
+    >>> found = pmadvise.swap()
+    >>> 0 <= found.free <= found.total
+    True
+    """
+    total = used = 0
+    on_zram = []
+    for line in lines(read_or_none("/proc/swaps"))[1:]:
+        # Filename, which the kernel escapes, Type, Size and Used in KiB, Priority
+        name, _, size, in_use, *_ = line.split()
+        total += int(size) * 1024
+        used += int(in_use) * 1024
+        on_zram.append(_ZRAM.fullmatch(name) is not None)
+    return Swap(total, total - used, bool(on_zram) and all(on_zram))
+
+
+def measure_working_set(mm: Mm, seconds: float) -> WorkingSet:
+    """Return the memory that a process touches during `seconds`.
+
+    Raises:
+        TypeError, ValueError: `seconds` is no number, or negative.
+        PermissionError: A right is missing.
+        ProcessLookupError: The process has gone, or has exec'd.
+    """
+    if not isinstance(seconds, (int, float)):
+        raise TypeError(f"seconds {seconds!r} is not a number")
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"seconds {seconds!r} is not 0 or more, and finite")
+    file = mm.file()  # so that an exec meanwhile is noticed
+    mm.identity.write("clear_refs", b"1")
+    mm.identity.has_ended(math.ceil(seconds * 1000))
+    rollup = parse_kb_fields(mm.identity.read("smaps_rollup"))
+    if mm.ended() is not None:
+        raise mm.identity.gone()
+    del file
+    return WorkingSet(
+        referenced=rollup["Referenced"],
+        resident=rollup["Rss"],
+        coarse=any(rollup.get(name) for name in _HUGE_FIELDS),
+    )
+
+
 def read_status(identity: Identity) -> Status:
     """Return the state of a process and its memory.
 
@@ -88,21 +173,15 @@ def read_status(identity: Identity) -> Status:
         ProcessLookupError: It has gone.
         PermissionError: Its directory in /proc is hidden.
     """
-    text = identity.read("status")
-    stat = parse_stat(identity.read("stat"))
-    size = parse_kb_fields(text).get
+    try:
+        found = status_read(identity.proc)
+    except OSError as error:
+        raise identity.refusal("status", error.errno or 0) from None
     return Status(
-        state=stat.state,
-        threads=int(fields(text).get("Threads", b"0")),
-        rss=size("VmRSS", 0),
-        anonymous=size("RssAnon", 0),
-        file=size("RssFile", 0),
-        shmem=size("RssShmem", 0),
-        swap=size("VmSwap", 0),
-        locked=size("VmLck", 0),
-        cpu=(stat.user_ticks + stat.system_ticks) * _TICK,
-        major_faults=stat.major_faults,
-        started=stat.start_ticks * _TICK,
+        *found[:8],
+        found.cpu_ticks * _TICK,
+        found.major_faults,
+        found.start_ticks * _TICK,
     )
 
 

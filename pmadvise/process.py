@@ -15,7 +15,7 @@ from pmadvise._proc.mm import Mm, open_mm
 from pmadvise.advice import REMOTE, Advice, advice_name
 from pmadvise.calls import PidfdLike, c_int
 from pmadvise.maps import AddressSpace
-from pmadvise.memory import Memory, Status
+from pmadvise.memory import Memory, Status, WorkingSet
 from pmadvise.ranges import Ranges, RangesLike
 from pmadvise.report import Report
 
@@ -51,13 +51,16 @@ class Process:
     def from_pidfd(cls, fd: PidfdLike) -> Process:
         """Open the process of a pidfd, which stays the caller's: it is duplicated.
 
-        Raises:
-            OSError: It is no open file descriptor (EBADF).
-            ValueError: It is no pidfd, or a thread's, or of another pid namespace.
-            ProcessLookupError: The process has been reaped.
+        Raises OSError (EBADF), ValueError if it is not a pidfd of a process of this pid
+        namespace, ProcessLookupError if the process has been reaped.
         """
+        return cls.of_identity(Identity.of_pidfd(fd))
+
+    @classmethod
+    def of_identity(cls, identity: Identity) -> Process:
+        """Take over an identity; for pmadvise itself."""
         self = cls.__new__(cls)
-        self._bind(Identity.of_pidfd(fd))
+        self._bind(identity)
         return self
 
     def _bind(self, identity: Identity) -> None:
@@ -84,14 +87,11 @@ class Process:
         """The process ID: for messages, as it may be another's by now."""
         return self._identity.pid
 
-    @property
-    def pidfd(self) -> int:
-        """The file descriptor, as long as this is open."""
-        return self.fileno()
-
     def fileno(self) -> int:
         """Return the pidfd, for selectors and asyncio: readable at the very end."""
         return self._identity.pidfd
+
+    pidfd = property(fileno, doc="The file descriptor, as long as this is open.")
 
     def close(self) -> None:
         """Close the file descriptors; it and its AddressSpaces are then of no use."""
@@ -176,24 +176,25 @@ class Process:
     def status(self) -> Status:
         """Return the state of the process and the sizes of its memory: cheap.
 
-        It needs no permission, and takes no lock of the process.
-
-        Raises:
-            PermissionError: Its directory in /proc is hidden.
-            ProcessLookupError: It has gone.
+        It needs no permission, and takes no lock of the process. Raises PermissionError
+        if /proc hides the process, ProcessLookupError if it has gone.
         """
         return memory.read_status(self._identity)
 
     def memory(self) -> Memory:
-        """Return the sums of the process's memory, PSS and USS among them.
+        """Return the sums of the process's memory, PSS and USS too; errors as maps().
 
         The kernel holds the target's mmap lock while it adds them up.
-
-        Raises:
-            PermissionError: ptrace read access is missing.
-            ProcessLookupError: It has gone or has no memory.
         """
         return memory.read_memory(self._identity)
+
+    def working_set(self, seconds: float) -> WorkingSet:
+        """Return how much memory the process touches during `seconds`, not where.
+
+        It clears the accessed bits of the pages, which makes the next touches slower.
+        Errors as resident(); for another user's process CAP_DAC_OVERRIDE is needed.
+        """
+        return memory.measure_working_set(self._mm_now(), seconds)
 
     def check(self, advice: Advice | int) -> None:
         """Raise what advise() would raise; the kernel is asked, nothing is advised.
@@ -228,10 +229,9 @@ class Process:
             ranges: (address, length), addresses page-aligned.
             advice: COLD, PAGEOUT, WILLNEED or COLLAPSE; any to the own process.
             max_stall: Seconds, more than 0: the longest that a call shall hold the
-                target's mmap lock, as its mmap(2), munmap(2) and some page faults wait
-                so long. None: calls as large as the kernel takes. It can't be kept
-                where the caller runs at a low priority: it is then preempted while it
-                holds the lock.
+                target's mmap lock, for which its mmap(2) and munmap(2) wait. None:
+                calls as large as the kernel takes. A caller of low priority can't keep
+                it, as it is preempted while it holds the lock.
             budget: Bytes: end after so many that were in memory; for WILLNEED, that
                 were not.
             timeout: Seconds: end after so many, selection and measuring included;
@@ -250,7 +250,6 @@ class Process:
                 begun, any exception has the Report so far as its `.report`.
         """
         limits = Limits(max_stall, budget, timeout, cancel, on_progress, measure)
-        advice = c_int("advice", advice)
         return self._run(checked_ranges(ranges), advice, limits)
 
     def cold(
@@ -319,8 +318,8 @@ class Process:
             whole_cgroup: Allow "freezer" to freeze other processes with it.
 
         Returns:
-            A Hold, to be entered once. Entering raises PermissionError, TimeoutError (it
-            was let go), ProcessLookupError.
+            A Hold, to be entered once. Entering raises PermissionError, TimeoutError
+            (it was let go), ProcessLookupError.
 
         Raises:
             TypeError, ValueError: An argument is wrong.
@@ -330,11 +329,12 @@ class Process:
     def _advise(
         self, advice: Advice, ranges: RangesLike | None, options: AdviseOptions
     ) -> Report:
-        limits = Limits(**options)
         checked = None if ranges is None else checked_ranges(ranges)
-        return self._run(checked, advice, limits)
+        return self._run(checked, advice, Limits(**options))
 
-    def _run(self, ranges: Ranges | None, advice: int, limits: Limits) -> Report:
+    def _run(
+        self, ranges: Ranges | None, advice: Advice | int, limits: Limits
+    ) -> Report:
         return run(self._mm_now(), self._require_remote(advice), ranges, limits)
 
     def _require_remote(self, advice: Advice | int) -> int:

@@ -29,8 +29,9 @@ from pmadvise._proc.smaps import (
 )
 from pmadvise.ranges import Ranges, RangesLike
 
-# Up to so many ranges are walked one by one; one walk over more is faster.
 _MAX_SEPARATE_WALKS = 64
+_MAX_JOINED = 1024
+_CLOSE = 64 << 20
 _LAST_PAGE = ADDRESS_MAX + 1 - PAGE_SIZE
 # Without PAGEMAP_SCAN, reading the entries of more addresses than this takes longer
 # than reading smaps to learn which mappings have any.
@@ -43,6 +44,7 @@ class Pagemap:
     Args:
         mm: The address space.
         check: Called between the steps of a walk.
+        look: As Mm.open_file() takes it.
 
     Raises:
         PermissionError: ptrace read access or, for the process of another user,
@@ -50,9 +52,9 @@ class Pagemap:
         ProcessLookupError: The process no longer runs in that mm.
     """
 
-    def __init__(self, mm: Mm, check: Check = no_check) -> None:
+    def __init__(self, mm: Mm, check: Check = no_check, look: bool = True) -> None:
         self._mm, self._check, self._fd = mm, check, -1
-        self._fd = mm.open_file("pagemap")
+        self._fd = mm.open_file("pagemap", look)
         self._can_scan = True
 
     def __enter__(self) -> Pagemap:
@@ -189,16 +191,33 @@ class Pagemap:
 
 
 def _spans(wanted: Ranges) -> list[tuple[int, int]]:
-    """Return [start, end) of whole pages to walk, so that they hold `wanted`."""
-    separate = len(wanted) <= _MAX_SEPARATE_WALKS
-    spans = [
-        (
-            address & -PAGE_SIZE,
-            min(-(-(address + length) // PAGE_SIZE) * PAGE_SIZE, _LAST_PAGE),
-        )
-        for address, length in (wanted if separate else (wanted[0], wanted[-1]))
-    ]
-    return spans if separate else [(spans[0][0], spans[-1][1])]
+    """Return [start, end) of whole pages to walk, so that they hold `wanted`.
+
+    One walk over ranges that are close to each other is faster than several, and one
+    over everything is faster than very many.
+    """
+    if len(wanted) > _MAX_JOINED:
+        return [(_page_of(wanted[0]), _page_behind(wanted[-1]))]
+    spans: list[tuple[int, int]] = []
+    for one in wanted:
+        start, end = _page_of(one), _page_behind(one)
+        if spans and start - spans[-1][1] <= _CLOSE:
+            spans[-1] = spans[-1][0], end
+        else:
+            spans.append((start, end))
+    if len(spans) > _MAX_SEPARATE_WALKS:
+        return [(spans[0][0], spans[-1][1])]
+    return spans
+
+
+def _page_of(one: tuple[int, int]) -> int:
+    """Return the address of the first page of a range."""
+    return one[0] & -PAGE_SIZE
+
+
+def _page_behind(one: tuple[int, int]) -> int:
+    """Return the address behind the last page of a range, as far as it has one."""
+    return min(-(-sum(one) // PAGE_SIZE) * PAGE_SIZE, _LAST_PAGE)
 
 
 def resident(mm: Mm, within: RangesLike | None) -> Ranges:

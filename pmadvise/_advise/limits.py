@@ -22,7 +22,7 @@ else:
             return item
 
 
-__all__ = ["AdviseOptions", "Cancel", "Limits", "Unpack"]
+__all__ = ["AdviseOptions", "Cancel", "EachOptions", "Limits", "Unpack"]
 
 
 class Cancel(Protocol):
@@ -32,15 +32,20 @@ class Cancel(Protocol):
         """Return whether the work is to end."""
 
 
-class AdviseOptions(TypedDict, total=False):
-    """The keywords of Process.advise(), for functions that pass them on."""
+class EachOptions(TypedDict, total=False):
+    """The keywords of Process.advise() that advise_each() passes on."""
 
     max_stall: float | None
-    budget: int | None
     timeout: float | None
     cancel: Cancel | None
     on_progress: Callable[[int, int], object] | None
     measure: bool
+
+
+class AdviseOptions(EachOptions, total=False):
+    """The keywords of Process.advise(), for functions that pass them on."""
+
+    budget: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,17 +77,17 @@ class Run:
     def _run(self, ranges: Ranges | None) -> Report:
         if ranges is not None:
             self._ranges = ranges
-        fate = self._mm.ended()
-        if fate == "exited":
-            raise self._mm.identity.gone()
-        if fate == "exec":
-            return self._measured(fate)
+        try:
+            self._target.open()
+        except ProcessLookupError:
+            if self._mm.ended() == "exec":
+                return self._measured("exec")
+            raise
         require_permission(self._mm.identity.pidfd, self._profile.advice)
         if self._limits.measure:
             self._before = self._status()
         space: AddressSpace | None = None
         try:
-            self._target.open()
             if ranges is None:
                 self._clock.check()
                 space, self._ranges = self._select(self._profile)
@@ -95,6 +95,8 @@ class Run:
             return self._measured(early.ended)
         except ProcessLookupError:  # exec'd or gone meanwhile
             return self._measured(self._mm.ended() or "exited")
+        if space is not None and not len(self._ranges):
+            return self._measured(self._mm.ended() or "complete")
         self._engine = Engine(
             self._target, self._ranges, self._profile, self._limits, self._clock
         )
@@ -102,7 +104,8 @@ class Run:
 
     def _select(self, profile: Profile) -> tuple[AddressSpace, Ranges]:
         assert profile.select is not None
-        space = AddressSpace(self._mm)
+        # One look for all that is read: the engine's first.
+        space = AddressSpace(self._mm, look=False)
         pagemap = self._target.pagemap_or_none()
         source = Source(space, self._mm, pagemap, self._clock.check)
         return space, profile.select(source)

@@ -81,9 +81,12 @@ class Target:
         return self.mm.vmas_of(ranges.merged().array)
 
     def pagemap(self) -> Pagemap:
-        """Return the pages of the mm; errors as Pagemap."""
+        """Return the pages of the mm; errors as Pagemap.
+
+        Whether it is of this mm shows when the mm is looked at before the next call.
+        """
         if self._pagemap is None:
-            self._pagemap = Pagemap(self.mm, self._check)
+            self._pagemap = Pagemap(self.mm, self._check, look=False)
         return self._pagemap
 
     def pagemap_or_none(self) -> Pagemap | None:

@@ -1,12 +1,15 @@
-"""csrc/read.c: the contents of a file of /proc, as native memory."""
+"""csrc/read.c: the contents of a file of /proc."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from pmadvise._native.base import check, ffi, grown, lib, uninitialized
 
 _FIRST = 1 << 18
+_SMALL = 1 << 13
+_AT_FDCWD = -100  # include/uapi/linux/fcntl.h
 
 
 class Text:
@@ -44,3 +47,24 @@ def read_text(fd: int) -> Text:
             return Text(text, used)
         capacity *= 4
         text = grown("char", text, used, capacity)
+
+
+def read_file(path: str, directory: int = _AT_FDCWD) -> bytes:
+    """Return the contents of a file, in one call for small ones.
+
+    Args:
+        path: Of the file; relative to `directory` if that is given.
+        directory: An open file descriptor.
+
+    Raises:
+        OSError: It can't be read.
+    """
+    capacity = _SMALL
+    while True:
+        buffer = uninitialized("char[]", capacity)
+        n = lib.pmadvise_read_file(directory, os.fsencode(path), buffer, capacity)
+        if n < 0:
+            raise OSError(-n, os.strerror(-n), path)
+        if n < capacity:
+            return bytes(ffi.buffer(buffer, n))
+        capacity *= 8

@@ -80,6 +80,49 @@ class Membership(NamedTuple):
         return self.version == 2 or b"freezer" in self.controllers
 
 
+class Cgroup(NamedTuple):
+    """A cgroup, by its directory and by the path that /proc/PID/cgroup has."""
+
+    directory: bytes
+    version: int
+    controllers: tuple[bytes, ...]
+    path: bytes
+
+    def has(self, proc: int) -> bool:
+        """Return whether a process is in it or in one below it."""
+        below = self.path.rstrip(b"/") + b"/"
+        return any(
+            membership.version == self.version
+            and (
+                self.version == 2 or set(membership.controllers) & set(self.controllers)
+            )
+            and (membership.path == self.path or membership.path.startswith(below))
+            for membership in memberships(proc)
+        )
+
+
+def find_cgroup(path: bytes) -> Cgroup:
+    """Find a cgroup by its directory, or by its path as /proc/PID/cgroup has it.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    for hierarchy in hierarchies():
+        below = os.path.relpath(os.path.abspath(path), hierarchy.mount)
+        if below != b".." and not below.startswith(b"../"):
+            inner = os.path.normpath(os.path.join(hierarchy.root, below))
+            directory = os.path.abspath(path)
+        else:
+            inner = os.path.normpath(path)
+            directory = hierarchy.directory_of(path) or b""
+        if os.path.exists(os.path.join(directory, b"cgroup.procs")):
+            return Cgroup(directory, hierarchy.version, hierarchy.controllers, inner)
+    raise FileNotFoundError(
+        errno.ENOENT,
+        f"there is no cgroup {os.fsdecode(path)!r} here: give its directory",
+    )
+
+
 def hierarchies() -> list[Hierarchy]:
     """Return the hierarchies that are mounted, v2 first."""
     found = [

@@ -11,6 +11,8 @@ import os
 import re
 from typing import NamedTuple
 
+from pmadvise._native.read import read_file
+
 _KB = re.compile(rb"([0-9]+) kB")
 _OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
 
@@ -22,14 +24,12 @@ def open_in(directory: int, name: str) -> int:
 
 def read_in(directory: int, name: str) -> bytes:
     """Return the contents of a file of an open directory."""
-    with open(open_in(directory, name), "rb", buffering=0) as file:
-        return file.readall() or b""
+    return read_file(name, directory)
 
 
 def read(path: str) -> bytes:
     """Return the contents of a file; raise OSError if it can't be read."""
-    with open(path, "rb", buffering=0) as file:
-        return file.readall() or b""
+    return read_file(path)
 
 
 def read_or_none(path: str) -> bytes | None:
@@ -76,6 +76,7 @@ class Stat(NamedTuple):
 
     pid: int
     state: str
+    parent: int
     flags: int
     major_faults: int
     user_ticks: int
@@ -92,7 +93,7 @@ def parse_stat(text: bytes) -> Stat:
     return Stat(
         int(pid),
         rest[0].decode("ascii", "replace"),
-        *(int(rest[number - 3]) for number in (9, 12, 14, 15, 20, 22)),
+        *(int(rest[number - 3]) for number in (4, 9, 12, 14, 15, 20, 22)),
     )
 
 

@@ -29,12 +29,14 @@ class Identity:
         ProcessLookupError: The process has been reaped.
     """
 
-    __slots__ = ("_pidfd", "_proc", "pid")
+    __slots__ = ("_pidfd", "_proc", "number", "pid")
 
     def __init__(self, pidfd: int, pid: int) -> None:
         self.pid, self._pidfd, self._proc = int(pid), pidfd, -1
+        self.number = 0
+        """The process ID as /proc counts, which may show another pid namespace."""
         try:
-            self._proc = directory_of(pidfd)
+            self._proc, self.number = directory_of(pidfd)
         except BaseException:
             self.close()
             raise
@@ -65,6 +67,11 @@ class Identity:
             os.close(copy)
             raise
         return cls(copy, pid)
+
+    def __del__(self) -> None:
+        """Close a handle that nobody closed."""
+        if getattr(self, "_pidfd", -1) >= 0:
+            self.close()
 
     def close(self) -> None:
         """Close both file descriptors; may be called again."""
@@ -103,11 +110,6 @@ class Identity:
         return self._proc
 
     @property
-    def number(self) -> int:
-        """The process ID as /proc counts, which may show another pid namespace."""
-        return pid_of(self.pidfd)
-
-    @property
     def is_hidden(self) -> bool:
         """Whether the directory /proc/PID could not be opened."""
         return self._proc < 0
@@ -127,11 +129,23 @@ class Identity:
 
     def read(self, name: str) -> bytes:
         """Return the contents of a file of /proc/PID; errors as open_file()."""
-        with open(self.open_file(name), "rb", buffering=0) as file:
-            try:
-                return file.readall() or b""
-            except ProcessLookupError:
-                raise self.refusal(name, errno.ESRCH) from None
+        try:
+            return read_in(self.proc, name)
+        except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
+            raise self.refusal(name, error.errno or 0) from None
+
+    def write(self, name: str, text: bytes) -> None:
+        """Write to a file of /proc/PID; errors as open_file()."""
+        try:
+            fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self.proc)
+        except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
+            raise self.refusal(name, error.errno or 0) from None
+        try:
+            os.write(fd, text)
+        except (ProcessLookupError, PermissionError) as error:
+            raise self.refusal(name, error.errno or 0) from None
+        finally:
+            os.close(fd)
 
     def refusal(self, name: str, number: int) -> OSError:
         """Return the exception for an errno of a file of /proc/PID."""

@@ -143,14 +143,21 @@ class Mm:
             tally,
         )
 
-    def open_file(self, name: str) -> int:
+    def open_file(self, name: str, look: bool = True) -> int:
         """Open a file of /proc/PID that is of this mm, and of no later one.
+
+        Args:
+            name: Of the file.
+            look: Whether the process still runs in this mm. False: the caller looks
+                before it uses what it reads, once for several files.
 
         Raises:
             PermissionError: A right is missing.
             ProcessLookupError: The process no longer runs in it.
         """
         fd = self.identity.open_file(name)
+        if not look:
+            return fd
         try:
             # Opened while the mm was the current one, so it is of that mm.
             file = self._open_one()
@@ -160,8 +167,8 @@ class Mm:
             raise
         return fd
 
-    def read_vmas(self) -> VmaArray:
-        """Return the VMAs as they are now; of no mm that came later.
+    def read_vmas(self, look: bool = True) -> VmaArray:
+        """Return the VMAs as they are now; of no mm that came later: see open_file().
 
         By a file of its own: the kernel keeps a place in the text for each open file,
         and where threads, or a fork, read by the same one, it counts through the VMAs
@@ -171,7 +178,7 @@ class Mm:
             PermissionError: A right is missing.
             ProcessLookupError: The process no longer runs in it.
         """
-        fd = self.open_file("maps")
+        fd = self.open_file("maps", look)
         try:
             return VmaArray.parse(read_text(fd))
         except ProcessLookupError:

@@ -32,31 +32,37 @@ def pid_of(pidfd: int) -> int:
     return pid
 
 
-def directory_of(pidfd: int) -> int:
-    """Open the directory of a pidfd's process in /proc; -1 if it is hidden.
+def directory_of(pidfd: int) -> tuple[int, int]:
+    """Open the directory of a pidfd's process in /proc.
+
+    Returns:
+        Its file descriptor, -1 if it is hidden; and the process ID as that /proc
+        counts, 0 if it does not show the process.
 
     Raises:
+        OSError: No file descriptor is free.
         ValueError: It is no pidfd, or a thread's.
         ProcessLookupError: The process has been reaped.
     """
     try:
         pid = pid_of(pidfd)
     except FileNotFoundError:  # no /proc, or that of a pid namespace without us
-        return -1
+        return -1, 0
     if pid == 0:
-        return -1
+        return -1, 0
     try:
         proc = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, PermissionError, ProcessLookupError):
         proc = -1  # hidepid
     try:
-        # Of this process, as it has not been reaped since; else of anybody.
-        pid_of(pidfd)
+        # Of this process if it has not been reaped since, else of anybody.
+        if has_ended(pidfd):
+            pid_of(pidfd)
     except BaseException:
         if proc >= 0:
             os.close(proc)
         raise
-    return proc
+    return proc, pid
 
 
 def has_ended(pidfd: int, timeout: int | None = 0) -> bool:

@@ -76,7 +76,7 @@ def _cgroup(version: int) -> str:
 
 def _cpus(n: int) -> str:
     has = len(os.sched_getaffinity(0))
-    return "" if has >= n else f"{has} of {n} CPUs: run it on a larger machine"
+    return "" if has >= n else f"not {n} CPUs: run it on a larger machine, it has {has}"
 
 
 def _compiler() -> str:

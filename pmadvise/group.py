@@ -1,0 +1,270 @@
+"""Many processes: find them, and advise them within one budget."""
+
+from __future__ import annotations
+
+import errno
+import operator
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from pmadvise._advise.clock import Clock, StopAdvising
+from pmadvise._advise.limits import Cancel, EachOptions, Limits, Unpack
+from pmadvise._proc.cgroups import Cgroup, find_cgroup, processes_in
+from pmadvise._proc.files import parse_stat, read
+from pmadvise._proc.identity import Identity
+from pmadvise.advice import REMOTE, Advice, advice_name, known
+from pmadvise.calls import c_int
+from pmadvise.memory import swap
+from pmadvise.process import Process
+from pmadvise.report import Ended, Report
+
+
+def processes(
+    *, cgroup: str | os.PathLike[str] | None = None, tree: int | None = None
+) -> Iterator[Process]:
+    """Open processes: of a cgroup, of a process and its descendants, or of the host.
+
+    Each is opened once, and checked by its own handle to belong there. Those that exit
+    meanwhile are left out, and those without memory of their own (zombies, kernel
+    threads), and those that /proc hides (hidepid). The handles are the caller's to
+    close.
+
+    >>> import os, pmadvise
+    >>> for process in pmadvise.processes(tree=os.getpid()):
+    ...     with process:
+    ...         if process.pid == os.getpid():
+    ...             print(process.status().state)
+    R
+
+    Args:
+        cgroup: The directory of a cgroup, or its path as /proc/PID/cgroup has it; those
+            below it count too.
+        tree: A process ID.
+
+    Raises:
+        TypeError, ValueError: An argument is wrong, or both are given.
+        FileNotFoundError: There is no such cgroup.
+        ProcessLookupError: There is no process `tree`.
+        OSError: No file descriptor is free.
+    """
+    if cgroup is not None and tree is not None:
+        raise ValueError(
+            f"cgroup {os.fspath(cgroup)!r} and tree {tree!r}: give one of both"
+        )
+    if cgroup is not None:
+        return _of_cgroup(find_cgroup(os.fsencode(cgroup)))
+    if tree is not None:
+        return map(Process.of_identity, _tree(Identity.open(c_int("tree", tree))))
+    return map(Process.of_identity, _opened(_listed()))
+
+
+def _listed() -> Iterator[int]:
+    """Yield the process IDs in /proc."""
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _opened(pids: Iterable[int]) -> Iterator[Identity]:
+    """Open processes, but for those that have gone or that have no memory."""
+    for pid in pids:
+        try:
+            identity = Identity.open(pid)
+        except ProcessLookupError:
+            continue
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOENT):  # a thread has the ID now
+                continue
+            raise
+        if not identity.is_hidden and identity.why_no_mm() is None:
+            yield identity
+        else:
+            identity.close()
+
+
+def _of_cgroup(cgroup: Cgroup) -> Iterator[Process]:
+    fd = os.open(cgroup.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        pids = [pid for pid in processes_in(fd) if pid]  # 0: of another pid namespace
+    finally:
+        os.close(fd)
+    for identity in _opened(pids):
+        try:
+            is_member = cgroup.has(identity.proc)
+        except (FileNotFoundError, ProcessLookupError):
+            is_member = False
+        if is_member:
+            yield Process.of_identity(identity)
+        else:
+            identity.close()
+
+
+def _tree(root: Identity) -> list[Identity]:
+    """Open the descendants of a process; all at once, as each proves the next."""
+    children: dict[int, list[int]] = {}
+    for pid in _listed():
+        try:
+            stat = parse_stat(read(f"/proc/{pid}/stat"))
+        except OSError:  # it exits
+            continue
+        children.setdefault(stat.parent, []).append(pid)
+    found = [root]
+    for parent in found:
+        for child in _opened(children.get(parent.number, ())):
+            try:
+                is_child = child.stat().parent == parent.number
+            except ProcessLookupError:
+                is_child = False
+            # The parent has not ended, so its ID was its own all the time.
+            if is_child and not parent.has_ended():
+                found.append(child)
+            else:
+                child.close()
+    return [one for one in found if one.why_no_mm() is None]
+
+
+class _Guard:
+    """Ends an advise() for the caller's reasons, and for free swap: a Cancel."""
+
+    def __init__(
+        self, cancel: Cancel | None, stop: Callable[[], object] | None, floor: int
+    ) -> None:
+        self._cancel, self._stop, self._floor = cancel, stop, floor
+        self.ended: Ended | None = None
+
+    def is_set(self) -> bool:
+        """Return whether the work is to end."""
+        if (self._cancel is not None and self._cancel.is_set()) or (
+            self._stop is not None and self._stop()
+        ):
+            self.ended = "cancelled"
+        elif self.room() == 0:
+            self.ended = "budget"
+        return self.ended is not None
+
+    def room(self) -> int | None:
+        """Return the bytes of swap that may still be used; None: any number."""
+        return max(swap().free - self._floor, 0) if self._floor else None
+
+
+_METHODS = {
+    Advice.COLD: Process.cold,
+    Advice.PAGEOUT: Process.pageout,
+    Advice.WILLNEED: Process.willneed,
+    Advice.COLLAPSE: Process.collapse,
+}
+
+
+def advise_each(
+    processes: Iterable[Process],
+    advice: Advice | int,
+    *,
+    budget: int | None = None,
+    swap_floor: int = 0,
+    stop: Callable[[], object] | None = None,
+    **options: Unpack[EachOptions],
+) -> list[tuple[Process, Report | OSError]]:
+    """Advise the default selection of many processes, in the order given.
+
+    A process that has gone or that refuses stops nobody: its error stands in its place.
+    When the work ends early, the processes that were not reached have a Report of 0
+    bytes whose `ended` has the reason.
+
+    >>> import os, pmadvise
+    >>> with pmadvise.Process(os.getpid()) as process:
+    ...     [(_, report)] = pmadvise.advise_each(
+    ...         [process], pmadvise.Advice.COLD, budget=1 << 20
+    ...     )
+    >>> report.advised <= 1 << 20
+    True
+
+    Args:
+        processes: Handles; they stay open.
+        advice: COLD, PAGEOUT, WILLNEED or COLLAPSE.
+        budget: Bytes for all of them together, as that of Process.advise().
+        swap_floor: Bytes of swap that PAGEOUT leaves free: then `ended` is "budget".
+        stop: Called before each system call; a true value ends the work ("cancelled").
+        **options: Those of Process.advise(); `timeout` is for all together.
+
+    Returns:
+        Each process with its Report, or its error.
+
+    Raises:
+        TypeError, ValueError: An argument is wrong; nothing was advised.
+        BaseException: Whatever a callback or a signal handler raises; the results so
+            far are its `.reports`.
+    """
+    limits = Limits(**options, budget=budget)
+    number = c_int("advice", advice)
+    if number not in REMOTE:
+        raise ValueError(
+            f"advice {advice_name(number)} is not for another process: "
+            "COLD, PAGEOUT, WILLNEED and COLLAPSE are"
+        )
+    floor = operator.index(swap_floor)
+    if floor < 0:
+        raise ValueError(f"swap_floor {floor} is negative")
+    if stop is not None and not callable(stop):
+        raise TypeError(f"stop {stop!r} is not callable")
+    guard = _Guard(limits.cancel, stop, floor if number == Advice.PAGEOUT else 0)
+    work = _Work(Advice(number), limits, guard)
+    try:
+        for process in processes:
+            work.advise(process)
+    except BaseException as error:
+        error.reports = work.results  # type: ignore[attr-defined]
+        raise
+    return work.results
+
+
+class _Work:
+    """What advise_each() has done, and what is left of the limits."""
+
+    def __init__(self, advice: Advice, limits: Limits, guard: _Guard) -> None:
+        self._advice, self._limits, self._guard = advice, limits, guard
+        self._clock = Clock(replace(limits, cancel=guard))
+        self._left = limits.budget
+        self._ended: Ended | None = None
+        self.results: list[tuple[Process, Report | OSError]] = []
+
+    def advise(self, process: Process) -> None:
+        """Advise one process, unless the work has ended."""
+        self._ended = self._ended or self._due()
+        if self._ended is not None:
+            report = Report(known(self._advice), 0, 0, (), 0, 0.0, 0.0, self._ended)
+            self.results.append((process, report))
+            return
+        try:
+            outcome: Report | OSError = self._advise(process)
+        except OSError as error:
+            # The frames of a traceback would keep open files as long as the result.
+            outcome = error.with_traceback(None)
+        self.results.append((process, outcome))
+        done = getattr(outcome, "report", outcome)
+        if self._left is not None and isinstance(done, Report):
+            self._left = max(self._left - done.advised, 0)
+
+    def _due(self) -> Ended | None:
+        """Return why no other process is to be advised."""
+        try:
+            self._clock.check()
+        except StopAdvising as early:
+            return self._guard.ended or early.ended
+        return "budget" if self._left == 0 else None
+
+    def _advise(self, process: Process) -> Report:
+        limits, timeout = self._limits, self._limits.timeout
+        if timeout is not None:
+            timeout = max(timeout - self._clock.elapsed(), 0.0)
+        budgets = [n for n in (self._left, self._guard.room()) if n is not None]
+        report = _METHODS[self._advice](
+            process,
+            max_stall=limits.max_stall,
+            budget=min(budgets, default=None),
+            timeout=timeout,
+            cancel=self._guard,
+            on_progress=limits.on_progress,
+            measure=limits.measure,
+        )
+        if report.ended == "cancelled" and self._guard.ended is not None:
+            return replace(report, ended=self._guard.ended)
+        return report

@@ -1,0 +1,182 @@
+"""When to act: a trigger of the kernel's pressure stall information (PSI)."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import select
+import time
+
+_SHORTEST, _LONGEST = 0.5, 10.0  # seconds: kernel/sched/psi.c, WINDOW_{MIN,MAX}_US
+_COMMON_WINDOW = 2.0  # seconds: without CAP_SYS_RESOURCE a multiple of this
+_POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
+
+
+class Pressure:
+    """A trigger that fires when tasks were stalled for want of memory: PSI.
+
+    It fires at most once a window, and only seconds after pressure began: a watermark
+    that is looked at every 50 to 100 ms is the first signal, this the second. A context
+    manager.
+
+    >>> import pmadvise
+    >>> with pmadvise.Pressure(stall=0.1) as pressure:
+    ...     fired = pressure.wait(timeout=0)
+    ...     pressure.window
+    2.0
+
+    Source: Documentation/accounting/psi.rst; Linux 5.2.
+
+    Args:
+        path: Of a pressure file: the host's, or memory.pressure of a cgroup, which its
+            owner may open.
+        stall: Seconds within a window that some task is stalled, more than 0.
+        window: Seconds, 0.5 to 10. Without CAP_SYS_RESOURCE the kernel takes multiples
+            of 2 s alone (Linux 6.5): the next one is taken then, with a stall that is
+            longer in proportion.
+
+    Raises:
+        TypeError, ValueError: `stall` or `window` is wrong.
+        FileNotFoundError: There is no such file: no cgroup, or a kernel without PSI.
+        PermissionError: The file may not be written.
+        OSError: The kernel refuses the trigger; the message has the reason.
+    """
+
+    __slots__ = ("_fd", "path", "stall", "window")
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] = "/proc/pressure/memory",
+        stall: float = 0.02,
+        window: float = 2.0,
+    ) -> None:
+        self._fd = -1
+        self.path = os.fspath(path)
+        self.stall, self.window = _checked(stall, window)
+        """The seconds that the kernel took."""
+        fd = self._open()
+        try:
+            self._arm(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+
+    def _open(self) -> int:
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EOPNOTSUPP):
+                why = (
+                    "there is no such cgroup, or the kernel has no PSI (CONFIG_PSI, "
+                    "and psi=1 on its command line where it is off by default)"
+                )
+            elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                why = "the file of a cgroup may be written by its owner"
+            else:
+                raise
+            number = error.errno or errno.EIO
+            text = f"{self.path}: {os.strerror(number)}: {why}"
+            raise OSError(number, text) from None
+
+    def _arm(self, fd: int) -> None:
+        try:
+            self._write(fd)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                text = f"{self.path}: {os.strerror(error.errno or 0)}"
+                raise OSError(error.errno, text) from None
+        else:
+            return
+        asked = f"stall {self.stall:g} s in a window of {self.window:g} s"
+        window = math.ceil(self.window / _COMMON_WINDOW) * _COMMON_WINDOW
+        self.stall, self.window = self.stall * window / self.window, window
+        try:
+            self._write(fd)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{self.path}: {os.strerror(error.errno or 0)}: the kernel takes no "
+                f"trigger for {asked}, nor for {self.stall:g} s in {window:g} s",
+            ) from None
+
+    def _write(self, fd: int) -> None:
+        stall, window = round(self.stall * 1e6), round(self.window * 1e6)
+        os.write(fd, b"some %d %d\0" % (stall, window))
+
+    def fileno(self) -> int:
+        """Return the file descriptor, for a selector: POLLPRI when it has fired.
+
+        POLLERR is the end of its cgroup: unregister it then, or poll(2) returns at once
+        for ever.
+
+        Raises:
+            ValueError: This is closed.
+        """
+        if self._fd < 0:
+            raise ValueError(f"the Pressure of {self.path} is closed")
+        return self._fd
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it fires.
+
+        Args:
+            timeout: Seconds, 0 or more; None: for ever.
+
+        Returns:
+            True if it has fired.
+
+        Raises:
+            ValueError: `timeout` is negative, or this is closed.
+            OSError: ENODEV, the cgroup has been removed.
+        """
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"timeout {timeout!r} is negative")
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLPRI)
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            left = max(1000 * (end - time.monotonic()), 0)
+            milliseconds = _POLL_MAX if left > _POLL_MAX else math.ceil(left)
+            for _, events in poll.poll(milliseconds):
+                if events & select.POLLERR:
+                    text = f"{self.path}: the cgroup of this trigger has been removed"
+                    raise OSError(errno.ENODEV, text)
+                return True
+            if time.monotonic() >= end:
+                return False
+
+    def close(self) -> None:
+        """Remove the trigger; may be called again."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> Pressure:
+        """Return itself."""
+        self.fileno()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the trigger."""
+        self.close()
+
+    def __del__(self) -> None:
+        """Remove a trigger that nobody closed."""
+        if getattr(self, "_fd", -1) >= 0:
+            self.close()
+
+
+def _checked(stall: float, window: float) -> tuple[float, float]:
+    """Return a stall and a window in seconds that the kernel may take."""
+    for name, value in (("stall", stall), ("window", window)):
+        if not isinstance(value, (int, float)):
+            raise TypeError(f"{name} {value!r} is not a number of seconds")
+    if not _SHORTEST <= window <= _LONGEST:
+        raise ValueError(
+            f"window {window!r} s is not between {_SHORTEST:g} and {_LONGEST:g} s"
+        )
+    if not 0 < stall <= window or round(stall * 1e6) == 0:
+        raise ValueError(f"stall {stall!r} s is not between 1 us and the window")
+    return float(stall), float(window)
