@@ -87,7 +87,8 @@ def test_no_permission_is_needed(target: Target) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [b"a) S 1 2 3 4", b"\xff\xfe", b"x\nVmRSS: 9 kB", b"\r\v\f\x1c\x85", b"))))"]
+    "name",
+    [b"a) S 1 2 3 4", b"\xff\xfe", b"x\nVmRSS: 9 kB", b"\r\v\f\x1c\x85", b"))))"],
 )
 def test_a_name_changes_nothing(target: Target, process: Process, name: bytes) -> None:
     """Whatever a process calls itself, its status is the same."""
@@ -133,9 +134,7 @@ SWAPS = b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
         (b"/zram0 file 1024 0 -2\n", Swap(1 << 20, 1 << 20, False)),
     ],
 )
-def test_swap(
-    monkeypatch: pytest.MonkeyPatch, lines: bytes, expected: Swap
-) -> None:
+def test_swap(monkeypatch: pytest.MonkeyPatch, lines: bytes, expected: Swap) -> None:
     """Sizes are added up; memory is free at once where all is zram."""
     monkeypatch.setattr(memory, "read_or_none", lambda path: SWAPS + lines)
     assert swap() == expected
