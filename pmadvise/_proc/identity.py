@@ -13,6 +13,7 @@ from pmadvise._proc.pidfds import directory_of, has_ended, no_mm, pid_of
 from pmadvise.calls import PidfdLike, fileno_of, pidfd_open
 
 _POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
+_FOREVER = 1e9  # s: int may be too large for a float
 
 
 class Identity:
@@ -180,7 +181,9 @@ class Identity:
         """
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"timeout {timeout!r} is negative")
-        end = math.inf if timeout is None else time.monotonic() + timeout
+        if timeout is None or timeout > _FOREVER:
+            timeout = math.inf
+        end = time.monotonic() + timeout
         while True:
             left = max(1000 * (end - time.monotonic()), 0)
             milliseconds = _POLL_MAX if left > _POLL_MAX else math.ceil(left)

@@ -34,7 +34,7 @@ class TextMm(Mm):
         """Return that it is the current one."""
         return None
 
-    def read_vmas(self) -> VmaArray:
+    def read_vmas(self, look: bool = True) -> VmaArray:
         """Parse the text."""
         return VmaArray.parse(Text.of(self.octets))
 

@@ -145,6 +145,14 @@ def prctl(option, *arguments):
     checked(libc.prctl(option, *words, *[ctypes.c_ulong(0)] * (4 - len(words))))
 
 
+def become(user):
+    """Give up root for good, and be dumpable all the same."""
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+    prctl(PR_SET_DUMPABLE, 1)
+
+
 def name_memory(address, size, name):
     """Name anonymous memory."""
     prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, size, name)

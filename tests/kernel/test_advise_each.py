@@ -114,7 +114,8 @@ def test_cancel(handles: list[Process]) -> None:
 def test_timeout_is_for_all(handles: list[Process]) -> None:
     """The timeout covers all processes together."""
     reports = [
-        report_of(outcome) for _, outcome in advise_each(handles, Advice.COLD, timeout=0)
+        report_of(outcome)
+        for _, outcome in advise_each(handles, Advice.COLD, timeout=0)
     ]
     assert [(r.ended, r.calls) for r in reports] == [("timeout", 0)] * COUNT
 
@@ -132,9 +133,7 @@ def test_swap_floor(handles: list[Process]) -> None:
     assert sum(report.advised for report in reports) <= 2 * SIZE
 
 
-def test_no_swap_left(
-    handles: list[Process], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_swap_left(handles: list[Process], monkeypatch: pytest.MonkeyPatch) -> None:
     """With less free swap than the floor nothing is paged out."""
     monkeypatch.setattr(group, "swap", lambda: Swap(100 * MIB, MIB, True))
     results = advise_each(handles, Advice.PAGEOUT, swap_floor=2 * MIB)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from helpers.targets import MIB, PAGE, Target, in_child
+from helpers.children import in_child
+from helpers.privileges import become_nobody
+from helpers.targets import MIB, PAGE, Target
+from helpers.waiting import wait_for_state
 
 from pmadvise import Process, Swap, memory, swap
 
@@ -20,6 +22,7 @@ CLOCK_TICK = 1 / os.sysconf("SC_CLK_TCK")
 def test_status_is_what_proc_has(target: Target, process: Process) -> None:
     """The sizes, threads and state of a process at rest are those of /proc/PID/status."""
     target.filled(8 * MIB)
+    wait_for_state(target.pid, "S")
     found = process.status()
     assert {
         "VmRSS": found.rss,
@@ -77,9 +80,7 @@ def test_no_permission_is_needed(target: Target) -> None:
     """Another user's process may be looked at."""
 
     def look() -> int:
-        os.setgroups([])
-        os.setresgid(65534, 65534, 65534)
-        os.setresuid(65534, 65534, 65534)
+        become_nobody()
         with Process(target.pid) as process:
             return process.status().rss
 
@@ -87,12 +88,15 @@ def test_no_permission_is_needed(target: Target) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [b"a) S 1 2 3 4", b"\xff\xfe", b"x\nVmRSS: 9 kB", b"\r\v\f\x1c\x85", b"))))"]
+    "name",
+    [b"a) S 1 2 3 4", b"\xff\xfe", b"x\nVmRSS: 9 kB", b"\r\v\f\x1c\x85", b"))))"],
 )
 def test_a_name_changes_nothing(target: Target, process: Process, name: bytes) -> None:
     """Whatever a process calls itself, its status is the same."""
+    wait_for_state(target.pid, "S")
     before = process.status()
     target.run(f"open('/proc/self/comm', 'wb').write({name!r})")
+    wait_for_state(target.pid, "S")
     after = process.status()
     assert (after.state, after.threads, after.started) == (
         before.state,
@@ -133,9 +137,7 @@ SWAPS = b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
         (b"/zram0 file 1024 0 -2\n", Swap(1 << 20, 1 << 20, False)),
     ],
 )
-def test_swap(
-    monkeypatch: pytest.MonkeyPatch, lines: bytes, expected: Swap
-) -> None:
+def test_swap(monkeypatch: pytest.MonkeyPatch, lines: bytes, expected: Swap) -> None:
     """Sizes are added up; memory is free at once where all is zram."""
     monkeypatch.setattr(memory, "read_or_none", lambda path: SWAPS + lines)
     assert swap() == expected
@@ -150,16 +152,12 @@ def test_swap_of_this_host() -> None:
 
 
 @pytest.fixture
-def touching(target: Target) -> Iterator[int]:
+def touching(target: Target) -> int:
     """A target that touches 12 of 40 MiB again and again, in small pages."""
-    address = target.run(f"map({40 * MIB})")
-    target.run(f"madvise({address}, {40 * MIB}, 15)")
-    target.run(f"fill({address}, {40 * MIB})")
-    target.run(
-        "threading.Thread(target=lambda: [fill(A, S) for _ in iter(int, 1)], "
-        "daemon=True).start()".replace("A", str(address)).replace("S", str(12 * MIB))
-    )
-    yield 12 * MIB
+    address = target.map(40 * MIB)
+    target.run(f"fill_small_pages({address}, {40 * MIB})")
+    target.run(f"forever(lambda: ctypes.memset({address}, 1, {12 * MIB}))")
+    return 12 * MIB
 
 
 @pytest.mark.needs_root

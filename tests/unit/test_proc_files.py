@@ -24,7 +24,7 @@ from pmadvise._proc.files import (
 )
 from pmadvise._proc.smaps import RESIDENT_FIELDS, SWAP_FIELDS, parse_populated
 
-STAT = "{pid} ({name}) S 1 2 3 0 -1 4194304 5 6 7 8 11 12 13 14 20 0 3 0 99 10 11\n"
+STAT = "{pid} ({name}) S 55 2 3 0 -1 4194304 5 6 7 8 11 12 13 14 20 0 3 0 99 10 11\n"
 
 
 def octal(name: bytes, escaped: bytes) -> bytes:
@@ -91,6 +91,7 @@ def test_stat(name: bytes) -> None:
     assert parse_stat(before + name + after) == Stat(
         pid=77,
         state="S",
+        parent=55,
         flags=4194304,
         major_faults=7,
         user_ticks=11,
