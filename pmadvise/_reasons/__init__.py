@@ -239,8 +239,10 @@ def _no_access(pidfd: int, number: int) -> Answer:
         reaped = isinstance(error, ProcessLookupError)
         return no_memory("the process has exited" if reaped else _NO_MEMORY)
     try:
-        if number == errno.ESRCH:
+        if number == errno.ESRCH and proc >= 0:
             return no_memory(no_mm(pidfd, proc) or _NO_MEMORY)
+        if number == errno.ESRCH:
+            return no_memory(_NO_MEMORY)
         return no_ptrace(proc) if proc >= 0 else hidden()
     finally:
         if proc >= 0:
