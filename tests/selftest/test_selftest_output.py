@@ -171,10 +171,7 @@ def test_required_is_made_too() -> None:
 
 @pytest.mark.parametrize("ci", ["", "true"])
 def test_progress_on_a_terminal(ci: str) -> None:
-    """A terminal shows the check that is being made, and wipes it out.
-
-    Not in CI, where terminals are logs.
-    """
+    """A terminal shows the check that is being made, but not in CI: it is a log."""
     terminal, end = pty.openpty()
     options: dict[str, Any] = {"env": {**os.environ, "CI": ci}}
     subprocess.run(
