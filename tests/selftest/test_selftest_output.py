@@ -71,7 +71,7 @@ def test_json_is_one_document() -> None:
 
 @root
 def test_verdict_is_yes() -> None:
-    """Where another process can be advised the line before the counts is the verdict."""
+    """The line before the counts is yes where another process can be advised."""
     done = run("--only", "host")
     assert done.verdict.startswith("uid 0 can advise another process on this host")
     assert done.status == 0
