@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The vector of the next call, cut from ranges that are still to be advised. */
+/* The vector of the next call, cut from ranges still to be advised. */
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -31,7 +31,7 @@ pmadvise_batch(const struct pmadvise_range *ranges, size_t n, size_t *index,
             size_t beyond = (address + length) & (alignment - 1);
 
             if (beyond >= length)
-                break; /* less than up to the next multiple is left: next call */
+                break; /* the next multiple is out of reach: next call */
             length -= beyond;
         }
         out[written].address = address;

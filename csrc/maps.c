@@ -334,8 +334,8 @@ find(const struct pmadvise_vma *vmas, size_t n, uintptr_t address)
 }
 
 /*
- * Cut ranges at the boundaries of VMAs, keeping their order: each piece lies in
- * one VMA (mapped 1) or in none (mapped 0).  Writes them unless `out` is
+ * Cut ranges at the boundaries of VMAs, keeping their order: each piece lies
+ * in one VMA (mapped 1) or in none (mapped 0).  Writes them unless `out` is
  * NULL, and returns how many there are; empty ranges give none.
  */
 size_t

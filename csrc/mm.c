@@ -22,7 +22,7 @@
 
 enum { FORKNOEXEC = 0x40 }; /* PF_FORKNOEXEC, include/linux/sched.h */
 
-/* fs/proc/array.c, do_task_stat(): fields by their number in proc_pid_stat(5) */
+/* fs/proc/array.c, do_task_stat(): fields numbered as in proc_pid_stat(5) */
 enum { STATE = 3, FLAGS = 9, START_CODE = 26, START_STACK = 28 };
 
 /*

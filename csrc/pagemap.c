@@ -82,9 +82,9 @@ add(struct pmadvise_range *out, size_t n, uint64_t start, uint64_t end)
  * Write the ranges of pages in [start, end) that have all categories of
  * `wanted` and none of `unwanted`, as many as `capacity` takes, in a few
  * steps.  Only pages in memory or in swap are looked at.  *walk_end is where
- * to go on, `end` when all is done.  Returns how many were written; or -errno: ENOTTY when
- * the kernel is older than 6.7, ESRCH when the mm is gone, EINVAL for a
- * category that it does not know, EFAULT when `end` lies outside of user
+ * to go on, `end` when all is done.  Returns how many were written; or -errno:
+ * ENOTTY when the kernel is older than 6.7, ESRCH when the mm is gone, EINVAL
+ * for a category that it does not know, EFAULT when `end` lies outside of user
  * space.  See PAGEMAP_SCAN in Documentation/admin-guide/mm/pagemap.rst.
  *
  * The kernel holds the mmap lock of the target for the whole ioctl.  It stops
@@ -156,11 +156,11 @@ pmadvise_pagemap_read(int pagemap_fd, int kpageflags_fd, uintptr_t start,
                       uintptr_t end, int kind, uintptr_t *walk_end,
                       struct pmadvise_range *out, size_t capacity)
 {
-    const uint64_t present = UINT64_C(1) << 63, in_swap = UINT64_C(1) << 62,
-                   of_file = UINT64_C(1) << 61,
-                   guard = UINT64_C(1) << 58, /* Linux 6.15, no swap */
-                   exclusive = UINT64_C(1) << 56,
-                   frame_bits = (UINT64_C(1) << 55) - 1;
+    const uint64_t present = UINT64_C(1) << 63, in_swap = UINT64_C(1) << 62;
+    const uint64_t of_file = UINT64_C(1) << 61;
+    const uint64_t guard = UINT64_C(1) << 58; /* Linux 6.15, no swap */
+    const uint64_t exclusive = UINT64_C(1) << 56;
+    const uint64_t frame_bits = (UINT64_C(1) << 55) - 1;
     const uintptr_t page = (uintptr_t)getpagesize();
     uint64_t entries[ENTRIES];
     uint64_t last_frame = 0;

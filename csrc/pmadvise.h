@@ -46,25 +46,28 @@ enum pmadvise_madv {
 
 /* process_madvise.c */
 ssize_t pmadvise_process_madvise(int pidfd,
-                                 const struct pmadvise_range *ranges,
-                                 size_t n, int advice, unsigned int flags);
-ssize_t pmadvise_process_madvise_checked(int pidfd, const struct pmadvise_range *ranges,
-                         size_t n, int advice, unsigned int flags);
-ssize_t pmadvise_process_madvise_range_checked(int pidfd, uintptr_t address, size_t length,
-                               int advice);
+                                 const struct pmadvise_range *ranges, size_t n,
+                                 int advice, unsigned int flags);
+ssize_t pmadvise_process_madvise_checked(int pidfd,
+                                         const struct pmadvise_range *ranges,
+                                         size_t n, int advice,
+                                         unsigned int flags);
+ssize_t pmadvise_process_madvise_range_checked(int pidfd, uintptr_t address,
+                                               size_t length, int advice);
 
 /* pidfd_open.c */
 int pmadvise_pidfd_open(int pid, unsigned int flags);
 
 /* ranges.c */
 size_t pmadvise_ranges_fill(struct pmadvise_range *ranges,
-                            const uintptr_t *addresses,
-                            const size_t *lengths, size_t n);
+                            const uintptr_t *addresses, const size_t *lengths,
+                            size_t n);
 size_t pmadvise_ranges_first_wrapping(const struct pmadvise_range *ranges,
-                                size_t n);
-size_t pmadvise_ranges_first_refused(const struct pmadvise_range *ranges, size_t n);
+                                      size_t n);
+size_t pmadvise_ranges_first_refused(const struct pmadvise_range *ranges,
+                                     size_t n);
 size_t pmadvise_ranges_first_unaligned(const struct pmadvise_range *ranges,
-                                 size_t n);
+                                       size_t n);
 void pmadvise_ranges_overlap(const struct pmadvise_range *ranges, size_t n,
                              const struct pmadvise_range *merged, size_t m,
                              size_t *overlap);
@@ -145,17 +148,15 @@ size_t pmadvise_vmas_select(const struct pmadvise_vma *vmas, size_t n,
 size_t pmadvise_vmas_changed(const struct pmadvise_vma *old, size_t n_old,
                              const char *old_text,
                              const struct pmadvise_vma *now, size_t n_now,
-                             const char *now_text,
-                             struct pmadvise_range *out);
+                             const char *now_text, struct pmadvise_range *out);
 size_t pmadvise_vmas_cut(const struct pmadvise_vma *vmas, size_t n_vmas,
                          const struct pmadvise_range *ranges, size_t n,
                          struct pmadvise_range *out, unsigned char *mapped);
 
 /* procmap_query.c */
 int pmadvise_procmap_query(int maps_fd);
-ssize_t pmadvise_procmap_vmas(int maps_fd,
-                              const struct pmadvise_range *ranges, size_t n,
-                              size_t *index, uintptr_t *from,
+ssize_t pmadvise_procmap_vmas(int maps_fd, const struct pmadvise_range *ranges,
+                              size_t n, size_t *index, uintptr_t *from,
                               struct pmadvise_vma *vmas, size_t capacity);
 
 /* batch.c */
@@ -168,10 +169,10 @@ size_t pmadvise_batch(const struct pmadvise_range *ranges, size_t n,
 
 /* What tells the mm of a process from the one before. */
 struct pmadvise_mm {
-    uint64_t start_code;  /* 0: no mm; 1: ptrace read access is refused */
+    uint64_t start_code; /* 0: no mm; 1: ptrace read access is refused */
     uint64_t start_stack;
-    int forked;           /* 1: it has not called execve(2) since its fork */
-    int state;            /* of the leader, a letter as of a thread below */
+    int forked; /* 1: it has not called execve(2) since its fork */
+    int state;  /* of the leader, a letter as of a thread below */
 };
 enum pmadvise_mm_ended {
     PMADVISE_MM_CURRENT = 0,
@@ -213,12 +214,12 @@ enum pmadvise_pages {
 
 ssize_t pmadvise_pagemap_scan(int pagemap_fd, uintptr_t start, uintptr_t end,
                               uint64_t wanted, uint64_t unwanted,
-                              uintptr_t *walk_end,
-                              struct pmadvise_range *out, size_t capacity);
+                              uintptr_t *walk_end, struct pmadvise_range *out,
+                              size_t capacity);
 ssize_t pmadvise_pagemap_read(int pagemap_fd, int kpageflags_fd,
                               uintptr_t start, uintptr_t end, int kind,
-                              uintptr_t *walk_end,
-                              struct pmadvise_range *out, size_t capacity);
+                              uintptr_t *walk_end, struct pmadvise_range *out,
+                              size_t capacity);
 
 /* task.c */
 
@@ -241,8 +242,7 @@ size_t pmadvise_ptrace_seize(int proc, struct pmadvise_thread *threads,
                              size_t n, uint64_t deadline);
 size_t pmadvise_ptrace_stopped(const struct pmadvise_thread *threads,
                                size_t n);
-size_t pmadvise_ptrace_detach(const struct pmadvise_thread *threads,
-                              size_t n);
+size_t pmadvise_ptrace_detach(const struct pmadvise_thread *threads, size_t n);
 size_t pmadvise_ptrace_reap(const struct pmadvise_thread *threads, size_t n,
                             int leader);
 

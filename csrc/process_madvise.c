@@ -4,8 +4,8 @@
 #include <limits.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 #include <sys/mman.h>
+#include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -99,8 +99,9 @@ pmadvise_process_madvise(int pidfd, const struct pmadvise_range *ranges,
  * pmadvise_ranges_first_refused); else -EINVAL, and the kernel is not asked.
  */
 ssize_t
-pmadvise_process_madvise_checked(int pidfd, const struct pmadvise_range *ranges, size_t n,
-                 int advice, unsigned int flags)
+pmadvise_process_madvise_checked(int pidfd,
+                                 const struct pmadvise_range *ranges, size_t n,
+                                 int advice, unsigned int flags)
 {
     if (pmadvise_ranges_first_refused(ranges, n) != n)
         return -EINVAL;
@@ -112,8 +113,8 @@ pmadvise_process_madvise_checked(int pidfd, const struct pmadvise_range *ranges,
  * the end of the address space.
  */
 ssize_t
-pmadvise_process_madvise_range_checked(int pidfd, uintptr_t address, size_t length,
-                       int advice)
+pmadvise_process_madvise_range_checked(int pidfd, uintptr_t address,
+                                       size_t length, int advice)
 {
     const struct pmadvise_range range = {address, length};
     const size_t offset_in_page = (size_t)getpagesize() - 1;

@@ -57,9 +57,9 @@ pmadvise_procmap_query(int maps_fd)
 
 /*
  * Write start and end of the VMAs that the sorted `ranges` touch, as many as
- * `capacity` takes, and nothing else of them.  It begins at ranges[*index] with
- * address *from (0: its first), and leaves there where to go on; all is done
- * when *index is `n`.  Returns how many were written, or -errno as above.
+ * `capacity` takes, and nothing else of them.  It begins at ranges[*index]
+ * with address *from (0: its first), and leaves there where to go on; all is
+ * done when *index is `n`.  Returns how many were written, or -errno as above.
  */
 ssize_t
 pmadvise_procmap_vmas(int maps_fd, const struct pmadvise_range *ranges,

@@ -44,9 +44,8 @@ wraps(const struct pmadvise_range *range)
  * of the first that runs past the end of the address space, `n` if none.
  */
 size_t
-pmadvise_ranges_fill(struct pmadvise_range *ranges,
-                     const uintptr_t *addresses, const size_t *lengths,
-                     size_t n)
+pmadvise_ranges_fill(struct pmadvise_range *ranges, const uintptr_t *addresses,
+                     const size_t *lengths, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         ranges[i].address = addresses[i];
@@ -203,10 +202,10 @@ pmadvise_ranges_intersect(const struct pmadvise_range *a, size_t na,
     size_t n = 0;
 
     for (size_t i = 0, j = 0; i < na && j < nb;) {
-        uintptr_t first =
-            a[i].address > b[j].address ? a[i].address : b[j].address;
-        uintptr_t final =
-            last(&a[i]) < last(&b[j]) ? last(&a[i]) : last(&b[j]);
+        uintptr_t first = a[i].address > b[j].address ? a[i].address
+                                                      : b[j].address;
+        uintptr_t final = last(&a[i]) < last(&b[j]) ? last(&a[i])
+                                                    : last(&b[j]);
 
         if (first <= final)
             put(&out[n++], first, final);

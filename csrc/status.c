@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The few numbers of /proc/PID/status and stat that a daemon looks at often. */
+/* The few numbers of /proc/PID/status and stat that daemons often look at. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdint.h>

@@ -82,8 +82,8 @@ read_status(int proc, struct pmadvise_thread *thread)
     if (!state || !tracer)
         return -EPROTO;
     thread->state = state[sizeof("\nState:\t") - 1];
-    thread->tracer =
-        (int)strtol(tracer + sizeof("\nTracerPid:\t") - 1, NULL, 10);
+    thread->tracer = (int)strtol(tracer + sizeof("\nTracerPid:\t") - 1, NULL,
+                                 10);
     return 0;
 }
 

@@ -27,7 +27,8 @@ def processes(
 
     Each is opened once, and checked by its own handle to belong there. Those that exit
     meanwhile are left out, and those without memory of their own (zombies, kernel
-    threads), and those that /proc hides (hidepid). The handles are the caller's to close.
+    threads), and those that /proc hides (hidepid). The handles are the caller's to
+    close.
 
     >>> import os, pmadvise
     >>> for process in pmadvise.processes(tree=os.getpid()):
@@ -165,8 +166,8 @@ def advise_each(
     """Advise the default selection of many processes, in the order given.
 
     A process that has gone or that refuses stops nobody: its error stands in its place.
-    When the work ends early, the processes that were not reached have a Report of 0 bytes
-    whose `ended` has the reason.
+    When the work ends early, the processes that were not reached have a Report of 0
+    bytes whose `ended` has the reason.
 
     >>> import os, pmadvise
     >>> with pmadvise.Process(os.getpid()) as process:
@@ -189,8 +190,8 @@ def advise_each(
 
     Raises:
         TypeError, ValueError: An argument is wrong; nothing was advised.
-        BaseException: Whatever a callback or a signal handler raises; the results so far
-            are its `.reports`.
+        BaseException: Whatever a callback or a signal handler raises; the results so
+            far are its `.reports`.
     """
     limits = Limits(**options, budget=budget)
     number = c_int("advice", advice)

@@ -176,7 +176,7 @@ class AddressSpace(Sequence[Vma]):
         return Ranges.of_array(self._vmas.select(mask, flags, min_length, pattern))
 
     def cut(self, array: RangeArray) -> tuple[RangeArray, bytes]:
-        """Cut ranges at VMA boundaries; return them, and a byte each: is it mapped?"""
+        """Cut ranges at VMA boundaries, a byte each: mapped?; for pmadvise itself."""
         return self._vmas.cut(array)
 
     def __len__(self) -> int:

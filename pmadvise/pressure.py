@@ -16,8 +16,9 @@ _POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
 class Pressure:
     """A trigger that fires when tasks were stalled for want of memory: PSI.
 
-    It fires at most once a window, and only seconds after pressure began: a watermark that
-    is looked at every 50 to 100 ms is the first signal, this the second. A context manager.
+    It fires at most once a window, and only seconds after pressure began: a watermark
+    that is looked at every 50 to 100 ms is the first signal, this the second. A context
+    manager.
 
     >>> import pmadvise
     >>> with pmadvise.Pressure(stall=0.1) as pressure:
@@ -31,9 +32,9 @@ class Pressure:
         path: Of a pressure file: the host's, or memory.pressure of a cgroup, which its
             owner may open.
         stall: Seconds within a window that some task is stalled, more than 0.
-        window: Seconds, 0.5 to 10. Without CAP_SYS_RESOURCE the kernel takes multiples of
-            2 s alone (Linux 6.5): the next one is taken then, with a stall that is longer
-            in proportion.
+        window: Seconds, 0.5 to 10. Without CAP_SYS_RESOURCE the kernel takes multiples
+            of 2 s alone (Linux 6.5): the next one is taken then, with a stall that is
+            longer in proportion.
 
     Raises:
         TypeError, ValueError: `stall` or `window` is wrong.
@@ -68,8 +69,8 @@ class Pressure:
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.EOPNOTSUPP):
                 why = (
-                    "there is no such cgroup, or the kernel has no PSI (CONFIG_PSI, and "
-                    "psi=1 on its command line where it is off by default)"
+                    "there is no such cgroup, or the kernel has no PSI (CONFIG_PSI, "
+                    "and psi=1 on its command line where it is off by default)"
                 )
             elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 why = "the file of a cgroup may be written by its owner"

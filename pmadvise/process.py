@@ -51,10 +51,8 @@ class Process:
     def from_pidfd(cls, fd: PidfdLike) -> Process:
         """Open the process of a pidfd, which stays the caller's: it is duplicated.
 
-        Raises:
-            OSError: It is no open file descriptor (EBADF).
-            ValueError: It is no pidfd, or a thread's, or of another pid namespace.
-            ProcessLookupError: The process has been reaped.
+        Raises OSError (EBADF), ValueError if it is not a pidfd of a process of this pid
+        namespace, ProcessLookupError if the process has been reaped.
         """
         return cls.of_identity(Identity.of_pidfd(fd))
 
@@ -89,14 +87,11 @@ class Process:
         """The process ID: for messages, as it may be another's by now."""
         return self._identity.pid
 
-    @property
-    def pidfd(self) -> int:
-        """The file descriptor, as long as this is open."""
-        return self.fileno()
-
     def fileno(self) -> int:
         """Return the pidfd, for selectors and asyncio: readable at the very end."""
         return self._identity.pidfd
+
+    pidfd = property(fileno, doc="The file descriptor, as long as this is open.")
 
     def close(self) -> None:
         """Close the file descriptors; it and its AddressSpaces are then of no use."""
@@ -181,37 +176,23 @@ class Process:
     def status(self) -> Status:
         """Return the state of the process and the sizes of its memory: cheap.
 
-        It needs no permission, and takes no lock of the process.
-
-        Raises:
-            PermissionError: Its directory in /proc is hidden.
-            ProcessLookupError: It has gone.
+        It needs no permission, and takes no lock of the process. Raises PermissionError
+        if /proc hides the process, ProcessLookupError if it has gone.
         """
         return memory.read_status(self._identity)
 
     def memory(self) -> Memory:
-        """Return the sums of the process's memory, PSS and USS among them.
+        """Return the sums of the process's memory, PSS and USS too; errors as maps().
 
         The kernel holds the target's mmap lock while it adds them up.
-
-        Raises:
-            PermissionError: ptrace read access is missing.
-            ProcessLookupError: It has gone or has no memory.
         """
         return memory.read_memory(self._identity)
 
     def working_set(self, seconds: float) -> WorkingSet:
-        """Return how much memory the process touches during `seconds`.
+        """Return how much memory the process touches during `seconds`, not where.
 
-        It clears the accessed bits of the target's pages, which makes its next touches
-        a little slower, and the reclaim of others a little less informed. A size, never
-        ranges: the kernel tells how much was touched, not where.
-
-        Raises:
-            TypeError, ValueError: `seconds` is no number, or negative.
-            PermissionError: ptrace read access or, for the process of another user,
-                CAP_DAC_OVERRIDE is missing.
-            ProcessLookupError: It has gone, or has exec'd since the latest maps().
+        It clears the accessed bits of the pages, which makes the next touches slower.
+        Errors as resident(); for another user's process CAP_DAC_OVERRIDE is needed.
         """
         return memory.measure_working_set(self._mm_now(), seconds)
 
@@ -248,10 +229,9 @@ class Process:
             ranges: (address, length), addresses page-aligned.
             advice: COLD, PAGEOUT, WILLNEED or COLLAPSE; any to the own process.
             max_stall: Seconds, more than 0: the longest that a call shall hold the
-                target's mmap lock, as its mmap(2), munmap(2) and some page faults wait
-                so long. None: calls as large as the kernel takes. It can't be kept
-                where the caller runs at a low priority: it is then preempted while it
-                holds the lock.
+                target's mmap lock, for which its mmap(2) and munmap(2) wait. None:
+                calls as large as the kernel takes. A caller of low priority can't keep
+                it, as it is preempted while it holds the lock.
             budget: Bytes: end after so many that were in memory; for WILLNEED, that
                 were not.
             timeout: Seconds: end after so many, selection and measuring included;
@@ -270,7 +250,6 @@ class Process:
                 begun, any exception has the Report so far as its `.report`.
         """
         limits = Limits(max_stall, budget, timeout, cancel, on_progress, measure)
-        advice = c_int("advice", advice)
         return self._run(checked_ranges(ranges), advice, limits)
 
     def cold(
@@ -339,22 +318,24 @@ class Process:
             whole_cgroup: Allow "freezer" to freeze other processes with it.
 
         Returns:
-            A Hold, to be entered once. Entering raises PermissionError, TimeoutError (it
-            was let go), ProcessLookupError.
+            A Hold, to be entered once. Entering raises PermissionError, TimeoutError
+            (it was let go), ProcessLookupError.
 
         Raises:
             TypeError, ValueError: An argument is wrong.
         """
+        self.fileno()  # raises when closed
         return _hold.hold(self._identity, method, timeout, whole_cgroup)
 
     def _advise(
         self, advice: Advice, ranges: RangesLike | None, options: AdviseOptions
     ) -> Report:
-        limits = Limits(**options)
         checked = None if ranges is None else checked_ranges(ranges)
-        return self._run(checked, advice, limits)
+        return self._run(checked, advice, Limits(**options))
 
-    def _run(self, ranges: Ranges | None, advice: int, limits: Limits) -> Report:
+    def _run(
+        self, ranges: Ranges | None, advice: Advice | int, limits: Limits
+    ) -> Report:
         return run(self._mm_now(), self._require_remote(advice), ranges, limits)
 
     def _require_remote(self, advice: Advice | int) -> int:

@@ -1,14 +1,13 @@
-"""Fixtures, and what to do where a run lacks what a test needs."""
+"""Fixtures, and what happens to a test that needs something this host lacks."""
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
+from helpers.needs import LACKED_FOR_GOOD, NEEDS
 from helpers.targets import Target
 
 from pmadvise import Process
@@ -25,47 +24,59 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--strict-kernel",
         action="store_true",
-        help="fail a test, rather than skip it, for want of swap, root or cgroups",
+        help="fail each test that would be skipped, except where the kernel or the "
+        "machine itself lacks what it tests",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let Ctrl-C be what it is, also where a script started this in the background."""
+    """Restore the handling of SIGINT, which a shell's background jobs ignore."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def free_swap() -> int:
-    """Return the bytes of swap that are free."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("SwapFree:"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
-def _cgroup2() -> bool:
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        before, _, after = line.partition(" - ")
-        if after.split()[0] == "cgroup2":
-            return os.access(before.split()[4], os.W_OK)
-    return False
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what this run can't do, saying why; with --strict-kernel, fail it."""
-    for marker, there, why in (
-        ("needs_root", os.geteuid() == 0, "not root: run the tests with sudo"),
-        ("needs_swap", free_swap() >= 1 << 28, "less than 256 MiB of swap are free"),
-        ("needs_cgroup2", _cgroup2(), "no cgroup v2 hierarchy to write to"),
-    ):
-        if item.get_closest_marker(marker) and not there:
-            if item.config.getoption("--strict-kernel"):
-                pytest.fail(f"{marker}: {why}", pytrace=False)
-            pytest.skip(why)
+    """Skip a test that needs what is missing here, and print what that is."""
+    for name, missing in NEEDS.items():
+        for marker in item.iter_markers(name):
+            if why := missing(*marker.args):
+                pytest.skip(why)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With --strict-kernel, a skip that could have been avoided is a failure."""
+    report = yield
+    if item.config.getoption("--strict-kernel"):
+        _forbid_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a module that skips itself."""
+    report = yield
+    if collector.config.getoption("--strict-kernel"):
+        _forbid_skip(report)
+    return report
+
+
+def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if not report.skipped or hasattr(report, "wasxfail"):
+        return
+    assert isinstance(report.longrepr, tuple)
+    reason = report.longrepr[2].removeprefix("Skipped: ")
+    if not reason.startswith(LACKED_FOR_GOOD):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which --strict-kernel forbids: {reason}"
 
 
 @pytest.fixture
 def target() -> Iterator[Target]:
-    """A process of the same user, that maps what it is told to."""
+    """A process of the same user, that maps what it is asked to map."""
     process = Target()
     yield process
     process.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import sys
 from collections.abc import Callable
@@ -72,7 +71,7 @@ class Limits:
                 continue
             if not isinstance(seconds, (int, float)):
                 raise TypeError(f"{name} {seconds!r} is not a number of seconds")
-            if math.isnan(seconds) or seconds < 0:
+            if not seconds >= 0:  # NaN too
                 raise ValueError(f"{name} {seconds!r} is not 0 seconds or more")
         if self.max_stall == 0:
             raise ValueError(

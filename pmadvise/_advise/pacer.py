@@ -9,6 +9,8 @@ _STALL_SHARE = 8
 _CUT_ALIGNMENT = 512 << 10
 _HANDOFF_PAUSE = 20e-6
 _FIRST_RATE = 512 << 20
+_UNBOUNDED = 86_400
+"""Seconds: a longer stall is no bound for a call of MAX_RW_COUNT bytes."""
 
 
 class Pacer:
@@ -22,7 +24,7 @@ class Pacer:
     not oversize the next call.
 
     Args:
-        max_stall: Seconds; None or infinite: calls as large as the kernel takes.
+        max_stall: Seconds; None or more than a day: calls as large as the kernel takes.
         max_rate: Bytes a second that dense memory allows.
         max_element: Bytes of an element at the most: cuts are aligned to it if it is
             smaller than a call.
@@ -36,7 +38,7 @@ class Pacer:
         max_element: int = MAX_RW_COUNT,
         huge_page: int = _CUT_ALIGNMENT,
     ) -> None:
-        unbounded = max_stall is None or max_stall == float("inf")
+        unbounded = max_stall is None or max_stall > _UNBOUNDED
         self._max_stall = 0.0 if max_stall is None or unbounded else float(max_stall)
         self._goal_seconds = self._max_stall / _STALL_SHARE
         self._unbounded = unbounded

@@ -17,6 +17,9 @@ from pmadvise.residency import Pagemap
 
 _HPAGE_PMD_SIZE = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
 
+_MANY = 1 << 12
+_LARGE = 16 * PAGE_SIZE
+
 # WILLNEED reads no more of a file for each range than the readahead of its disk:
 # mm/readahead.c, force_page_cache_ra().
 _READAHEAD = max(128 << 10, PAGE_SIZE)
@@ -32,44 +35,48 @@ class Source(NamedTuple):
     check: Check
     """Called between the steps of long reads; may raise."""
 
-    def resident(self, eligible: Ranges) -> Ranges:
-        """Return the parts that are in memory."""
-        if self.pagemap is not None:
-            return self.pagemap.resident(eligible)
-        return eligible & populated(self.mm, RESIDENT_FIELDS, self.check)
+    def eligible(self, executable: bool | None = None, min_length: int = 0) -> Ranges:
+        """Return the private anonymous mappings, but for the kernel's own."""
+        return self.space.select(
+            anonymous=True, private=True, executable=executable, min_length=min_length
+        )
 
-    def swapped(self, eligible: Ranges) -> Ranges:
-        """Return the parts that are in swap."""
-        if self.pagemap is not None:
-            return self.pagemap.swapped(eligible)
-        return eligible & populated(self.mm, SWAP_FIELDS, self.check)
+    def resident(self, executable: bool | None = None) -> Ranges:
+        """Return the parts of eligible mappings that are in memory.
+
+        Where there are very many mappings, small ones are taken whole: to look at their
+        pages takes longer than to advise them.
+        """
+        eligible = self.eligible(executable)
+        if self.pagemap is None:
+            return eligible & populated(self.mm, RESIDENT_FIELDS, self.check)
+        if len(eligible) <= _MANY:
+            return self.pagemap.resident(eligible)
+        large = self.eligible(executable, _LARGE)
+        return (eligible - large) | self.pagemap.resident(large)
+
+    def swapped(self) -> Ranges:
+        """Return the parts of eligible mappings that are in swap."""
+        eligible = self.eligible()
+        if self.pagemap is None:
+            return eligible & populated(self.mm, SWAP_FIELDS, self.check)
+        return self.pagemap.swapped(eligible)
+
+    def filled(self, size: int) -> Ranges:
+        """Return the aligned blocks inside eligible mappings that are half filled."""
+        eligible = self.eligible(min_length=size)
+        if self.pagemap is None:
+            resident = eligible & populated(self.mm, RESIDENT_FIELDS, self.check)
+        else:
+            resident = self.pagemap.resident(eligible)
+        blocks = eligible.merged().array.blocks(resident.array, size, size // 2)
+        return Ranges.of_array(blocks)
 
 
 def huge_page_size() -> int:
     """Return the bytes of a huge page that COLLAPSE makes."""
     # Without transparent huge pages the kernel refuses COLLAPSE, whatever the size.
     return read_int(_HPAGE_PMD_SIZE) or PAGE_SIZE * PAGE_SIZE // 8
-
-
-def _cold(source: Source) -> Ranges:
-    return source.resident(source.space.select(anonymous=True, private=True))
-
-
-def _pageout(source: Source) -> Ranges:
-    select = source.space.select
-    return source.resident(select(anonymous=True, private=True, executable=False))
-
-
-def _willneed(source: Source) -> Ranges:
-    return source.swapped(source.space.select(anonymous=True, private=True))
-
-
-def _collapse(source: Source) -> Ranges:
-    size = huge_page_size()
-    eligible = source.space.select(anonymous=True, private=True, min_length=size)
-    filled = source.resident(eligible)
-    blocks = eligible.merged().array.blocks(filled.array, size, size // 2)
-    return Ranges.of_array(blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +103,24 @@ class Profile:
 _PROFILES = {
     profile.advice: profile
     for profile in (
-        Profile(Advice.COLD, _cold, max_rate=8 << 30, splits_huge_pages=True),
-        Profile(Advice.PAGEOUT, _pageout, splits_huge_pages=True, reclaims=True),
+        Profile(Advice.COLD, Source.resident, max_rate=8 << 30, splits_huge_pages=True),
+        Profile(
+            Advice.PAGEOUT,
+            lambda source: source.resident(executable=False),
+            splits_huge_pages=True,
+            reclaims=True,
+        ),
         Profile(
             Advice.WILLNEED,
-            _willneed,
+            Source.swapped,
             max_element=lambda: _READAHEAD,
             budget_counts_resident=False,
         ),
         Profile(
-            Advice.COLLAPSE, _collapse, max_element=huge_page_size, whole_elements=True
+            Advice.COLLAPSE,
+            lambda source: source.filled(huge_page_size()),
+            max_element=huge_page_size,
+            whole_elements=True,
         ),
     )
 }

@@ -37,7 +37,7 @@ class Mark:
 
     @property
     def is_readable(self) -> bool:
-        """Whether ptrace read access was given, without which the mark marks nothing."""
+        """Whether ptrace read access was given; without it the mark marks nothing."""
         return not (self.cdata.start_code == 1 and self.cdata.start_stack == 0)
 
 

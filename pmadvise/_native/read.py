@@ -23,7 +23,9 @@ class Text:
     @classmethod
     def of(cls, octets: bytes) -> Text:
         """Return a copy of Python's bytes."""
-        return cls(ffi.new("char[]", octets), len(octets))
+        text = uninitialized("char[]", len(octets))
+        ffi.memmove(text, octets, len(octets))
+        return cls(text, len(octets))
 
     def part(self, start: int, length: int) -> bytes:
         """Return some of it as Python's bytes."""

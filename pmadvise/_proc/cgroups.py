@@ -70,7 +70,7 @@ class Hierarchy(NamedTuple):
             below = path[len(self.root) :]
         else:
             return None
-        if b"/../" in path + b"/":  # above the root of a cgroup namespace
+        if b"/../" in below + b"/":  # above the root of a cgroup namespace
             return None
         return self.mount.rstrip(b"/") + below.rstrip(b"/") or b"/"
 
@@ -172,22 +172,28 @@ def own_memberships() -> list[Membership]:
         return []
 
 
-def directories(
+def hierarchies_of(
     membership: Membership, mounted: list[Hierarchy] | None = None
-) -> Iterator[bytes]:
-    """Yield where a cgroup is to be found, by the mounts of its hierarchy.
+) -> list[Hierarchy]:
+    """Return the mounts of the hierarchy that a cgroup is in.
 
     Args:
         membership: The cgroup.
         mounted: What hierarchies() returned, to read it once for several cgroups.
     """
-    for hierarchy in hierarchies() if mounted is None else mounted:
-        if hierarchy.version != membership.version:
-            continue
-        if membership.version == 1 and not set(membership.controllers) & set(
-            hierarchy.controllers
-        ):
-            continue
+    return [
+        one
+        for one in (hierarchies() if mounted is None else mounted)
+        if one.version == membership.version
+        and (one.version != 1 or set(one.controllers) & set(membership.controllers))
+    ]
+
+
+def directories(
+    membership: Membership, mounted: list[Hierarchy] | None = None
+) -> Iterator[bytes]:
+    """Yield where a cgroup is to be found, by the mounts of its hierarchy."""
+    for hierarchy in hierarchies_of(membership, mounted):
         directory = hierarchy.directory_of(membership.path)
         if directory is not None:
             yield directory

@@ -84,6 +84,9 @@ class Stat(NamedTuple):
     threads: int
     start_ticks: int
     """Since boot."""
+    nice: int
+    policy: int
+    """SCHED_* of sched(7)."""
 
 
 def parse_stat(text: bytes) -> Stat:
@@ -93,7 +96,7 @@ def parse_stat(text: bytes) -> Stat:
     return Stat(
         int(pid),
         rest[0].decode("ascii", "replace"),
-        *(int(rest[number - 3]) for number in (4, 9, 12, 14, 15, 20, 22)),
+        *(int(rest[number - 3]) for number in (4, 9, 12, 14, 15, 20, 22, 19, 41)),
     )
 
 

@@ -68,7 +68,7 @@ class Mm:
         try:
             self._mark = _mm.Mark(identity.proc, self._pid)
         except (FileNotFoundError, ProcessLookupError):
-            raise identity.gone("has exited") from None
+            raise identity.gone("the process has exited") from None
         if not self._mark.has_mm:
             raise identity.gone()
         if not self._mark.is_readable:

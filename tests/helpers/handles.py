@@ -1,13 +1,12 @@
-"""What can be asked of a Process, and of a target, by name."""
+"""The methods of a Process, by name."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import pytest
-from helpers.targets import PAGE, Target
 
+from helpers.targets import PAGE
 from pmadvise import Advice, Process
 
 READS: dict[str, Callable[[Process], object]] = {
@@ -22,7 +21,9 @@ READS: dict[str, Callable[[Process], object]] = {
     "collapse": Process.collapse,
     "advise": lambda process: process.advise([(PAGE, PAGE)], Advice.COLD),
 }
+"""Need an address space, and the right to it."""
 OTHERS: dict[str, Callable[[Process], object]] = {
+    "status": Process.status,
     "fileno": Process.fileno,
     "pidfd": lambda process: process.pidfd,
     "alive": lambda process: process.alive,
@@ -31,21 +32,3 @@ OTHERS: dict[str, Callable[[Process], object]] = {
     "hold": Process.hold,
 }
 reads = pytest.mark.parametrize("read", READS.values(), ids=READS)
-
-
-def send(target: Target, code: str) -> None:
-    """Have the target run what it never answers."""
-    assert target.process.stdin is not None
-    target.process.stdin.write(repr(code) + "\n")
-    target.process.stdin.flush()
-
-
-def open_files() -> list[str]:
-    return sorted(os.listdir("/proc/self/fd"))
-
-
-def thread_of(target: Target) -> int:
-    """Have the target start a thread; return its ID."""
-    target.run("threading.Thread(target=time.sleep, args=(99,), daemon=True).start()")
-    tids = target.run("[int(tid) for tid in os.listdir('/proc/self/task')]")
-    return max(int(tid) for tid in tids if tid != target.pid)

@@ -1,4 +1,4 @@
-"""What /proc/PID/maps says, and the questions to it, in plain Python."""
+"""The text of /proc/PID/maps, and the questions to it, in plain Python."""
 
 from __future__ import annotations
 
@@ -11,32 +11,37 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from pmadvise._ffi import ffi
-from pmadvise.maps import AddressSpace, Mm, Vma
+from pmadvise import AddressSpace, Vma
+from pmadvise._native.maps import VmaArray
+from pmadvise._native.read import Text
+from pmadvise._proc.mm import Fate, MapsFile, Mm
 
 PAGE = 4096
+TOP = 2**64
 
 
-class Text(Mm):
-    """Stands for an address space whose maps says this, without any process."""
+class TextMm(Mm):
+    """Stands for an address space whose maps has this text, without any process."""
 
     def __init__(self, octets: bytes) -> None:
-        self._fd = -1
         self.octets = octets
 
-    @property
-    def current(self) -> bool:
-        return True
+    def file(self) -> MapsFile:
+        """Return an open file, of no process."""
+        return MapsFile(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
-    def read(self) -> tuple[Any, int]:
-        """Return it in an array of just its size: ASan sees a byte too far."""
-        text = ffi.new("char[]", len(self.octets))
-        ffi.memmove(text, self.octets, len(self.octets))
-        return text, len(self.octets)
+    def ended(self) -> Fate | None:
+        """Return that it is the current one."""
+        return None
+
+    def read_vmas(self, look: bool = True) -> VmaArray:
+        """Parse the text."""
+        return VmaArray.parse(Text.of(self.octets))
 
 
 def space_of(octets: bytes) -> AddressSpace:
-    return AddressSpace(Text(octets))
+    """Return the snapshot of a process whose maps has this text."""
+    return AddressSpace(TextMm(octets))
 
 
 class Line(NamedTuple):
@@ -52,7 +57,7 @@ class Line(NamedTuple):
     path: bytes = b""
 
     def text(self) -> bytes:
-        """As show_map_vma() of fs/proc/task_mmu.c has it."""
+        """Return it as show_map_vma() of fs/proc/task_mmu.c writes it."""
         head = (
             f"{self.start:08x}-{self.end:08x} {self.perms} {self.offset:08x} "
             f"{self.major:02x}:{self.minor:02x} {self.inode} "
@@ -62,18 +67,31 @@ class Line(NamedTuple):
         return head + self.path.replace(b"\n", rb"\012") + b"\n"
 
     def vma(self) -> Vma:
+        """Return the Vma that it is."""
         device = os.makedev(self.major, self.minor)
         where = self.start, self.end, self.perms, self.offset, device, self.inode
         return Vma(*where, os.fsdecode(self.path))
 
     def identity(self, address: int) -> tuple[object, ...]:
-        """What is the same as long as the VMA at an address is the same."""
+        """Return what stays equal as long as the VMA at an address is the same."""
         file = self.major, self.minor, self.inode
-        offset = self.offset + address - self.start if any(file) else 0
+        offset = self.offset + address - self.start if self.has_file else 0
         return self.perms, file, self.path, offset % 2**64
+
+    @property
+    def has_file(self) -> bool:
+        """Whether a file is mapped."""
+        return any((self.major, self.minor, self.inode))
+
+
+ANONYMOUS = Line(0x1000, 0x3000)
+FILE = Line(0x5000, 0x9000, "r-xp", 0x2000, 8, 1, 77, b"/usr/bin/cat")
+HEAP = Line(0xA000, 0xB000, path=b"[heap]")
+SPACE = [ANONYMOUS, FILE, HEAP]
 
 
 def text_of(lines: Iterable[Line]) -> bytes:
+    """Return the text of maps."""
     return b"".join(line.text() for line in lines)
 
 
@@ -84,7 +102,7 @@ _LINE = re.compile(
 
 
 def parse(octets: bytes) -> list[Line] | None:
-    """Return the lines, or None where a line is none that a kernel writes."""
+    """Return the lines in order, or None where a line is not as a kernel writes it."""
     lines = []
     for raw in re.findall(rb"[^\n]*\n|[^\n]+", octets):
         match = _LINE.fullmatch(raw)
@@ -102,17 +120,30 @@ def parse(octets: bytes) -> list[Line] | None:
             return None
         perms = match[3].decode()
         lines.append(Line(start, end, perms, offset, major, minor, inode, path))
-    return lines
+    return in_order(lines)
+
+
+def in_order(lines: Iterable[Line]) -> list[Line]:
+    """Sort by address, and cut away from each what an earlier one covers."""
+    found: list[Line] = []
+    for line in sorted(lines, key=lambda line: line.start):
+        start = max(line.start, found[-1].end if found else 0)
+        if start < line.end:
+            moved = start - line.start if line.has_file else 0
+            offset = (line.offset + moved) % 2**64
+            found.append(line._replace(start=start, offset=offset))
+    return found
 
 
 def anonymous(line: Line) -> bool:
-    if line.major or line.minor or line.inode:
+    """Return whether a VMA has neither a file nor a name of the kernel's."""
+    if line.has_file:
         return False
     return not line.path or line.path.startswith((b"[anon:", b"[heap]", b"[stack"))
 
 
 def matches(pattern: str, path: str) -> bool:
-    """Tell whether a path is the pattern or matches it, also with "[" as it stands."""
+    """Return whether a path is the pattern or matches it, a first "[" as it stands."""
     return (
         path == pattern
         or fnmatch.fnmatchcase(path, pattern)
@@ -168,17 +199,16 @@ def changed(old: Sequence[Line], now: Sequence[Line]) -> list[tuple[int, int]]:
 def cut(
     lines: Sequence[Line], ranges: Iterable[tuple[int, int]]
 ) -> list[tuple[int, int, bool]]:
-    """Return ranges cut at the borders of VMAs, and whether each piece is mapped."""
-    borders = sorted({edge for line in lines for edge in (line.start, line.end)})
+    """Return ranges cut at the boundaries of VMAs, and whether each piece is mapped."""
+    boundaries = sorted({edge for line in lines for edge in (line.start, line.end)})
     pieces = []
     for start, length in ranges:
         end = start + length
-        edges = [start, *(edge for edge in borders if start < edge < end), end]
+        edges = [start, *(edge for edge in boundaries if start < edge < end), end]
         for a, b in itertools.pairwise(edges):
             mapped = any(line.start <= a < line.end for line in lines)
             if a < b:
                 pieces.append((a, b - a, mapped))
-    # only VMAs that touch have a border that is an end and a start
     return pieces
 
 

@@ -12,38 +12,56 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from helpers.handles import OTHERS, READS, open_files, thread_of
-from helpers.targets import PAGE, Target, in_child
+from helpers.children import in_child
+from helpers.handles import OTHERS, READS
+from helpers.proc import open_files
+from helpers.targets import PAGE, Target
 
-from pmadvise import PIDFD_THREAD, Process, Ranges, pidfd_open
-
-# close()
+from pmadvise import PIDFD_THREAD, AddressSpace, Process, Ranges, pidfd_open
 
 
 @pytest.mark.parametrize("use", [*READS.values(), *OTHERS.values()], ids=READS | OTHERS)
 def test_closed(process: Process, use: Callable[[Process], object]) -> None:
-    """Whatever is asked of a closed handle is a ValueError."""
+    """Every method of a closed handle raises ValueError."""
     process.maps()
     process.close()
     with pytest.raises(ValueError, match="closed"):
         use(process)
 
 
-def test_closed_twice(target: Target, process: Process) -> None:
-    """Closing twice closes once; the snapshot is closed too, the pid still known."""
-    space = process.maps()
+def test_closed_twice(process: Process) -> None:
+    """Closing twice closes once: no file that another has opened since."""
+    process.maps()
     process.close()
     other = os.open("/dev/null", os.O_RDONLY)
     process.close()
     os.close(other)
-    assert (process.pid, repr(process)) == (
-        target.pid,
-        f"<Process {target.pid} closed>",
-    )
-    for use in (lambda: space.stale, space.changed):
-        with pytest.raises(ValueError, match="closed"):
-            use()
-    assert len(space) > 0
+
+
+def test_pid_of_a_closed_one(target: Target, process: Process) -> None:
+    """A closed handle still has its pid."""
+    process.close()
+    assert process.pid == target.pid
+    assert repr(process) == f"<Process {target.pid} closed>"
+
+
+@pytest.mark.parametrize("use", [lambda s: s.stale, AddressSpace.changed])
+def test_snapshot_of_a_closed_one(
+    process: Process, use: Callable[[AddressSpace], object]
+) -> None:
+    """A snapshot can't be compared once its handle is closed."""
+    space = process.maps()
+    process.close()
+    with pytest.raises(ValueError, match="closed"):
+        use(space)
+
+
+def test_snapshot_is_still_there(process: Process) -> None:
+    """The VMAs of a snapshot can be looked at when its handle is closed."""
+    space = process.maps()
+    before = list(space)
+    process.close()
+    assert list(space) == before
 
 
 def test_no_file_leaks(target: Target) -> None:
@@ -53,9 +71,6 @@ def test_no_file_leaks(target: Target) -> None:
         with Process(target.pid) as process:
             process.maps()
     assert open_files() == before
-
-
-# from_pidfd()
 
 
 def test_from_pidfd(target: Target) -> None:
@@ -71,8 +86,8 @@ def test_from_pidfd(target: Target) -> None:
 
 @pytest.mark.parametrize("leader", [True, False])
 def test_from_the_pidfd_of_a_thread(target: Target, leader: bool) -> None:
-    """The pidfd of a thread is none of a process."""
-    tid = target.pid if leader else thread_of(target)
+    """A thread's pidfd is refused."""
+    tid = target.pid if leader else target.thread()
     pidfd = pidfd_open(tid, PIDFD_THREAD)
     before = open_files()
     with pytest.raises(ValueError, match="thread"):
@@ -81,19 +96,23 @@ def test_from_the_pidfd_of_a_thread(target: Target, leader: bool) -> None:
     os.close(pidfd)
 
 
-def test_from_what_is_no_pidfd() -> None:
-    """A file of another kind is a ValueError, a number of none EBADF."""
+def test_from_another_file() -> None:
+    """A file of another kind is a ValueError."""
     with open("/dev/null") as file, pytest.raises(ValueError, match="not a pidfd"):
         Process.from_pidfd(file)
-    for number in (-1, 1 << 20):
-        with pytest.raises(OSError, match=os.strerror(errno.EBADF)) as caught:
-            Process.from_pidfd(number)
-        assert caught.value.errno == errno.EBADF
+
+
+@pytest.mark.parametrize("number", [-1, 1 << 20])
+def test_from_no_file(number: int) -> None:
+    """A number of no open file is EBADF."""
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)) as caught:
+        Process.from_pidfd(number)
+    assert caught.value.errno == errno.EBADF
 
 
 @pytest.mark.parametrize("fd", ["1", None, 1.0])
-def test_from_what_is_no_file(fd: Any) -> None:
-    """What is neither an int nor has fileno() is a TypeError."""
+def test_from_another_type(fd: Any) -> None:
+    """An object that is no int and has no fileno() is a TypeError."""
     with pytest.raises(TypeError, match="pidfd"):
         Process.from_pidfd(fd)
 
@@ -103,9 +122,6 @@ def test_from_the_pidfd_of_a_reaped_process(target: Target) -> None:
     target.kill()
     with pytest.raises(ProcessLookupError):
         Process.from_pidfd(target.pidfd)
-
-
-# Waiting with others
 
 
 def test_selectors(target: Target, process: Process) -> None:

@@ -1,21 +1,16 @@
-"""The VM matrix believes a guest only when everything that it said agrees."""
+"""The VM matrix believes a guest only when all of its output agrees."""
 
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
+import guest
+import matrix
 import pytest
-
-VM = Path(__file__).with_name("vm")
-sys.path.insert(0, str(VM))
-
-import guest  # noqa: E402
-import matrix  # noqa: E402
-from cells import CELLS  # noqa: E402
-from debian import VmError  # noqa: E402
-from suites import PYTEST_RESULT, SELFTEST_RESULT  # noqa: E402
+from cells import CELLS
+from debian import VmError
+from suites import PYTEST_RESULT, SELFTEST_RESULT
 
 OLDEST, NEWEST = CELLS[0], CELLS[3]
 GOOD = (
@@ -31,7 +26,7 @@ def judged(console: str, *, ended: bool = True, oldest: bool = False) -> matrix.
 
 
 def test_a_good_guest_passes() -> None:
-    """Status 0 and a line that says so are a pass, with what the guest said."""
+    """Status 0 and a result line without failures are a pass, with its counts."""
     result = judged(GOOD)
     assert (result.why, result.kernel, result.page_size) == ("", "7.2.13", 65536)
     assert (result.passed, result.failed, result.skipped) == (2, 0, 0)
@@ -52,12 +47,12 @@ def test_a_good_guest_passes() -> None:
     ids=["mute", "status", "no-end", "failed", "none", "no-line", "twice", "skipped"],
 )
 def test_a_bad_guest_fails(console: str) -> None:
-    """Whatever is missing, contradicts itself or was skipped fails the cell."""
+    """Output that is incomplete, contradicts itself or has a skip fails the cell."""
     assert judged(console).why
 
 
 def test_a_hung_guest_fails() -> None:
-    """A guest that had to be killed fails, whatever it said before."""
+    """A guest that had to be killed fails, whatever it printed before."""
     assert judged(GOOD, ended=False).why
 
 
@@ -92,7 +87,7 @@ def test_a_pattern_must_name_a_cell(patterns: list[str]) -> None:
 
 
 def test_the_readme_s_table_is_rewritten_between_its_marks(tmp_path: Path) -> None:
-    """What stands around the marks stays, and a README without them is refused."""
+    """The text around the marks stays, and a README without them is refused."""
     readme = tmp_path / "README.md"
     readme.write_text(
         "before\n" + matrix.MARKS[0] + "old\n" + matrix.MARKS[1] + "after\n"

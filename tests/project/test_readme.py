@@ -6,16 +6,15 @@ import doctest
 import os
 import re
 import stat
-from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.needs import ROOT
 from helpers.targets import MIB, Target
 
 import pmadvise
-from pmadvise import _host, selftest
+from pmadvise import _reasons, selftest
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
@@ -48,7 +47,7 @@ def test_session(target: Target, code: str) -> None:
 def test_containers_are_told_alike() -> None:
     """What README and the messages say about containers is the same."""
     section = README.partition("\n## Containers\n")[2].partition("\n## ")[0]
-    said = _host.how_to_allow("process_madvise") + _host.how_to_add("SYS_NICE")
+    remedy = _reasons.how_to_allow("process_madvise") + _reasons.how_to_add("SYS_NICE")
     for words in (
         "docker run --cap-add=SYS_PTRACE",
         "podman run --cap-add=SYS_PTRACE",
@@ -58,7 +57,7 @@ def test_containers_are_told_alike() -> None:
         "SystemCallFilter=process_madvise",
         "AmbientCapabilities=CAP_SYS_NICE",
     ):
-        assert (words in section, words in said) == (True, True), words
+        assert (words in section, words in remedy) == (True, True), words
 
 
 def test_checks_are_described() -> None:

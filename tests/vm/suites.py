@@ -1,5 +1,6 @@
 """What a cell runs: the selftest, or those tests that any host can run."""
 
+import hashlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,14 +8,10 @@ from pathlib import Path
 from debian import CACHE, made_once, run
 
 # Tests of arithmetic, parsing and layout, which differ by endianness and page size.
-PORTABLE_TESTS = (
-    "tests/test_advice.py",
-    "tests/test_engine.py",
-    "tests/test_maps.py",
-    "tests/test_ranges.py",
-)
+PORTABLE_TESTS = "tests/unit"
 FROM_DEBIAN = ("python3-numpy",)
 PURE_PACKAGES = ("pytest", "hypothesis")
+PINS = Path(__file__).parents[2] / ".github/requirements.txt"
 
 SELFTEST_RESULT = (
     r"^(?P<passed>\d+) passed, (?P<failed>\d+) failed, (?P<skipped>\d+) skipped$"
@@ -47,7 +44,7 @@ def portable_tests(source: Path) -> Suite:
     """Return the tests of a tree that need nothing of the host."""
     return Suite(
         "-m pytest -q --color=no -p no:cacheprovider --hypothesis-profile=emulated "
-        + " ".join(PORTABLE_TESTS),
+        + PORTABLE_TESTS,
         PYTEST_RESULT,
         (source / "pyproject.toml", source / "tests", pure_packages()),
         FROM_DEBIAN,
@@ -56,13 +53,15 @@ def portable_tests(source: Path) -> Suite:
 
 def pure_packages() -> Path:
     """Return a directory with pytest and hypothesis, of pure Python."""
-    product = CACHE / "python" / "pure"
+    versions = PINS.read_bytes()
+    product = CACHE / "python" / f"pure-{hashlib.sha256(versions).hexdigest()[:12]}"
     with made_once(product) as scratch:
         if scratch:
             run(
                 *(sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"),
                 *("--only-binary=:all:", "--implementation=py", "--platform=any"),
                 *("--abi=none", "--python-version=3.11", "--target", scratch),
+                *("--constraint", PINS),
                 *PURE_PACKAGES,
             )
     return product

@@ -1,0 +1,49 @@
+"""A function in a forked child, which may give up rights for good."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import traceback
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Outcome(NamedTuple):
+    """How a function ended that ran in a child."""
+
+    error: str | None
+    """The name of the exception's type."""
+    errno: int | None
+    text: str
+    value: Any
+
+
+def in_child(function: Callable[[], object]) -> Outcome:
+    """Run `function` in a fork."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            outcome = Outcome(None, None, "", function())
+        except BaseException as error:
+            outcome = Outcome(
+                type(error).__name__,
+                getattr(error, "errno", None),
+                str(error) if isinstance(error, OSError) else traceback.format_exc(),
+                None,
+            )
+        os.write(writer, pickle.dumps(tuple(outcome)))
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        answer = pipe.read()
+    os.waitpid(pid, 0)
+    return Outcome(*pickle.loads(answer))
+
+
+def value_of_child(function: Callable[[], object]) -> Any:
+    """Run `function` in a fork and return its value; fail where it raises."""
+    outcome = in_child(function)
+    assert outcome.error is None, f"{outcome.error}: {outcome.text}"
+    return outcome.value

@@ -1,0 +1,43 @@
+"""Names that a process, its owner or an attacker may choose."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+SEPARATORS = [
+    *(
+        text.encode()
+        for text in ("\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x1f", "\x1a", "\x7f")
+    ),
+    *(text.encode() for text in ("\x85", "\u2028", "\u2029", "\xa0", "\u3000")),
+    b"\x85",
+    b"\r\r",
+    b" ",
+    b"\t",
+    b"\\",
+]
+"""Characters at which str or bytes are cut or stripped, in UTF-8 and in Latin 1."""
+
+LIES = [
+    b"VmRSS:\t99 kB",
+    b"VmLck: 9 kB",
+    b"\rVmRSS:\t9 kB",
+    b"VmFlags: rd lo",
+    b"\rVmFlags: lo",
+    b") S 1 2 3 4 5",
+    b")",
+    b"a\rb",
+    b"1000-2000 rw-p 00000000 00:00 0",
+    b" - cgroup2 cgroup2 rw",
+    b"0::/",
+    b"\xff\xfe",
+    b"\\012",
+]
+"""Names that look like other lines of /proc."""
+
+names = st.lists(
+    st.sampled_from([*SEPARATORS, *LIES, b"a", b"\n", b":"])
+    | st.binary(max_size=3).map(lambda octets: octets.replace(b"\0", b"0")),
+    max_size=6,
+).map(b"".join)
+"""Names of any bytes but NUL, mostly separators."""

@@ -1,0 +1,126 @@
+"""What a host may lack that a test needs: each a question with an answer in words."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+SWAP_NEEDED = 256 << 20
+
+
+def free_swap() -> int:
+    """Return the bytes of swap that are free."""
+    for line in Path("/proc/meminfo").read_bytes().split(b"\n"):
+        if line.startswith(b"SwapFree:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def cgroup_mount(version: int) -> Path | None:
+    """Return where a cgroup hierarchy that can freeze is mounted, if it is."""
+    for line in Path("/proc/self/mountinfo").read_bytes().split(b"\n"):
+        left, _, right = line.partition(b" - ")
+        kind, *_, options = right.split(b" ") if right else (b"", b"")
+        if (version == 2 and kind == b"cgroup2") or (
+            version == 1 and kind == b"cgroup" and b"freezer" in options.split(b",")
+        ):
+            return Path(os.fsdecode(left.split(b" ")[4]))
+    return None
+
+
+def sanitizers() -> list[str] | None:
+    """Return the paths of gcc's libraries for ASan and UBSan, None if it has none."""
+    found = [_library(name) for name in ("libasan.so", "libubsan.so")]
+    paths = [path for path in found if path]
+    return paths if len(paths) == len(found) else None
+
+
+@functools.cache
+def _library(name: str) -> str | None:
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        return None
+    path = subprocess.run(
+        [compiler, f"-print-file-name={name}"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    return path if os.path.isabs(path) else None
+
+
+def _root() -> str:
+    return "" if os.geteuid() == 0 else "not root: run the tests with sudo"
+
+
+def _swap() -> str:
+    if free_swap() >= SWAP_NEEDED:
+        return ""
+    return f"less than {SWAP_NEEDED >> 20} MiB of swap are free"
+
+
+def _cgroup(version: int) -> str:
+    mount = cgroup_mount(version)
+    if mount is None:
+        return f"no cgroup v{version} hierarchy that can freeze is mounted"
+    return "" if os.access(mount, os.W_OK) else f"{mount} is not writable"
+
+
+def _cpus(n: int) -> str:
+    has = len(os.sched_getaffinity(0))
+    return "" if has >= n else f"not {n} CPUs: run it on a larger machine, it has {has}"
+
+
+def _compiler() -> str:
+    if shutil.which("gcc") is None:
+        return "no compiler: apt install gcc"
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        return "no headers of Python: apt install python3-dev"
+    return ""
+
+
+def _sanitizers() -> str:
+    if sanitizers() is None:
+        return "no libasan and libubsan of gcc: apt install libasan8 libubsan1"
+    return ""
+
+
+def _sources() -> str:
+    if (ROOT / "csrc").is_dir() and (ROOT / "pmadvise").is_dir():
+        return ""
+    return "installed: the sources are not beside the tests"
+
+
+def _tool(name: str) -> str:
+    if importlib.util.find_spec(name):
+        return ""
+    return f"no {name}: pip install --group lint --group package"
+
+
+NEEDS: dict[str, Callable[..., str]] = {
+    "needs_sources": _sources,
+    "needs_root": _root,
+    "needs_swap": _swap,
+    "needs_cgroup1": functools.partial(_cgroup, 1),
+    "needs_cgroup2": functools.partial(_cgroup, 2),
+    "needs_cpus": _cpus,
+    "needs_compiler": _compiler,
+    "needs_sanitizers": _sanitizers,
+    "needs_tool": _tool,
+}
+"""Marker: a function that takes its arguments and returns what is missing, or ''.
+
+In the order in which they are asked.
+"""
+
+LACKED_FOR_GOOD = ("kernel: ", "machine: ", "installed: ")
+"""How the reason of a skip begins that --strict-kernel lets pass: nothing that can be
+installed or switched on would help."""

@@ -1,0 +1,286 @@
+"""A kernel and a target of a test's own, given to the engine; needs no kernel feature.
+
+It answers as Linux 6.18 does: whole elements, partial results, holes, EFAULT.
+"""
+
+from __future__ import annotations
+
+import bisect
+import errno
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pmadvise import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE, Advice, Ranges, Report
+from pmadvise._advise.clock import Clock
+from pmadvise._advise.engine import Engine
+from pmadvise._advise.limits import Limits
+from pmadvise._advise.profiles import Profile, profile_of
+from pmadvise._native.maps import VmaArray
+from pmadvise._native.mm import Tally
+from pmadvise._native.ranges import RangeArray
+from pmadvise._native.read import Text
+from pmadvise._proc.mm import Fate
+from pmadvise.advice import known
+from pmadvise.report import Ended
+
+USER_END = 1 << 40
+HUGE = 512 * PAGE_SIZE
+
+
+class Area(NamedTuple):
+    """A VMA, in bytes."""
+
+    start: int
+    end: int
+    errno: int = 0
+    """The answer to every advice for it."""
+
+
+def pages(count: int) -> int:
+    """Return the bytes of so many pages."""
+    return count * PAGE_SIZE
+
+
+def vmas_of(areas: Iterable[Area]) -> VmaArray:
+    """Return areas as maps has them, parsed."""
+    lines = "".join(f"{a.start:x}-{a.end:x} rw-p 0 0:0 0 \n" for a in areas)
+    return VmaArray.parse(Text.of(lines.encode()))
+
+
+class ScriptedTally(Tally):
+    """Counts calls as the C code does."""
+
+    __slots__ = ("_advised", "_calls", "_result")
+
+    def __init__(self) -> None:
+        self._calls = self._advised = self._result = 0
+
+    def count(self, result: int) -> None:
+        """Count a call."""
+        self._calls += 1
+        self._advised += max(result, 0)
+        self._result = result
+
+    @property
+    def calls(self) -> int:
+        """System calls made."""
+        return self._calls
+
+    @property
+    def advised(self) -> int:
+        """Bytes advised."""
+        return self._advised
+
+    @property
+    def result(self) -> int:
+        """The result of the latest call."""
+        return self._result
+
+    @property
+    def longest(self) -> float:
+        """No time goes by here."""
+        return 0.0
+
+    @property
+    def seconds(self) -> float:
+        """No time goes by here."""
+        return 0.0
+
+
+def do_nothing() -> None:
+    """Stands for a hook that a test does not need."""
+
+
+@dataclass
+class ScriptedKernel:
+    """A Kernel for the Engine; a test sets what it is to answer."""
+
+    areas: list[Area] = field(default_factory=list)
+    memory: Ranges = field(default_factory=Ranges)
+    """The pages in memory."""
+    huge_pages: Ranges = field(default_factory=Ranges)
+    """The huge pages in memory, not merged: one range each."""
+    probe_answer: int = 0
+    """The answer to an empty vector."""
+    returns_nothing: bool = False
+    """Whether each call returns 0."""
+    seconds: float = 0.0
+    """Seconds that each call takes."""
+    fates: Iterator[Fate | None] = field(default_factory=lambda: iter(()))
+    """The answers of ended(), which is asked before each call too; then None."""
+    before_call: Callable[[], object] = do_nothing
+    after_call: Callable[[], object] = do_nothing
+    before_look: Callable[[Ranges], object] = lambda ranges: None
+    """Called before the mappings of ranges are looked at."""
+
+    huge_page_size: int = HUGE
+    tally: Tally = field(default_factory=ScriptedTally)
+    advised: list[tuple[int, int]] = field(default_factory=list)
+    """The parts of VMAs that were advised."""
+    calls: list[list[tuple[int, int]]] = field(default_factory=list)
+    """The vectors of the calls."""
+
+    def touched(self, start: int, end: int) -> list[Area]:
+        """Return the areas, which are sorted, that have an address in [start, end)."""
+        first = bisect.bisect_right(self.areas, start, key=lambda area: area.end)
+        behind = bisect.bisect_left(self.areas, end, key=lambda area: area.start)
+        return self.areas[first:behind]
+
+    def ended(self) -> Fate | None:
+        """Return the next of `fates`."""
+        return next(self.fates, None)
+
+    def advise(self, vector: RangeArray) -> tuple[Fate | None, int, float]:
+        """Advise ranges if the target is still the same."""
+        if fate := self.ended():
+            return fate, self.tally.result, self.tally.seconds
+        self.before_call()
+        pairs = list(Ranges.of_array(vector))
+        self.calls.append(pairs)
+        result = 0 if self.returns_nothing else self._process_madvise(pairs)
+        assert isinstance(self.tally, ScriptedTally)
+        self.tally.count(result)
+        self.after_call()
+        return None, result, self.seconds
+
+    def _process_madvise(self, vector: list[tuple[int, int]]) -> int:
+        assert len(vector) <= IOV_MAX
+        assert sum(length for _, length in vector) <= MAX_RW_COUNT
+        if any(address >= USER_END for address, _ in vector):
+            return -errno.EFAULT
+        done = 0
+        for address, length in vector:
+            if error := self._advise_element(address, length):
+                return done or -error
+            done += length
+        return done
+
+    def _advise_element(self, address: int, length: int) -> int:
+        at, end, hole = address, address + -(-length // PAGE_SIZE) * PAGE_SIZE, False
+        for area in self.touched(address, end):
+            if area.start > at:
+                hole = True
+            at = max(at, area.start)
+            if area.errno:
+                return area.errno
+            self.advised.append((at, min(area.end, end) - at))
+            at = min(area.end, end)
+        return errno.ENOMEM if hole or at < end else 0
+
+    def probe(self) -> int:
+        """Return the answer to an empty vector."""
+        return self.probe_answer
+
+    def explain(self, number: int) -> OSError:
+        """Return an exception."""
+        return OSError(number, "the scripted kernel refuses")
+
+    def is_user_address(self, address: int) -> bool:
+        """Return whether an address is of user space."""
+        return address < USER_END
+
+    def vmas_of(self, ranges: Ranges) -> VmaArray:
+        """Return the areas that ranges touch."""
+        self.before_look(ranges)
+        if not (merged := ranges.merged()):
+            return vmas_of([])
+        return vmas_of(self.touched(merged[0][0], sum(merged[-1])))
+
+    def resident(self, ranges: Ranges) -> Ranges:
+        """Return the parts of ranges that are in memory."""
+        return ranges & self.memory
+
+    def is_inside_huge_page(self, address: int) -> bool:
+        """Return whether a huge page covers an address and begins before it."""
+        return any(start < address < start + n for start, n in self.huge_pages)
+
+    def split_pages(self) -> list[int]:
+        """Return the huge pages of which an element has a part alone."""
+        elements = Ranges(one for vector in self.calls for one in vector)
+        return [
+            start
+            for start, length in self.huge_pages
+            if any(
+                0 < (Ranges([one]) & Ranges([(start, length)])).total < length
+                for one in elements
+            )
+        ]
+
+
+class TickingClock:
+    """A clock that goes on by a step each time it is looked at."""
+
+    def __init__(self, step: float) -> None:
+        self._step, self._now = step, 0.0
+
+    def __call__(self) -> float:
+        """Return the seconds."""
+        self._now += self._step
+        return self._now
+
+
+def stopped_clock() -> float:
+    """Return a time that never changes."""
+    return 0.0
+
+
+def engine_of(
+    kernel: ScriptedKernel,
+    ranges: Iterable[tuple[int, int]],
+    advice: int = Advice.COLD,
+    *,
+    profile: Profile | None = None,
+    monotonic: Callable[[], float] = stopped_clock,
+    **limits: Any,
+) -> Engine:
+    """Return an Engine for the scripted kernel."""
+    checked = Limits(**limits)
+    return Engine(
+        kernel,
+        Ranges(ranges),
+        profile or profile_of(advice),
+        checked,
+        Clock(checked, monotonic),
+    )
+
+
+def run(engine: Engine, snapshot: VmaArray | None = None) -> Ended:
+    """Run an Engine to its end, without its pauses."""
+    steps = engine.steps(snapshot)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            ended: Ended = stop.value
+            return ended
+
+
+def advise(
+    kernel: ScriptedKernel,
+    ranges: Iterable[tuple[int, int]],
+    advice: int = Advice.COLD,
+    *,
+    snapshot: VmaArray | None = None,
+    **options: Any,
+) -> Report:
+    """Run an Engine on the scripted kernel, and return its account."""
+    engine = engine_of(kernel, ranges, advice, **options)
+    ended = run(engine, snapshot)
+    return report_of(kernel, engine, ended, advice)
+
+
+def report_of(
+    kernel: ScriptedKernel, engine: Engine, ended: Ended, advice: int = Advice.COLD
+) -> Report:
+    """Return the account of an Engine so far."""
+    return Report(
+        advice=known(advice),
+        requested=engine.account.requested,
+        advised=kernel.tally.advised,
+        skipped=tuple(engine.account.skipped),
+        calls=kernel.tally.calls,
+        elapsed=0.0,
+        longest_call=0.0,
+        ended=ended,
+    )

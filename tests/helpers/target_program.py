@@ -1,0 +1,190 @@
+"""The program of a Target: it evaluates the lines it is sent; needs no package.
+
+Addresses and sizes are bytes. The functions here are the words of the tests.
+"""
+
+import ctypes
+import mmap
+import os
+import signal
+import sys
+import threading
+import time
+
+PAGE = mmap.PAGESIZE
+NONE, READ, WRITE, EXEC = 0, 1, 2, 4
+MAP_FAILED = ctypes.c_void_p(-1).value
+SHARED, PRIVATE, FIXED, ANONYMOUS, NORESERVE = 0x1, 0x2, 0x10, 0x20, 0x4000
+PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_THP_DISABLE = 4, 15, 41
+PR_SET_VMA, PR_SET_VMA_ANON_NAME = 0x53564D41, 0
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = libc.sbrk.restype = ctypes.c_void_p
+libc.mmap.argtypes = [
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_long,
+]
+libc.sbrk.argtypes = [ctypes.c_long]
+for name in ("munmap", "mlock", "mprotect", "madvise"):
+    getattr(libc, name).argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+def checked(result):
+    """Return the result of a function of libc, or raise OSError."""
+    if result in (-1, MAP_FAILED):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
+def map(size, prot=READ | WRITE, flags=PRIVATE | ANONYMOUS, fd=-1):
+    """Map memory, or a file from its beginning."""
+    if fd >= 0:
+        return checked(libc.mmap(None, size, prot, flags, fd, 0))
+    # between two pages that nobody may touch, so that it is a VMA of its own
+    area = checked(libc.mmap(None, size + 2 * PAGE, NONE, flags, fd, 0))
+    protect(area + PAGE, size, prot)
+    return area + PAGE
+
+
+def reserve(size):
+    """Map memory without reserving any swap for it."""
+    return map(size, flags=PRIVATE | ANONYMOUS | NORESERVE)
+
+
+def map_at(
+    address, size, prot=READ | WRITE, flags=PRIVATE | ANONYMOUS, fd=-1, offset=0
+):
+    """Map over what is at an address."""
+    return checked(libc.mmap(address, size, prot, flags | FIXED, fd, offset))
+
+
+def pattern(size):
+    """Return what fill() writes."""
+    return (b"pmadvise" * (size // 8 + 1))[:size]
+
+
+def fill(address, size):
+    """Write to each byte."""
+    ctypes.memmove(address, pattern(size), size)
+
+
+def intact(address, size):
+    """Return whether memory has what fill() wrote."""
+    return ctypes.string_at(address, size) == pattern(size)
+
+
+def filled(size, **options):
+    """Map memory and write to each byte."""
+    address = map(size, **options)
+    fill(address, size)
+    return address
+
+
+def touch(address, numbers):
+    """Write a byte to each of these pages of an area."""
+    for number in numbers:
+        ctypes.memset(address + number * PAGE, 1, 1)
+
+
+def look(address, numbers):
+    """Read a byte of each of these pages of an area."""
+    for number in numbers:
+        ctypes.string_at(address + number * PAGE, 1)
+
+
+def unmap(address, size):
+    """Unmap memory."""
+    checked(libc.munmap(address, size, 0))
+
+
+def lock(address, size):
+    """Lock memory."""
+    checked(libc.mlock(address, size, 0))
+
+
+def protect(address, size, prot):
+    """Set permissions."""
+    checked(libc.mprotect(address, size, prot))
+
+
+def madvise(address, size, advice):
+    """Advise this process itself."""
+    checked(libc.madvise(address, size, advice))
+
+
+def grow_heap(size):
+    """Move the end of the heap, and return where it is then."""
+    checked(libc.sbrk(size))
+    return libc.sbrk(0)
+
+
+def thread(function=signal.pause, *arguments):
+    """Start a thread, which does nothing by default; return its ID."""
+    started = threading.Thread(target=function, args=arguments, daemon=True)
+    started.start()
+    return started.native_id
+
+
+def forever(function):
+    """Call a function again and again in a thread, until `stop` is set."""
+
+    def loop():
+        while not stop.is_set():
+            function()
+
+    thread(loop)
+
+
+def prctl(option, *arguments):
+    """Call prctl(2)."""
+    words = [a if isinstance(a, bytes) else ctypes.c_ulong(a) for a in arguments]
+    checked(libc.prctl(option, *words, *[ctypes.c_ulong(0)] * (4 - len(words))))
+
+
+def become(user):
+    """Give up root for good, and be dumpable all the same."""
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+    prctl(PR_SET_DUMPABLE, 1)
+
+
+def name_memory(address, size, name):
+    """Name anonymous memory."""
+    prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, size, name)
+
+
+def fill_small_pages(address, size):
+    """Write to each byte of memory without making huge pages."""
+    prctl(PR_SET_THP_DISABLE, 1)  # khugepaged passes over this process as well
+    fill(address, size)
+    prctl(PR_SET_THP_DISABLE, 0)
+
+
+def fork():
+    """Fork a child that does nothing; return its ID."""
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+        os._exit(0)
+    return pid
+
+
+stop = threading.Event()
+_namespace = dict(globals(), time=time)
+
+print("ready", flush=True)
+for line in sys.stdin:
+    code = eval(line)
+    try:
+        try:
+            value = eval(code, _namespace)
+        except SyntaxError:
+            value = exec(code, _namespace)
+        print(repr((True, value)), flush=True)
+    except Exception as error:
+        print(repr((False, repr(error))), flush=True)

@@ -1,0 +1,182 @@
+"""The cheap look: status(), swap(), and the working set."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from helpers.children import in_child
+from helpers.privileges import become_nobody
+from helpers.targets import MIB, PAGE, Target
+from helpers.waiting import wait_for_state
+
+from pmadvise import Process, Swap, memory, swap
+
+CLOCK_TICK = 1 / os.sysconf("SC_CLK_TCK")
+
+
+def test_status_is_what_proc_has(target: Target, process: Process) -> None:
+    """The sizes, threads and state of a process at rest are those of /proc/PID/status."""
+    target.filled(8 * MIB)
+    wait_for_state(target.pid, "S")
+    found = process.status()
+    assert {
+        "VmRSS": found.rss,
+        "RssAnon": found.anonymous,
+        "RssFile": found.file,
+        "RssShmem": found.shmem,
+        "VmSwap": found.swap,
+        "VmLck": found.locked,
+        "Threads": found.threads,
+    } == {
+        name: target.status(name)
+        for name in ("VmRSS", "RssAnon", "RssFile", "RssShmem", "VmSwap", "VmLck")
+        + ("Threads",)
+    }
+    assert found.rss == found.anonymous + found.file + found.shmem
+    assert found.state == "S"
+
+
+def test_cpu_grows_with_work(target: Target, process: Process) -> None:
+    """cpu counts user and system time of all threads, in seconds."""
+    before = process.status().cpu
+    target.run("[0 for _ in iter(lambda: time.process_time() > 0.5, True)] and None")
+    assert process.status().cpu - before > 0.1
+
+
+def test_started(process: Process) -> None:
+    """started counts seconds since boot, and never changes."""
+    first = process.status().started
+    assert 0 < first <= time.clock_gettime(time.CLOCK_BOOTTIME) + CLOCK_TICK
+    assert process.status().started == first
+
+
+def test_locked_is_counted(target: Target, process: Process) -> None:
+    """Locked memory is in bytes."""
+    address = target.filled(16 * PAGE)
+    before = process.status().locked
+    target.run(f"lock({address}, {16 * PAGE})")
+    assert process.status().locked - before == 16 * PAGE
+
+
+def test_zombie_and_gone(target: Target) -> None:
+    """A zombie has a status of no memory; once reaped there is none."""
+    with Process(target.pid) as process:
+        target.process.kill()
+        os.waitid(os.P_PID, target.pid, os.WEXITED | os.WNOWAIT)
+        found = process.status()
+        assert (found.state, found.rss, found.swap) == ("Z", 0, 0)
+        target.kill()
+        with pytest.raises(ProcessLookupError, match="has exited"):
+            process.status()
+
+
+@pytest.mark.needs_root
+def test_no_permission_is_needed(target: Target) -> None:
+    """Another user's process may be looked at."""
+
+    def look() -> int:
+        become_nobody()
+        with Process(target.pid) as process:
+            return process.status().rss
+
+    assert in_child(look).value > 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"a) S 1 2 3 4", b"\xff\xfe", b"x\nVmRSS: 9 kB", b"\r\v\f\x1c\x85", b"))))"],
+)
+def test_a_name_changes_nothing(target: Target, process: Process, name: bytes) -> None:
+    """Whatever a process calls itself, its status is the same."""
+    wait_for_state(target.pid, "S")
+    before = process.status()
+    target.run(f"open('/proc/self/comm', 'wb').write({name!r})")
+    wait_for_state(target.pid, "S")
+    after = process.status()
+    assert (after.state, after.threads, after.started) == (
+        before.state,
+        before.threads,
+        before.started,
+    )
+    assert after.rss >= before.rss // 2
+
+
+def test_900_handles(target: Target) -> None:
+    """900 handles fit under a limit of 2,048 descriptors, in use too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def open_all() -> int:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(2048, hard), hard))
+        with ExitStack() as stack:
+            handles = [stack.enter_context(Process(target.pid)) for _ in range(900)]
+            return sum(handle.maps() is not None for handle in handles)
+
+    assert in_child(open_all).value == 900
+
+
+SWAPS = b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (b"", Swap(0, 0, False)),
+        (
+            b"/dev/zram0       partition\t1024\t\t24\t\t-2\n",
+            Swap(1 << 20, 1000 << 10, True),
+        ),
+        (
+            b"/dev/zram0 partition 1024 24 100\n/swap\\040file file 2048 0 -2\n",
+            Swap(3 << 20, 3048 << 10, False),
+        ),
+        (b"/zram0 file 1024 0 -2\n", Swap(1 << 20, 1 << 20, False)),
+    ],
+)
+def test_swap(monkeypatch: pytest.MonkeyPatch, lines: bytes, expected: Swap) -> None:
+    """Sizes are added up; memory is free at once where all is zram."""
+    monkeypatch.setattr(memory, "read_or_none", lambda path: SWAPS + lines)
+    assert swap() == expected
+
+
+def test_swap_of_this_host() -> None:
+    """The sums are those of /proc/meminfo, but for what moves meanwhile."""
+    found = swap()
+    text = Path("/proc/meminfo").read_text()
+    total = next(line for line in text.split("\n") if line.startswith("SwapTotal:"))
+    assert found.total == int(total.split()[1]) * 1024
+
+
+@pytest.fixture
+def touching(target: Target) -> int:
+    """A target that touches 12 of 40 MiB again and again, in small pages."""
+    address = target.map(40 * MIB)
+    target.run(f"fill_small_pages({address}, {40 * MIB})")
+    target.run(f"forever(lambda: ctypes.memset({address}, 1, {12 * MIB}))")
+    return 12 * MIB
+
+
+@pytest.mark.needs_root
+def test_working_set(process: Process, touching: int) -> None:
+    """It is the memory that was touched, not what is in memory."""
+    found = process.working_set(1)
+    assert touching <= found.referenced < touching + 16 * MIB
+    assert found.resident >= 40 * MIB
+    assert found.coarse is False
+
+
+@pytest.mark.parametrize(
+    ("seconds", "error"),
+    [(-1, ValueError), (float("nan"), ValueError), (float("inf"), ValueError)]
+    + [("1", TypeError)],
+)
+def test_wrong_seconds(
+    process: Process, seconds: float, error: type[Exception]
+) -> None:
+    """A time that is none is refused by its value."""
+    with pytest.raises(error, match=str(seconds)):
+        process.working_set(seconds)

@@ -1,0 +1,217 @@
+"""The public names: where they come from, their types, and what they cost to import."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import subprocess
+import sys
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import pmadvise
+
+# A contract: users' code is written against these.
+PUBLIC = """
+    IOV_MAX MAX_RW_COUNT PAGE_SIZE PIDFD_NONBLOCK PIDFD_THREAD
+    pidfd_open process_madvise process_madvise_range support
+    Advice Advice.remote Advice.destructive
+    Ranges Ranges.total Ranges.merged Ranges.split Ranges.from_buffer Ranges.buffer
+    Process Process.from_pidfd Process.pid Process.pidfd Process.fileno Process.close
+    Process.alive Process.wait Process.status Process.maps Process.resident
+    Process.swapped Process.memory Process.check Process.advise Process.cold
+    Process.working_set Process.pageout Process.willneed Process.collapse Process.hold
+    AddressSpace AddressSpace.select AddressSpace.stale AddressSpace.changed
+    Vma Vma.start Vma.end Vma.perms Vma.offset Vma.device Vma.inode Vma.path
+    Vma.length Vma.private Vma.anonymous
+    Report Report.advice Report.requested Report.advised Report.skipped Report.calls
+    Report.elapsed Report.longest_call Report.ended Report.before Report.after
+    Report.remaining Report.not_tried Report.to_dict
+    Remaining
+    Skip Skip.address Skip.length Skip.errno Skip.reason
+    Status Status.state Status.threads Status.rss Status.anonymous Status.file
+    Status.shmem Status.swap Status.locked Status.cpu Status.major_faults Status.started
+    swap Swap Swap.total Swap.free Swap.frees_at_once
+    WorkingSet WorkingSet.referenced WorkingSet.resident WorkingSet.coarse
+    processes advise_each Pressure Pressure.fileno Pressure.wait Pressure.close
+    Memory Memory.rss Memory.pss Memory.uss Memory.anonymous Memory.file Memory.shmem
+    Memory.swap Memory.swap_with_shmem Memory.hugetlb Memory.locked
+    Hold Hold.method Hold.refused Hold.broken
+    Support Support.to_dict Support.other_processes
+    Answer Answer.remedy
+    TargetSupport AdviseOptions EachOptions Cancel PidfdLike RangesLike
+""".split()  # noqa: SIM905 - a list of these would be three times as long
+
+
+# Of the classes that users make instances of; the others come from a call.
+CONSTRUCTORS = {"Pressure.__init__", "Process.__init__", "Ranges.__init__"}
+
+
+def of_init() -> Iterator[tuple[str, str, bool]]:
+    """Yield each name that __init__ imports, the module, and whether it is lazy."""
+    tree = ast.parse(Path(pmadvise.__file__).read_text(encoding="utf-8"))
+    for node in tree.body:
+        for inner in node.body if isinstance(node, ast.If) else [node]:
+            if isinstance(inner, ast.ImportFrom) and inner.module != "typing":
+                for alias in inner.names:
+                    assert alias.asname in (None, alias.name)
+                    yield alias.name, inner.module or "", isinstance(node, ast.If)
+
+
+def test_all_names_are_imported() -> None:
+    """__all__ is what is imported at once and what type checkers see of the rest."""
+    assert sorted(name for name, _, _ in of_init()) == sorted(pmadvise.__all__)
+
+
+def test_lazy_names_are_typed() -> None:
+    """A name is loaded from the module that type checkers take it from."""
+    seen = {name: module for name, module, is_lazy in of_init() if is_lazy}
+    lazy = vars(pmadvise)["_LAZY"]
+    assert {name: f"pmadvise.{module}" for name, module in lazy.items()} == seen
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_promised_name_is_there(name: str) -> None:
+    """Every public name, and every attribute of one, can be had from the top."""
+    found: object = pmadvise
+    for part in name.split("."):
+        found = getattr(found, part)
+
+
+@pytest.mark.parametrize("name", pmadvise.__all__)
+def test_name_is_loaded(name: str) -> None:
+    """Every name of __all__ can be had, and the second time from the module."""
+    assert getattr(pmadvise, name) is vars(pmadvise)[name]
+
+
+def test_dir_is_all() -> None:
+    """dir() lists the names that are not loaded yet, too."""
+    assert sorted(dir(pmadvise)) == sorted(pmadvise.__all__)
+
+
+def test_unknown_name() -> None:
+    """A name that does not exist is an AttributeError of the module."""
+    with pytest.raises(AttributeError, match="'pmadvise' has no attribute 'page_out'"):
+        _ = pmadvise.page_out
+
+
+def signatures() -> Iterator[tuple[str, Callable[..., object]]]:
+    """Yield the public functions, and the public methods of the public classes."""
+    for name in pmadvise.__all__:
+        value = getattr(pmadvise, name)
+        if inspect.isfunction(value):
+            yield name, value
+        elif inspect.isclass(value):
+            yield from methods(name, value)
+
+
+def methods(name: str, cls: type) -> Iterator[tuple[str, Callable[..., object]]]:
+    """Yield the functions behind the methods and properties that a class defines."""
+    for attribute, value in vars(cls).items():
+        if isinstance(value, (classmethod, staticmethod)):
+            value = value.__func__  # noqa: PLW2901 - the same method
+        elif isinstance(value, property):
+            value = value.fget  # noqa: PLW2901 - the same property
+        if not inspect.isfunction(value):
+            continue
+        summary = (value.__doc__ or "").partition("\n")[0]
+        if f"{name}.{attribute}" in CONSTRUCTORS or not (
+            attribute.startswith("_") or summary.endswith("; for pmadvise itself.")
+        ):
+            yield f"{name}.{attribute}", value
+
+
+SIGNATURES = dict(signatures())
+
+
+@pytest.mark.parametrize("function", SIGNATURES.values(), ids=SIGNATURES)
+def test_type_hints_can_be_read(function: Callable[..., object]) -> None:
+    """Tools that read annotations at run time can: each name in one is defined."""
+    hints = typing.get_type_hints(function)
+    parameters = inspect.signature(function).parameters
+    assert set(parameters) - {"self", "cls"} <= set(hints)
+
+
+@pytest.mark.parametrize("function", SIGNATURES.values(), ids=SIGNATURES)
+def test_types_are_public(function: Callable[..., object]) -> None:
+    """A user can annotate a wrapper: every type of a signature is at the top."""
+    hints = typing.get_type_hints(function).values()
+    assert {kind for hint in hints for kind in ours(hint)} <= public_types()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n for n in pmadvise.__all__ if dataclasses.is_dataclass(getattr(pmadvise, n))],
+)
+def test_types_of_fields_are_public(name: str) -> None:
+    """And so is every type of a result's fields."""
+    hints = typing.get_type_hints(getattr(pmadvise, name)).values()
+    assert {kind for hint in hints for kind in ours(hint)} <= public_types()
+
+
+def ours(hint: object) -> Iterator[type]:
+    """Yield the classes of this package in an annotation."""
+    arguments = typing.get_args(hint)
+    for argument in arguments:
+        inner = argument if isinstance(argument, list) else [argument]
+        for one in inner:
+            yield from ours(one)
+    if not arguments and inspect.isclass(hint) and hint.__module__.startswith("pmadv"):
+        yield hint
+
+
+def public_types() -> set[type]:
+    values = [getattr(pmadvise, name) for name in pmadvise.__all__]
+    return {value for value in values if inspect.isclass(value)}
+
+
+def test_public_modules_have_no_underscore() -> None:
+    """Loading every public name puts no module among the public names."""
+    loaded = [getattr(pmadvise, name) for name in pmadvise.__all__]
+    assert not [value for value in loaded if isinstance(value, ModuleType)]
+
+
+def loaded_by(code: str) -> set[str]:
+    """Return the modules that Python has loaded after `code`, and not without it."""
+    program = f"import sys; before = set(sys.modules); {code}; "
+    program += "print(*set(sys.modules) - before)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    return set(done.stdout.split())
+
+
+TOOLS = {
+    "argparse",
+    "asyncio",
+    "ctypes",
+    "json",
+    "logging",
+    "pmadvise._support",
+    "pmadvise.hold",
+    "pmadvise.selftest",
+    "shutil",
+    "subprocess",
+    "tempfile",
+    "typing_extensions",
+}
+
+
+def test_import_is_light() -> None:
+    """A program that makes the system calls alone loads no more than they need."""
+    heavy = {"dataclasses", "inspect", "pmadvise.process", "pmadvise._reasons"}
+    assert loaded_by("import pmadvise") & (TOOLS | heavy) == set()
+
+
+def test_a_daemon_s_import_is_light() -> None:
+    """Process loads no tools, and neither hold() nor support()."""
+    assert loaded_by("from pmadvise import Process, Report") & TOOLS == set()

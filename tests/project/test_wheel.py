@@ -1,0 +1,105 @@
+"""What is shipped: the files of the wheel and of the sdist."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from helpers.builds import build_dists, copy_sources
+from helpers.needs import ROOT
+
+pytestmark = [pytest.mark.needs_sources, pytest.mark.needs_compiler]
+
+
+class Dists(NamedTuple):
+    """What was built, and the names of the files in each."""
+
+    wheel: Path
+    in_wheel: set[str]
+    in_sdist: set[str]
+
+
+@pytest.fixture(scope="module")
+def dists(tmp_path_factory: pytest.TempPathFactory) -> Dists:
+    """The sdist, and the wheel that is built from it."""
+    source = tmp_path_factory.mktemp("source")
+    copy_sources(source)
+    sdist, wheel = build_dists(source, tmp_path_factory.mktemp("dist"))
+    with tarfile.open(sdist) as tar:
+        files = [member.name for member in tar.getmembers() if member.isfile()]
+    return Dists(
+        wheel,
+        set(zipfile.ZipFile(wheel).namelist()),
+        {name.partition("/")[2] for name in files},
+    )
+
+
+def package_files(*suffixes: str) -> set[str]:
+    """Return the paths of the package's files with these suffixes, in this tree."""
+    return {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "pmadvise").rglob("*")
+        if path.suffix in suffixes
+    }
+
+
+def test_wheel_has_the_package_and_nothing_else(dists: Dists) -> None:
+    """Every module of every sub-package is there, the types, and one extension."""
+    files = {name for name in dists.in_wheel if ".dist-info/" not in name}
+    extensions = {name for name in files if name.endswith(".so")}
+    assert len(extensions) == 1
+    assert files - extensions == package_files(".py", ".pyi", ".typed")
+
+
+def test_wheel_has_the_licence(dists: Dists) -> None:
+    """The wheel carries the licence that it is under."""
+    assert [name for name in dists.in_wheel if name.endswith("/licenses/LICENSE")] != []
+
+
+def test_sdist_builds_without_a_clone(dists: Dists) -> None:
+    """All that the build reads is in the sdist: the wheel above was built from it."""
+    sources = {f"csrc/{path.name}" for path in (ROOT / "csrc").glob("*.[ch]")}
+    wanted = {"LICENSE", "README.md", "build_pmadvise.py", "pyproject.toml", "setup.py"}
+    wanted |= sources | package_files(".py", ".pyi", ".typed")
+    assert wanted - dists.in_sdist == set()
+
+
+def test_sdist_has_nothing_generated(dists: Dists) -> None:
+    """No tests, no object files, no generated C, no caches."""
+    made = {".so", ".o", ".pyc"}
+    assert [
+        name
+        for name in dists.in_sdist
+        if Path(name).suffix in made
+        or name == "pmadvise/_ffi.c"
+        or name.startswith("tests/")
+    ] == []
+
+
+def test_wheel_s_package_is_whole(dists: Dists, tmp_path: Path) -> None:
+    """Every module of the unpacked wheel imports, without the sources on the path."""
+    zipfile.ZipFile(dists.wheel).extractall(tmp_path)
+    code = (
+        "import importlib, pkgutil, sys\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import pmadvise\n"
+        f"assert pmadvise.__file__.startswith({str(tmp_path)!r})\n"
+        "for module in pkgutil.walk_packages(pmadvise.__path__, 'pmadvise.'):\n"
+        "    if not module.name.endswith('__main__'):\n"
+        "        importlib.import_module(module.name)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (0, "")

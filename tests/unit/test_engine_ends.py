@@ -1,0 +1,160 @@
+"""When an advise() ends early, on a scripted kernel; needs no kernel feature."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from helpers.scripted_kernel import (
+    Area,
+    ScriptedKernel,
+    TickingClock,
+    advise,
+    engine_of,
+    pages,
+    report_of,
+    run,
+)
+from helpers.targets import GIB
+
+from pmadvise import PAGE_SIZE
+from pmadvise._proc.mm import Fate
+
+N_HOLES = 600_000
+HOLES = [(pages(2 * i), PAGE_SIZE) for i in range(N_HOLES)]
+
+
+class Flag:
+    """A threading.Event for the engine, set by itself after some questions."""
+
+    def __init__(self, questions: float = float("inf")) -> None:
+        self.set = False
+        self._left = questions
+
+    def is_set(self) -> bool:
+        """Return whether it is set by now."""
+        self._left -= 1
+        return self.set or self._left < 0
+
+
+def test_cancel() -> None:
+    """Cancelled in the third call, the fourth is not made."""
+    flag = Flag()
+    kernel = ScriptedKernel([Area(0, 8 * GIB)])
+
+    def before_call() -> None:
+        flag.set = len(kernel.calls) == 2
+
+    kernel.before_call = before_call
+    report = advise(kernel, [(0, 8 * GIB)], cancel=flag, max_stall=None)
+    assert (report.ended, report.calls) == ("cancelled", 3)
+    assert report.advised + report.not_tried == 8 * GIB
+
+
+def test_timeout() -> None:
+    """The time is looked at between calls."""
+    kernel = ScriptedKernel([Area(0, 8 * GIB)])
+    clock = TickingClock(1)
+    report = advise(kernel, [(0, 8 * GIB)], timeout=5, max_stall=None, monotonic=clock)
+    assert report.ended == "timeout"
+    assert report.advised + report.not_tried == 8 * GIB
+
+
+def test_no_time_at_all() -> None:
+    """With a timeout of 0 nothing is tried, and the report says so."""
+    kernel = ScriptedKernel([Area(0, pages(10))])
+    report = advise(kernel, [(0, pages(10))], timeout=0)
+    assert (report.ended, report.calls, report.not_tried) == ("timeout", 0, pages(10))
+
+
+def test_no_time_for_nothing() -> None:
+    """With nothing asked, a timeout of 0 is no reason to end early."""
+    assert advise(ScriptedKernel(), [], timeout=0).ended == "complete"
+
+
+@pytest.mark.parametrize("fate", ["exec", "exited", "refused"])
+@pytest.mark.parametrize("calls", [0, 1, 3])
+def test_fate(fate: Fate, calls: int) -> None:
+    """Once the target is another, or can't be looked at, no call is made."""
+    kernel = ScriptedKernel([Area(0, 8 * GIB)])
+    kernel.fates = itertools.chain([None] * calls, itertools.repeat(fate))
+    report = advise(kernel, [(0, 8 * GIB)], max_stall=None)
+    assert (report.ended, report.calls) == (fate, calls)
+    assert report.advised + report.not_tried == 8 * GIB
+
+
+def test_fate_at_the_end() -> None:
+    """An exec during the last call is reported."""
+    kernel = ScriptedKernel([Area(0, PAGE_SIZE)])
+    kernel.fates = iter([None, "exec"])
+    report = advise(kernel, [(0, PAGE_SIZE)])
+    assert (report.ended, report.advised) == ("exec", PAGE_SIZE)
+
+
+def test_timeout_among_holes() -> None:
+    """The time is looked at between holes too."""
+    report = advise(ScriptedKernel(), HOLES, timeout=0.1, monotonic=TickingClock(1e-5))
+    assert report.ended == "timeout"
+    assert report.not_tried >= pages(N_HOLES - 10_000)
+
+
+def test_cancel_among_holes() -> None:
+    """Between holes the caller may cancel."""
+    report = advise(ScriptedKernel(), HOLES, cancel=Flag(questions=1000))
+    assert report.ended == "cancelled"
+    assert report.not_tried >= pages(N_HOLES - 1000)
+
+
+@pytest.mark.parametrize("fate", ["exec", "exited", "refused"])
+def test_fate_among_holes(fate: Fate) -> None:
+    """The target is looked at again between holes, as time goes by."""
+    kernel = ScriptedKernel(fates=itertools.repeat(fate))
+    report = advise(kernel, HOLES, monotonic=TickingClock(1e-4))
+    assert report.ended == fate
+    assert report.not_tried >= pages(N_HOLES - 100)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_exception_of_on_progress(error: type[BaseException]) -> None:
+    """Whatever on_progress raises goes through, and the account is true."""
+
+    def on_progress(done: int, total: int) -> None:
+        if done > 3 * GIB:
+            raise error
+
+    kernel = ScriptedKernel([Area(0, 8 * GIB)])
+    engine = engine_of(kernel, [(0, 8 * GIB)], max_stall=None, on_progress=on_progress)
+    with pytest.raises(error):
+        run(engine)
+    assert 3 * GIB < kernel.tally.advised == engine.account.done < 8 * GIB
+
+
+def test_exception_behind_a_call() -> None:
+    """An exception between a call and its return to the engine loses no byte of it."""
+    kernel = ScriptedKernel([Area(0, 8 * GIB)])
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    kernel.after_call = interrupt
+    engine = engine_of(kernel, [(0, 8 * GIB)], max_stall=None)
+    with pytest.raises(KeyboardInterrupt):
+        run(engine)
+    report = report_of(kernel, engine, "cancelled")
+    asked = sum(length for _, length in kernel.calls[0])
+    assert (report.calls, report.advised) == (1, asked)
+    assert report.not_tried == 8 * GIB - asked
+
+
+def test_progress() -> None:
+    """Progress grows from call to call up to all of it."""
+    kernel = ScriptedKernel([Area(0, 3 * GIB), Area(4 * GIB, 6 * GIB, 22)])
+    seen: list[tuple[int, int]] = []
+    advise(
+        kernel,
+        [(0, 6 * GIB)],
+        max_stall=None,
+        on_progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == sorted(set(seen))
+    assert seen[-1] == (6 * GIB, 6 * GIB)

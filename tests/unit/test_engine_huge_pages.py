@@ -1,0 +1,87 @@
+"""Calls end on boundaries of huge pages, on a scripted kernel."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.scripted_kernel import HUGE, Area, ScriptedKernel, advise, pages
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pmadvise import Advice, Ranges
+
+N_PAGES = 16
+RATE = 512 << 20
+
+
+def all_huge() -> ScriptedKernel:
+    """Return a kernel whose target has huge pages alone."""
+    return ScriptedKernel(
+        [Area(0, N_PAGES * HUGE)],
+        huge_pages=Ranges((i * HUGE, HUGE) for i in range(N_PAGES)),
+    )
+
+
+@pytest.mark.parametrize("max_stall", [1e-6, 0.001, 0.005, 0.01, 0.05, None])
+@pytest.mark.parametrize("advice", [Advice.COLD, Advice.PAGEOUT])
+def test_whole_huge_pages(advice: Advice, max_stall: float | None) -> None:
+    """A huge page that lies whole in a range is never split, however short a call."""
+    kernel = all_huge()
+    kernel.seconds = HUGE / RATE
+    report = advise(kernel, [(0, N_PAGES * HUGE)], advice, max_stall=max_stall)
+    assert (kernel.split_pages(), report.advised) == ([], N_PAGES * HUGE)
+
+
+@pytest.mark.parametrize("advice", [Advice.COLD, Advice.PAGEOUT])
+def test_ranges_that_begin_and_end_inside(advice: Advice) -> None:
+    """Only the huge pages that the ranges themselves cut are split."""
+    kernel = all_huge()
+    kernel.seconds = HUGE / RATE
+    asked = [(pages(3), 5 * HUGE), (8 * HUGE + pages(1), 3 * HUGE)]
+    advise(kernel, asked, advice, max_stall=0.01)
+    assert kernel.split_pages() == [0, 5 * HUGE, 8 * HUGE, 11 * HUGE]
+
+
+def test_small_pages_between_huge_ones() -> None:
+    """Calls end in small pages where these are, and in no huge page."""
+    kernel = ScriptedKernel(
+        [Area(0, N_PAGES * HUGE)],
+        huge_pages=Ranges((i * HUGE, HUGE) for i in range(0, N_PAGES, 2)),
+        seconds=0.001,
+    )
+    report = advise(kernel, [(0, N_PAGES * HUGE)], Advice.PAGEOUT, max_stall=0.005)
+    assert (kernel.split_pages(), report.advised) == ([], N_PAGES * HUGE)
+
+
+@given(
+    huge=st.sets(st.integers(0, N_PAGES - 1)),
+    ranges=st.lists(
+        st.tuples(
+            st.integers(0, N_PAGES * 512 - 1), st.integers(1, 3 * 512).map(pages)
+        ),
+        max_size=5,
+    ),
+    max_stall=st.sampled_from([1e-6, 0.001, 0.01, 0.05, None]),
+    seconds=st.sampled_from([1e-6, 0.001, 0.1]),
+)
+def test_no_more_than_the_ranges_split(
+    huge: set[int],
+    ranges: list[tuple[int, int]],
+    max_stall: float | None,
+    seconds: float,
+) -> None:
+    """Of any ranges, each huge page that lies whole in one is advised whole."""
+    kernel = ScriptedKernel(
+        [Area(0, 2 * N_PAGES * HUGE)],
+        huge_pages=Ranges((i * HUGE, HUGE) for i in sorted(huge)),
+        seconds=seconds,
+    )
+    asked = [(pages(start), length) for start, length in ranges]
+    report = advise(kernel, asked, Advice.PAGEOUT, max_stall=max_stall)
+    cut = {
+        start
+        for start, length in kernel.huge_pages
+        for one in asked
+        if 0 < (Ranges([one]) & Ranges([(start, length)])).total < length
+    }
+    assert set(kernel.split_pages()) == cut
+    assert report.advised == sum(length for _, length in asked)

@@ -1,0 +1,89 @@
+"""The size of calls; needs no kernel feature."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pmadvise import MAX_RW_COUNT, PAGE_SIZE
+from pmadvise._advise.pacer import Pacer
+
+MAX_RATE = 512 << 20
+HUGE = 2 << 20
+MAX_STALL = 0.008
+
+rates = st.floats(1.0, 1e15)
+
+
+def sizes(pacer: Pacer, *rates: float) -> list[tuple[int, int]]:
+    """Return the sizes and alignments after calls at these rates, bytes a second."""
+    asked = [pacer.size()]
+    for rate in rates:
+        pacer.observe(asked[-1][0], asked[-1][0] / rate)
+        asked.append(pacer.size())
+    return asked
+
+
+@pytest.mark.parametrize("max_stall", [None, float("inf"), 1e300])
+def test_unbounded(max_stall: float | None) -> None:
+    """Without a bound a call is as large as the kernel takes."""
+    size, _ = Pacer(max_stall, MAX_RATE, huge_page=HUGE).size()
+    assert MAX_RW_COUNT - HUGE < size <= MAX_RW_COUNT
+
+
+@given(st.lists(rates, max_size=10), st.floats(1e-9, 10.0))
+def test_ends_on_boundaries(seen: list[float], max_stall: float) -> None:
+    """Sizes are multiples of the alignment, which is a power of two, at least a page."""
+    for size, alignment in sizes(Pacer(max_stall, MAX_RATE, huge_page=HUGE), *seen):
+        assert size % alignment == 0
+        assert alignment & alignment - 1 == 0
+        assert PAGE_SIZE <= alignment <= size <= MAX_RW_COUNT
+
+
+def test_long_calls_end_on_huge_pages() -> None:
+    """A call longer than a huge page ends on a boundary of one."""
+    _, alignment = Pacer(0.05, MAX_RATE, huge_page=HUGE).size()
+    assert alignment == HUGE
+
+
+def test_a_slow_call_shrinks_the_next() -> None:
+    """After a slow call the next one is of a page."""
+    assert sizes(Pacer(0.05, MAX_RATE), 1e3)[-1][0] == PAGE_SIZE
+
+
+def test_a_fast_call_lets_it_recover() -> None:
+    """After a fast call the next one is as large as dense memory allows."""
+    first, _, recovered = sizes(Pacer(0.05, MAX_RATE), 1e3, 1e15)
+    assert recovered == first
+
+
+def test_sparse_memory_does_not_oversize_the_next_call() -> None:
+    """The rate counts up to the one that dense memory allows."""
+    dense, sparse = sizes(Pacer(0.05, MAX_RATE), MAX_RATE, 1e15)[1:]
+    assert sparse == dense
+
+
+def test_elements_of_a_size() -> None:
+    """Cuts are aligned to the largest element where that is smaller than a call."""
+    assert Pacer(0.05, MAX_RATE, max_element=128 << 10).size()[1] == 128 << 10
+
+
+def test_the_target_gets_its_turn() -> None:
+    """A pause follows once the lock was held for a quarter of max_stall in all."""
+    pacer = Pacer(MAX_STALL, MAX_RATE)
+    pauses = [pacer.observe(1 << 19, MAX_STALL / 8) for _ in range(10)]
+    assert [pause > 0 for pause in pauses] == [False, True] * 5
+
+
+def test_unbounded_calls_have_no_pause() -> None:
+    """Without a bound on the stall there is no pause."""
+    pacer = Pacer(None, MAX_RATE)
+    assert [pacer.observe(1 << 19, 10.0) for _ in range(3)] == [0.0] * 3
+
+
+@given(st.floats(1e-9, 10.0), st.lists(st.floats(0.0, 1.0), max_size=50))
+def test_pauses_are_short(max_stall: float, calls: list[float]) -> None:
+    """No pause is longer than a tenth of a millisecond."""
+    pacer = Pacer(max_stall, MAX_RATE)
+    assert all(pacer.observe(1 << 19, seconds) <= 1e-4 for seconds in calls)

@@ -1,0 +1,170 @@
+"""Text of /proc with names that their owners chose; needs no kernel feature."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+
+import pytest
+from helpers.names import SEPARATORS, names
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pmadvise._proc import files
+from pmadvise._proc.cgroups import Membership, parse_memberships
+from pmadvise._proc.files import (
+    Mount,
+    Stat,
+    fields,
+    lines,
+    mounts,
+    parse_kb_fields,
+    parse_stat,
+    unescape,
+)
+from pmadvise._proc.smaps import RESIDENT_FIELDS, SWAP_FIELDS, parse_populated
+
+STAT_FIELDS = {1: "{pid}", 2: "({name})", 3: "S", 4: "55", 9: "4194304", 12: "7"} | {
+    14: "11",
+    15: "12",
+    19: "-5",
+    20: "3",
+    22: "99",
+    41: "3",
+}
+STAT = " ".join(STAT_FIELDS.get(number, "0") for number in range(1, 53)) + "\n"
+
+
+def octal(name: bytes, escaped: bytes) -> bytes:
+    """Return a name as the kernel writes it: seq_escape(), mangle_path()."""
+    return b"".join(
+        b"\\%03o" % byte if byte in escaped else bytes([byte]) for byte in name
+    )
+
+
+@given(st.lists(names))
+def test_lines(values: list[bytes]) -> None:
+    """Text is cut at the newline and nowhere else."""
+    escaped = [octal(name, b"\n") for name in values]
+    assert lines(b"".join(name + b"\n" for name in escaped)) == escaped
+
+
+@pytest.mark.parametrize("separator", SEPARATORS, ids=repr)
+def test_no_other_separator_cuts(separator: bytes) -> None:
+    """Each character at which str or bytes.splitlines() cuts is a part of a line."""
+    assert lines(b"a" + separator + b"b: 1 kB\n") == [b"a" + separator + b"b: 1 kB"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, []),
+        (b"", []),
+        (b"\n", [b""]),
+        (b"a", [b"a"]),
+        (b"a\n", [b"a"]),
+        (b"a\n\nb", [b"a", b"", b"b"]),
+    ],
+)
+def test_ends_of_lines(text: bytes | None, expected: list[bytes]) -> None:
+    """A text has the lines between its newlines; the last may lack one."""
+    assert lines(text) == expected
+
+
+@given(names)
+def test_a_name_adds_no_field(name: bytes) -> None:
+    """Whatever a process is called, the fields of its status are the kernel's."""
+    text = b"Name:\t" + octal(name, b"\n\\") + b"\nUmask:\t0022\nVmRSS:\t  8 kB\n"
+    assert set(fields(text)) == {"Name", "Umask", "VmRSS"}
+    assert parse_kb_fields(text).get("VmRSS") == 8192
+
+
+@pytest.mark.parametrize(
+    "value", [b"a kB", b"9 KB", b"9", b"-9 kB", b"9 kB x", b"x9 kB"]
+)
+def test_no_size(value: bytes) -> None:
+    """A value that is not a number of kB is not a size."""
+    assert parse_kb_fields(b"VmRSS:\t" + value + b"\n") == {}
+
+
+def test_the_first_of_equal_fields() -> None:
+    """Of two fields with one name the first counts."""
+    assert fields(b"Pid: 1\nPid: 2\n") == {"Pid": b"1"}
+
+
+@given(names | st.sampled_from([b") S 1 2 3", b"(", b"))", b") Z"]))
+def test_stat(name: bytes) -> None:
+    """Whatever a process is called, the fields of its stat are the kernel's."""
+    before, after = STAT.format(pid=77, name="\0").encode().split(b"\0")
+    assert parse_stat(before + name + after) == Stat(
+        pid=77,
+        state="S",
+        parent=55,
+        flags=4194304,
+        major_faults=7,
+        user_ticks=11,
+        system_ticks=12,
+        threads=3,
+        start_ticks=99,
+        nice=-5,
+        policy=3,
+    )
+
+
+@given(names, names)
+def test_mounts(root: bytes, point: bytes) -> None:
+    """Whatever a mount point is called, each line of mountinfo is one mount."""
+    escaped = b" \t\n\\"
+    line = b"30 23 0:26 %s %s rw,nosuid shared:4 - cgroup2 cgroup2 rw,memory\n" % (
+        octal(root, escaped),
+        octal(point, escaped),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "read_or_none", lambda path: line * 2)
+        found = mounts()
+    assert found == [Mount(root, point, b"cgroup2", [b"rw", b"memory"])] * 2
+
+
+@given(st.binary())
+def test_unescape(octets: bytes) -> None:
+    """Octal escapes of any bytes are undone."""
+    every = bytes(range(256)).translate(None, string.ascii_letters.encode())
+    assert unescape(octal(octets, every)) == octets
+
+
+@given(names, names)
+def test_memberships(v1: bytes, v2: bytes) -> None:
+    """Whatever a cgroup is called, each line of /proc/PID/cgroup is one cgroup."""
+    one, two = (b"/" + octal(name, b"\n\\") for name in (v1, v2))
+    text = b"7:cpu,freezer:%s\n0::%s\n" % (one, two)
+    assert parse_memberships(text) == [
+        Membership(2, (), two),
+        Membership(1, (b"cpu", b"freezer"), one),
+    ]
+
+
+@given(names, st.sampled_from([b"Rss", b"Private_Hugetlb", b"Shared_Hugetlb"]))
+def test_smaps(name: bytes, field: bytes) -> None:
+    """Whatever a file is called, smaps is parsed as the kernel wrote it."""
+    path = octal(name, b"\n")
+    text = b"".join(
+        b"%x-%x rw-p 0 08:01 7   /%s\n%s: %d kB\nSwap: %d kB\nVmFlags: rd lo\n"
+        % (start, start + 4096, path, field, in_memory, in_swap)
+        for start, in_memory, in_swap in ((4096, 4, 0), (8192, 0, 4), (12288, 0, 0))
+    )
+    assert parse_populated(text, RESIDENT_FIELDS) == [(4096, 4096)]
+    assert parse_populated(text, SWAP_FIELDS) == [(8192, 4096)]
+
+
+@pytest.mark.parametrize("text", [b"7", b"7\n", b"  7 \n"])
+def test_read_int(tmp_path: Path, text: bytes) -> None:
+    """The number that a file holds is read without the blanks around it."""
+    (tmp_path / "file").write_bytes(text)
+    assert files.read_int(str(tmp_path / "file")) == 7
+
+
+@pytest.mark.parametrize("text", [b"", b"max\n", b"-1\n", b"1 2\n", b"\xff"])
+def test_no_int(tmp_path: Path, text: bytes) -> None:
+    """A file that holds something else has no number."""
+    (tmp_path / "file").write_bytes(text)
+    assert files.read_int(str(tmp_path / "file")) is None
