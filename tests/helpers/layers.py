@@ -35,9 +35,9 @@ LAYERS = """
 
     hold.fds
     hold.target
-    hold.shared  hold.watchdog
+    hold.ptrace  hold.shared  hold.sigstop  hold.watchdog
     hold.frozen
-    hold.freezer  hold.ptrace  hold.sigstop
+    hold.freezer
     hold.choice
     hold.handle
     hold
