@@ -138,6 +138,22 @@ pmadvise_ptrace_stopped(const struct pmadvise_thread *threads, size_t n)
     return stopped;
 }
 
+/* Returns whether a SIGSTOP of a stopped thread's process is on its way. */
+static int
+is_stop_pending(int tid)
+{
+    struct __ptrace_peeksiginfo_args queue = {
+        .off = 0, .flags = PTRACE_PEEKSIGINFO_SHARED, .nr = 32};
+    siginfo_t pending[32];
+    long n = ptrace(PTRACE_PEEKSIGINFO, tid, &queue, pending);
+
+    for (long i = 0; i < n; i++) {
+        if (pending[i].si_signo == SIGSTOP)
+            return 1;
+    }
+    return 0;
+}
+
 /*
  * Detach from those of `n` threads that are stopped, each with the signal it
  * was about to get.  Returns how many of them will stop again at once, as
@@ -149,7 +165,7 @@ pmadvise_ptrace_detach(const struct pmadvise_thread *threads, size_t n)
 {
     size_t stopping = 0;
 
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0, looked = 0; i < n; i++) {
         siginfo_t info;
         int signal, in_group_stop;
 
@@ -157,6 +173,8 @@ pmadvise_ptrace_detach(const struct pmadvise_thread *threads, size_t n)
             continue;
         signal = info.si_code >> 8 == EVENT_STOP ? 0 : info.si_signo;
         in_group_stop = signal == 0 && info.si_signo != SIGTRAP;
+        if (!looked++)
+            stopping += is_stop_pending(threads[i].tid) == 1;
         if (ptrace(PTRACE_DETACH, threads[i].tid, NULL,
                    (void *)(intptr_t)signal) == 0)
             stopping += in_group_stop || signal == SIGSTOP;

@@ -117,10 +117,12 @@ class Mount(NamedTuple):
     """Those of the superblock."""
 
 
-def mounts() -> list[Mount]:
-    """Return the mounts that this process sees."""
+def mounts(kind: bytes = b"") -> list[Mount]:
+    """Return the mounts that this process sees, of file systems named `kind`..."""
     found = []
     for line in lines(read_or_none("/proc/self/mountinfo")):
+        if b" - " + kind not in line:
+            continue
         before, _, after = line.partition(b" - ")
         left, right = before.split(b" "), after.split(b" ")
         if len(left) > 4 and len(right) > 2:

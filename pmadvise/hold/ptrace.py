@@ -49,7 +49,9 @@ class PtraceStop:
         """Stop the target."""
         target = self._target
         # One that is stopped too would keep PTRACE_SEIZE itself waiting.
-        if is_frozen(target.proc, versions=(1,)):
+        if any(t.state in "DT" for t in target.threads()) and is_frozen(
+            target.proc, versions=(1,)
+        ):
             raise target.refuse("a frozen process can't be traced (cgroup v1)")
         if number := ptrace_refused():
             raise target.refuse(_reasons.refused_by_seccomp("ptrace", number))

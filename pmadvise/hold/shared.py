@@ -257,6 +257,11 @@ class SharedStop:
         return _look(self._stop)
 
 
+def held() -> tuple[Hashable, ...]:
+    """Return the keys of all that is held in this process."""
+    return tuple(_shared)
+
+
 def join(part: Part) -> Stop:
     """Return the stop of a part's key, that of others or a new one.
 

@@ -15,6 +15,9 @@ from pmadvise._proc.rights import initial_namespace
 from pmadvise.hold.fds import OwnedFd
 from pmadvise.hold.target import Deadline, HeldProcess
 
+_PATIENCE = 3
+"""Looks in vain after which the process may be frozen."""
+
 
 class SigstopStop:
     """The target, stopped by SIGSTOP; left as it is if it was stopped before.
@@ -42,17 +45,18 @@ class SigstopStop:
     def stop(self, deadline: Deadline) -> None:
         """Stop the target, if it is not."""
         target = self._target
+        looks = 0
         for _ in deadline.pauses():
             threads = target.threads()
             if self._is_stopped(threads):
                 return
             self._check_tracers(threads)
             if not self._pipe:
-                if self._is_being_stopped(threads):
-                    continue
-                if is_frozen(target.proc):
-                    raise target.refuse("a frozen process does not take SIGSTOP")
+                if any(thread.tracer for thread in threads):
+                    continue  # an own one, which is about to end
                 self._arm()
+            elif (looks := looks + 1) == _PATIENCE and is_frozen(target.proc):
+                raise target.refuse("a frozen process does not take SIGSTOP")
             # Again and again: an execve(2) may lose one.
             result = pidfd_send_signal(target.pidfd, signal.SIGSTOP)
             if result < 0 and result != -errno.ESRCH:
@@ -64,10 +68,7 @@ class SigstopStop:
         """Return the state of a thread that is not stopped, None if all are."""
         if self._target.proc < 0:
             return "the caller's file descriptors were closed, which let it go"
-        if self._target.is_dead():
-            return None
-        threads = self._target.threads()
-        if self._is_stopped(threads) or self._target.is_dead():
+        if self._is_stopped(self._target.threads()) or self._target.is_dead():
             return None
         return "a SIGCONT from elsewhere let it go"
 
@@ -138,11 +139,3 @@ class SigstopStop:
             or (thread.state == "Z" and thread.tid == self._target.pid)
             for thread in threads
         ) and self._target.is_all(len(threads))
-
-    def _is_being_stopped(self, threads: list[Thread]) -> bool:
-        """Return whether somebody else's stop is on its way, or an own tracer ends."""
-        if any(thread.tracer for thread in threads):
-            return True
-        found = self._target.status()
-        pending = int(found["SigPnd"], 16) | int(found["ShdPnd"], 16)
-        return bool(pending >> signal.SIGSTOP - 1 & 1)

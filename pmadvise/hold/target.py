@@ -25,6 +25,8 @@ from pmadvise.hold.fds import OwnedFd
 _KERNEL_THREAD = 0x00200000  # PF_KTHREAD, include/linux/sched.h
 
 
+_BRISK = 2
+"""Looks that follow each other at once."""
 _tracers: set[int] = set()
 
 
@@ -69,7 +71,7 @@ class Deadline:
         return Deadline(at, self.is_wanted)
 
     def pauses(self) -> Iterator[None]:
-        """Yield at once, then after sleeps of 20 us growing to 1 ms, until it is over.
+        """Yield as pauses() does, until it is over.
 
         Raises:
             AbandonedError: The hold is no longer wanted.
@@ -81,13 +83,17 @@ class Deadline:
 
 
 def pauses(at: float) -> Iterator[None]:
-    """Yield at once, then after sleeps of 20 us growing to 1 ms, up to a time.
+    """Yield three times at once, then after sleeps of 20 us growing to 1 ms, to a time.
 
     Args:
-        at: Of time.monotonic(), in seconds.
+        at: Of time.monotonic(), in seconds. When it is past there is one look.
     """
     pause = 20e-6
     yield
+    for _ in range(_BRISK):
+        if time.monotonic() < at:
+            os.sched_yield()  # a look takes longer than most targets need to stop
+            yield
     while (left := at - time.monotonic()) > 0:
         time.sleep(min(pause, left))
         pause = min(2 * pause, 1e-3)
@@ -119,12 +125,12 @@ class HeldProcess:
             raise
 
     def _check(self, key: tuple[int, int]) -> None:
-        if not proc_is_mounted():
-            raise self.refuse("/proc is not mounted: mount it")
         if not proc_is_of_own_namespace():
             raise self.refuse(
                 "/proc shows another pid namespace, whose numbers mean other "
                 "processes here: mount one of this namespace"
+                if proc_is_mounted()
+                else "/proc is not mounted: mount it"
             )
         if self.pid == os.getpid():
             raise self.refuse("the caller can't hold itself still")
@@ -184,8 +190,7 @@ class HeldProcess:
         It may be the caller's debugger, or hold the caller at the same time: stopped,
         it would never let the caller go.
         """
-        own = task_list_of_caller()
-        tracers = {thread.tracer for thread in own} - {0}
+        tracers = {thread.tracer for thread in _threads_of_caller()} - {0}
         if tracers and tracers & {t.tid for t in self.list_threads().threads()}:
             raise self.refuse(
                 "it traces the caller, and stopped it could not let the caller go: two "
@@ -255,21 +260,16 @@ class HeldProcess:
         )
 
 
-def task_list_of_caller() -> list[Thread]:
+def _threads_of_caller() -> list[Thread]:
     """Return the threads of the calling process, with their tracers."""
+    own = os.open("/proc/self", os.O_RDONLY | os.O_DIRECTORY)
     try:
-        own = OwnedFd.open_all(
-            lambda: (os.open("/proc/self", os.O_RDONLY | os.O_DIRECTORY),)
-        )[0]
-    except FileNotFoundError:
-        return []
-    try:
-        array = task_list(own.fd)
-        if isinstance(array, int) or task_status(own.fd, array) < 0:
+        array = task_list(own)
+        if isinstance(array, int) or task_status(own, array) < 0:
             return []
         return array.threads()
     finally:
-        own.close()
+        os.close(own)
 
 
 def _error(what: str, result: int) -> OSError:

@@ -33,9 +33,13 @@ LAYERS = """
     _advise.engine  _advise.target
     _advise.run
 
-    hold.fds  hold.target
-    hold.shared
-    hold.freezer  hold.ptrace  hold.sigstop
+    hold.fds
+    hold.target
+    hold.ptrace  hold.shared  hold.sigstop  hold.watchdog
+    hold.frozen
+    hold.freezer
+    hold.choice
+    hold.handle
     hold
 
     process
