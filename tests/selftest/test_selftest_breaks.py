@@ -36,7 +36,7 @@ def instead(asked: Advice, done: Advice) -> Break:
     """Give the kernel another advice."""
 
     def break_it(patch: pytest.MonkeyPatch) -> None:
-        real = native_mm.mm_advise
+        real: Callable[..., int] = native_mm.mm_advise
 
         def mm_advise(*arguments: Any) -> int:
             *before, advice, tally = arguments
