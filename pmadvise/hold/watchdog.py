@@ -8,14 +8,15 @@ import functools
 import os
 import select
 import signal
+import time
 
 from pmadvise.hold.fds import OwnedFd
-from pmadvise.hold.target import Deadline
+from pmadvise.hold.target import Deadline, pauses
 
 _SHELL = "/bin/sh"
 _ANSWER = b"42\n"
-_DISMISSAL = 1000
-"""Milliseconds that it may take to go away."""
+_DISMISSAL = 1
+"""Seconds that it may take to go away."""
 
 
 class Watchdog:
@@ -60,7 +61,7 @@ class Watchdog:
         poll.register(self._answers.fd, select.POLLIN)
         for _ in deadline.pauses():
             # Short waits, as the hold may be given up meanwhile.
-            if poll.poll(max(0, min(5, int(deadline.left() * 1000)))):
+            if poll.poll(int(max(0, min(5, deadline.left() * 1000)))):
                 break
         else:
             raise TimeoutError(errno.ETIMEDOUT, f"{_SHELL} did not answer in time")
@@ -101,12 +102,14 @@ class Watchdog:
         if self._answers is not None and (fd := self._answers.fd) >= 0:
             poll = select.poll()
             poll.register(fd, 0)
-            if poll.poll(_DISMISSAL):
+            if poll.poll(_DISMISSAL * 1000):
                 return
         with contextlib.suppress(ChildProcessError):
             how = os.WEXITED | os.WNOHANG | os.WNOWAIT
-            if os.waitid(os.P_PID, self._pid, how) is None:  # still a child of ours
-                os.kill(self._pid, signal.SIGKILL)
+            for _ in pauses(time.monotonic() + _DISMISSAL):
+                if os.waitid(os.P_PID, self._pid, how) is not None:
+                    return
+            os.kill(self._pid, signal.SIGKILL)  # a child of ours still, so its own pid
 
     def _end(self) -> str:
         """Return how it ended, in words."""

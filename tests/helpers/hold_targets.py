@@ -11,53 +11,48 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from helpers.hold_programs import COUNTERS, THREADS
+from helpers.needs import cgroup_mount
+from helpers.waiting import until
 from pmadvise._proc.identity import Identity
 from pmadvise.hold import Hold, hold, shared
 
-DEADLINE = 20.0
-"""Seconds after which a condition that must come true has failed."""
-
-COUNTERS = 4
-THREADS = """
-import mmap, sys, threading, time
-counters = memoryview(mmap.mmap(int(sys.argv[1]), 32)).cast("Q")
-def count(i):
-    while True:
-        counters[i] += 1
-        time.sleep(0.0002)
-for i in range(2):
-    threading.Thread(target=count, args=(i,), daemon=True).start()
-print("ready", flush=True)
-count(2)
-"""
-"""Three threads, each counting its steps."""
+FROZEN_ONLY = (pytest.mark.needs_root, pytest.mark.needs_cgroup2)
+METHODS = [
+    "ptrace",
+    pytest.param("freezer", marks=FROZEN_ONLY),
+    "sigstop",
+    "auto",
+]
+every_method = pytest.mark.parametrize("method", METHODS)
 
 
-def until(condition: Callable[[], Any], what: str = "condition") -> Any:
-    """Return what `condition` returns as soon as it is true."""
-    end = time.monotonic() + DEADLINE
-    while not (value := condition()):
-        assert time.monotonic() < end, f"{what}: not within {DEADLINE:.0f} s"
-        time.sleep(0.001)
-    return value
-
-
-def hold_census() -> tuple[object, ...]:
-    """Return what this process has open, runs and keeps: the same before and after."""
-    children = "".join(
-        path.read_text() for path in Path("/proc/self/task").glob("*/children")
+def hold_census() -> frozenset[str]:
+    """Return what this process has: open files, threads, children, holds."""
+    children = b"".join(
+        path.read_bytes() for path in Path("/proc/self/task").glob("*/children")
     )
-    return (
-        sorted(os.listdir("/proc/self/fd"), key=int),
-        sorted(os.listdir("/proc/self/task")),
-        children,
-        shared.held(),
+    return frozenset(
+        [
+            *(f"file {fd}" for fd in os.listdir("/proc/self/fd")),
+            *(f"thread {tid}" for tid in os.listdir("/proc/self/task")),
+            *(f"child {int(pid)}" for pid in children.split()),
+            *(f"hold of {key}" for key in shared.held()),
+        ]
+    )
+
+
+def check_nothing_left(before: frozenset[str]) -> None:
+    """Check that a census finds nothing that was not there before."""
+    until(
+        lambda: hold_census() <= before,
+        f"nothing is left of {sorted(hold_census() - before)}",
     )
 
 
@@ -125,31 +120,31 @@ class Running:
 
         until(moved, "every thread goes on")
 
-    def steps_within(self, seconds: float) -> bool:
-        """Return whether its first thread made a step, after at most `seconds`."""
-        before, end = self.steps()[0], time.monotonic() + seconds
-        while self.steps()[0] == before:
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.0001)
-        return True
-
-    def is_running(self) -> bool:
-        """Return whether it is neither stopped, traced nor frozen."""
-        if set(self.states()) <= set("Tt"):
-            return False
-        events = Path("/proc", str(self.pid), "cgroup").read_text()
-        path = events.partition("0::")[2].partition("\n")[0]
-        mount = mount_of(2)
-        if mount is None:
-            return True
-        state = Path(f"{mount}{path}", "cgroup.events")
-        return not (state.exists() and "frozen 1" in state.read_text())
-
     def moves_on(self) -> None:
         """Wait until the first of its threads has made a step."""
         before = self.steps()[0]
         until(lambda: self.steps()[0] > before, "it goes on")
+
+    def is_held(self) -> bool:
+        """Return whether it is stopped, traced or frozen, by /proc and its cgroup."""
+        if set(self.states()) <= set("Tt"):
+            return True
+        path = Path("/proc", str(self.pid), "cgroup").read_text()
+        path = path.partition("0::")[2].partition("\n")[0]
+        mount = cgroup_mount(2)
+        state = Path(f"{mount}{path}", "cgroup.events")
+        return state.exists() and "frozen 1" in state.read_text()
+
+    def check_free(self, method: str) -> None:
+        """Check that it runs, and that the next hold really stops it."""
+        self.goes_on()
+        with self.hold(method, 20) as again:
+            assert self.is_held()
+            before = self.steps()
+            time.sleep(0.001)  # it would have made some steps
+            assert self.steps() == before
+        assert again.broken is None
+        self.goes_on()
 
     def close(self) -> None:
         self.popen.kill()
@@ -202,24 +197,12 @@ class Cgroup:
         until(gone, f"{self.path} is removed")
 
 
-def mount_of(version: int) -> Path | None:
-    """Return where a hierarchy that can freeze is mounted."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        left, _, right = line.partition(" - ")
-        kind, _, options = right.split(" ", 2)
-        if (version == 2 and kind == "cgroup2") or (
-            version == 1 and kind == "cgroup" and "freezer" in options.split(",")
-        ):
-            return Path(left.split()[4])
-    return None
-
-
 @contextlib.contextmanager
 def cgroup_of(version: int) -> Iterator[Cgroup]:
-    mount = mount_of(version)
+    mount = cgroup_mount(version)
     if mount is None:
         pytest.skip(f"no cgroup v{version} hierarchy that can freeze is mounted")
-    name = f"pmadvise-test-{os.getpid()}"
+    name = f"pmadvise-test-{os.getpid()}-hold"
     if version == 2:
         cgroup = Cgroup(mount / name, "cgroup.freeze", "0", "1")
     else:

@@ -1,0 +1,194 @@
+"""A caller that is killed, forks, closes its descriptors or lacks rights."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+from helpers.children import in_child
+from helpers.hold_programs import CALLER, DAEMON
+from helpers.hold_targets import Running, every_method
+from helpers.privileges import become_nobody, become_nobody_with
+from helpers.waiting import until
+
+_CAP_KILL = 5
+
+
+@pytest.mark.parametrize("then", ["wait", "fork"])
+@every_method
+def test_caller_killed(
+    target: Running, start: Callable[..., Running], method: str, then: str
+) -> None:
+    """Every thread goes on when the caller is killed, even while its child lives."""
+    caller = start(
+        CALLER, str(target.pid), method, then, wait="held", start_new_session=True
+    )
+    try:
+        assert target.is_held()
+        os.kill(caller.pid, signal.SIGKILL)
+        target.goes_on()
+        assert target.tracers() == {0}
+    finally:
+        os.killpg(caller.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("signal_number", [1, 2, 9, 15])
+@every_method
+def test_caller_group_killed(
+    target: Running, start: Callable[..., Running], method: str, signal_number: int
+) -> None:
+    """A signal to the caller's whole process group loses no target."""
+    caller = start(
+        CALLER, str(target.pid), method, "wait", wait="held", start_new_session=True
+    )
+    assert target.is_held()
+    os.killpg(caller.pid, signal_number)
+    target.goes_on()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@every_method
+def test_random_kills(target: Running, method: str) -> None:
+    """A caller killed at any instant loses no target: 60 times."""
+    held = 0
+    for _ in range(60):
+        pid = os.fork()
+        if pid == 0:
+            while True:
+                with target.hold(method):
+                    pass
+        time.sleep(random.uniform(0, 0.01))  # the instant, not a synchronisation
+        os.kill(pid, signal.SIGKILL)
+        held += target.is_held()
+        os.waitpid(pid, 0)
+        target.goes_on()
+    assert held
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@every_method
+def test_forked_child_leaves_the_block(
+    target: Running, witness: Callable[[], None], method: str
+) -> None:
+    """A forked child that runs to the end of the block does not let the target go."""
+    with target.hold(method) as held:
+        pid = os.fork()
+        if pid == 0:
+            held.__exit__(None, None, None)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        before = target.steps()
+        witness()
+        assert target.steps() == before
+    assert held.broken is None
+    target.goes_on()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_forked_child_may_hold(target: Running) -> None:
+    """A forked child has holds of its own, whatever its parent holds."""
+    with target.hold("sigstop"):
+        pid = os.fork()
+        if pid == 0:
+            with target.hold("ptrace") as held:
+                os._exit(0 if held.method == "ptrace" and target.is_held() else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+        until(target.is_held)
+    target.goes_on()
+
+
+@every_method
+def test_caller_closed_its_descriptors(
+    target: Running, start: Callable[..., Running], method: str
+) -> None:
+    """Leaving closes no descriptor that became another's; broken has if it ran."""
+    caller = start(DAEMON, str(target.pid), method, wait="")
+    assert (caller.line() == "None") == (method in ("ptrace", "auto"))
+    assert caller.popen.wait(20) == 0
+    target.goes_on()
+
+
+@every_method
+def test_stopped_stays_stopped(target: Running, method: str) -> None:
+    """A process that was stopped before is stopped afterwards."""
+    os.kill(target.pid, signal.SIGSTOP)
+    until(lambda: target.states() == "TTT")
+    before = target.steps()
+    with target.hold(method):
+        assert target.is_held()
+    assert target.states() == "TTT"
+    assert target.steps() == before
+    os.kill(target.pid, signal.SIGCONT)
+    target.goes_on()
+
+
+@every_method
+def test_stopped_stays_stopped_when_caller_is_killed(
+    target: Running, start: Callable[..., Running], method: str
+) -> None:
+    """A process that was stopped before is so after the caller was killed, too."""
+    os.kill(target.pid, signal.SIGSTOP)
+    until(lambda: target.states() == "TTT")
+    before = target.steps()
+    caller = start(CALLER, str(target.pid), method, "wait", wait="held")
+    caller.popen.kill()
+    caller.popen.wait()
+    until(lambda: target.states() == "TTT")
+    assert target.steps() == before
+
+
+@pytest.mark.parametrize("first", ["ptrace", "sigstop"])
+@pytest.mark.parametrize("when", ["before", "within"])
+def test_one_method_after_another(target: Running, first: str, when: str) -> None:
+    """A process stopped by an administrator stays so through holds in a row."""
+    for _ in range(50):
+        if when == "before":
+            os.kill(target.pid, signal.SIGSTOP)
+            until(lambda: target.states() == "TTT")
+        with target.hold(first):
+            if when == "within" and first == "ptrace":
+                os.kill(target.pid, signal.SIGSTOP)
+        if when == "within" and first == "sigstop":
+            os.kill(target.pid, signal.SIGSTOP)
+            until(lambda: target.states() == "TTT")
+        with target.hold("sigstop"):
+            pass
+        assert target.states() == "TTT"
+        os.kill(target.pid, signal.SIGCONT)
+        target.moves_on()
+
+
+@pytest.mark.needs_root
+def test_without_the_right(target: Running) -> None:
+    """A stranger gets PermissionError from each method, with the reasons."""
+
+    def stranger() -> None:
+        become_nobody()
+        target.hold().__enter__()
+
+    outcome = in_child(stranger)
+    assert outcome.error == "PermissionError"
+    for text in ("ptrace: ", "freezer: ", "sigstop: ", "CAP_SYS_PTRACE"):
+        assert text in outcome.text
+    target.goes_on()
+
+
+@pytest.mark.needs_root
+def test_sigstop_with_cap_kill_alone(target: Running) -> None:
+    """With CAP_KILL alone the kernel could not let the target go: it is refused."""
+
+    def killer() -> None:
+        become_nobody_with(_CAP_KILL)
+        os.kill(target.pid, 0)
+        target.hold("sigstop").__enter__()
+
+    outcome = in_child(killer)
+    assert (outcome.error, "could not let it go" in outcome.text) == (
+        "PermissionError",
+        True,
+    )
+    assert "T" not in target.states()
