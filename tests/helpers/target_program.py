@@ -55,6 +55,13 @@ def reserve(size):
     return map(size, flags=PRIVATE | ANONYMOUS | NORESERVE)
 
 
+def memfd(name, size):
+    """Return an open memfd of some bytes."""
+    fd = checked(libc.memfd_create(name, 0))
+    os.ftruncate(fd, size)
+    return fd
+
+
 def map_at(
     address, size, prot=READ | WRITE, flags=PRIVATE | ANONYMOUS, fd=-1, offset=0
 ):
