@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from helpers.children import in_child, value_of_child
@@ -114,6 +115,20 @@ def test_cut_to_memory(
         target, report_of(method), CAP_DAC_READ_SEARCH
     )
     assert abs(requested - resident.total) <= MIB
+
+
+@pytest.mark.parametrize("separator", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"])
+def test_a_name_selects_nothing(
+    target: Target, tmp_path: Path, separator: str
+) -> None:
+    """A file named like a line of smaps makes no other memory be selected."""
+    empty = target.reserved(1 << 36)
+    header = f"{empty:x}-{empty + (1 << 36):x} rw-p 00000000 00:00 0 "
+    path = tmp_path / f"a{separator}{header}"
+    path.write_bytes(bytes(PAGE))
+    target.run(f"look({target.mapped_file(path, PAGE)}, [0])")
+    requested, *_ = as_daemon(target, report_of(Process.cold))  # type: ignore[misc]
+    assert requested < 1 << 36
 
 
 @pytest.mark.needs_swap
