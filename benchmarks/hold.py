@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
-import pmadvise
-from pmadvise.hold import METHODS, hold
+from pmadvise import Process
+from pmadvise.hold import METHODS
 
 TARGET = """
 import sys, threading, time
@@ -40,12 +40,12 @@ def freezer_mount() -> Path | None:
     return None
 
 
-def measure(pidfd: int, proc: int, method: str, holds: int) -> list[float]:
+def measure(process: Process, method: str, holds: int) -> list[float]:
     """Return the seconds of each of `holds` holds."""
     seconds = []
     for _ in range(holds):
         begin = perf_counter()
-        with hold(pidfd, proc, method, timeout=30):
+        with process.hold(method, timeout=30):
             pass
         seconds.append(perf_counter() - begin)
     return seconds
@@ -64,8 +64,7 @@ def main() -> None:
     )
     assert target.stdout is not None
     target.stdout.readline()
-    pidfd = pmadvise.pidfd_open(target.pid)
-    proc = os.open(f"/proc/{target.pid}", os.O_RDONLY | os.O_DIRECTORY)
+    process = Process(target.pid)
     try:
         if cgroup and os.access(cgroup.parent, os.W_OK):
             cgroup.mkdir()
@@ -74,7 +73,7 @@ def main() -> None:
         print(f"{'method':10}{'median':>10}{'p99':>10}")
         for method in METHODS:
             try:
-                seconds = measure(pidfd, proc, method, options.holds)
+                seconds = measure(process, method, options.holds)
             except PermissionError as error:
                 print(f"{method:10}{error.strerror}")
                 continue
@@ -84,8 +83,7 @@ def main() -> None:
     finally:
         target.kill()
         target.wait()
-        os.close(proc)
-        os.close(pidfd)
+        process.close()
         if cgroup and cgroup.exists():
             cgroup.rmdir()
 

@@ -138,9 +138,16 @@ struct pmadvise_vma {
     uint32_t flags;
 };
 
-size_t pmadvise_maps_lines(const char *text, size_t size);
-ssize_t pmadvise_maps_parse(const char *text, size_t size,
-                            struct pmadvise_vma *vmas, size_t capacity);
+/* How far maps was read and parsed. */
+struct pmadvise_maps_state {
+    size_t used;   /* bytes of the text */
+    size_t parsed; /* bytes of these */
+    size_t n;      /* VMAs */
+};
+
+int pmadvise_maps_read(int fd, char *text, size_t size,
+                       struct pmadvise_vma *vmas, size_t capacity,
+                       struct pmadvise_maps_state *state);
 size_t pmadvise_vmas_select(const struct pmadvise_vma *vmas, size_t n,
                             const char *text, uint32_t mask, uint32_t flags,
                             size_t min_length, const char *pattern,
@@ -234,10 +241,12 @@ struct pmadvise_thread {
 ssize_t pmadvise_task_list(int proc, struct pmadvise_thread *threads,
                            size_t capacity);
 int pmadvise_task_status(int proc, struct pmadvise_thread *threads, size_t n);
+int pmadvise_task_ended(int tid, unsigned int microseconds);
 
 /* ptrace.c */
+int pmadvise_ptrace_refused(void);
 size_t pmadvise_ptrace_seize(int proc, struct pmadvise_thread *threads,
-                             size_t n);
+                             size_t n, uint64_t deadline);
 size_t pmadvise_ptrace_stopped(const struct pmadvise_thread *threads,
                                size_t n);
 size_t pmadvise_ptrace_detach(const struct pmadvise_thread *threads, size_t n);

@@ -7,11 +7,15 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "pmadvise.h"
@@ -102,4 +106,28 @@ pmadvise_task_status(int proc, struct pmadvise_thread *threads, size_t n)
         }
     }
     return 0;
+}
+
+/*
+ * Wait until thread `tid` of the calling process has ended, for about
+ * `microseconds`.  Returns 1 if it has, 0 if not.  See tgkill(2).
+ */
+int
+pmadvise_task_ended(int tid, unsigned int microseconds)
+{
+    const struct timespec pause = {0, 20000};
+    unsigned int slept = 0;
+
+    for (int look = 0;; look++) {
+        if (syscall(SYS_tgkill, getpid(), tid, 0) < 0)
+            return errno == ESRCH;
+        if (slept >= microseconds)
+            return 0;
+        if (look < 50) { /* it is about to end, so mostly no timer is needed */
+            sched_yield();
+        } else {
+            nanosleep(&pause, NULL);
+            slept += 20;
+        }
+    }
 }

@@ -193,7 +193,7 @@ def read_memory(identity: Identity) -> Memory:
         ProcessLookupError: The process has gone or has no memory.
     """
     if identity.has_ended():
-        raise identity.gone("has exited")
+        raise identity.gone("the process has exited")
     status = parse_kb_fields(identity.read("status"))
     try:
         rollup = parse_kb_fields(identity.read("smaps_rollup"))

@@ -324,6 +324,7 @@ class Process:
         Raises:
             TypeError, ValueError: An argument is wrong.
         """
+        self.fileno()  # raises when closed
         return _hold.hold(self._identity, method, timeout, whole_cgroup)
 
     def _advise(

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import math
+
 from pmadvise._native.base import lib
 from pmadvise._native.task import ThreadArray
 
+_FOREVER = (1 << 64) - 1  # nanoseconds
 
-def ptrace_seize(proc: int, array: ThreadArray) -> int:
-    """Seize and interrupt listed threads; set `seized`; return how many are stopped."""
-    return lib.pmadvise_ptrace_seize(proc, array.cdata, array.n)
+
+def ptrace_refused() -> int:
+    """Return the errno with which a seccomp filter refuses ptrace(2), 0 if none does."""
+    return lib.pmadvise_ptrace_refused()
+
+
+def ptrace_seize(proc: int, array: ThreadArray, deadline: float = math.inf) -> int:
+    """Seize and interrupt listed threads; set `seized`; return how many are stopped.
+
+    Args:
+        proc: File descriptor of the directory /proc/PID.
+        array: The threads.
+        deadline: Of time.monotonic(), in seconds: those after it are left alone.
+    """
+    nanoseconds = _FOREVER if deadline > _FOREVER / 1e9 else int(max(deadline, 0) * 1e9)
+    return lib.pmadvise_ptrace_seize(proc, array.cdata, array.n, nanoseconds)
 
 
 def ptrace_stopped(array: ThreadArray) -> int:
@@ -17,7 +33,10 @@ def ptrace_stopped(array: ThreadArray) -> int:
 
 
 def ptrace_detach(array: ThreadArray) -> int:
-    """Detach from the stopped ones, with their signals; return how many these were."""
+    """Detach from the stopped ones, with their signals.
+
+    Return how many stop again at once, for a signal and no longer for a tracer.
+    """
     return lib.pmadvise_ptrace_detach(array.cdata, array.n)
 
 

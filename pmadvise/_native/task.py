@@ -36,6 +36,10 @@ class ThreadArray:
             for t in self.cdata[0 : self.n]
         ]
 
+    def any_refused(self) -> bool:
+        """Return whether ptrace_seize() was refused one of them."""
+        return any(t.seized < 0 for t in self.cdata[0 : self.n])
+
     def last(self) -> ThreadArray:
         """Return an array of the last thread alone, in the same memory's place."""
         if self.n == 0:
@@ -64,3 +68,8 @@ def task_list(proc: int) -> ThreadArray | int:
 def task_status(proc: int, array: ThreadArray) -> int:
     """Set state and tracer of listed threads; return 0, or -errno."""
     return lib.pmadvise_task_status(proc, array.cdata, array.n)
+
+
+def task_ended(tid: int, microseconds: int) -> bool:
+    """Wait for the end of a thread of this process; return whether it has ended."""
+    return bool(lib.pmadvise_task_ended(tid, microseconds))

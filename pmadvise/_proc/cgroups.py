@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 from pmadvise._proc.files import lines, mounts, read, read_in
 
+_LEAF_LINKS = 2
+"""Those of a directory without directories, "." and its name: kernfs counts them."""
+
 
 class Version(NamedTuple):
     """The names that a version of the cgroup interface has for its freezer."""
@@ -61,10 +64,15 @@ class Hierarchy(NamedTuple):
 
     def directory_of(self, path: bytes) -> bytes | None:
         """Return where a cgroup is to be found; None if it lies outside the mount."""
-        below = os.path.relpath(path, self.root)
-        if below == b".." or below.startswith(b"../"):
+        if self.root == b"/":
+            below = path
+        elif path == self.root or path.startswith(self.root + b"/"):
+            below = path[len(self.root) :]
+        else:
             return None
-        return os.path.normpath(os.path.join(self.mount, below))
+        if b"/../" in below + b"/":  # above the root of a cgroup namespace
+            return None
+        return self.mount.rstrip(b"/") + below.rstrip(b"/") or b"/"
 
 
 class Membership(NamedTuple):
@@ -132,7 +140,7 @@ def hierarchies() -> list[Hierarchy]:
             mount.point,
             mount.root,
         )
-        for mount in mounts()
+        for mount in mounts(b"cgroup")
         if mount.kind in (b"cgroup", b"cgroup2")
     ]
     return sorted(found, key=lambda one: -one.version)
@@ -164,15 +172,28 @@ def own_memberships() -> list[Membership]:
         return []
 
 
-def directories(membership: Membership) -> Iterator[bytes]:
+def hierarchies_of(
+    membership: Membership, mounted: list[Hierarchy] | None = None
+) -> list[Hierarchy]:
+    """Return the mounts of the hierarchy that a cgroup is in.
+
+    Args:
+        membership: The cgroup.
+        mounted: What hierarchies() returned, to read it once for several cgroups.
+    """
+    return [
+        one
+        for one in (hierarchies() if mounted is None else mounted)
+        if one.version == membership.version
+        and (one.version != 1 or set(one.controllers) & set(membership.controllers))
+    ]
+
+
+def directories(
+    membership: Membership, mounted: list[Hierarchy] | None = None
+) -> Iterator[bytes]:
     """Yield where a cgroup is to be found, by the mounts of its hierarchy."""
-    for hierarchy in hierarchies():
-        if hierarchy.version != membership.version:
-            continue
-        if membership.version == 1 and not set(membership.controllers) & set(
-            hierarchy.controllers
-        ):
-            continue
+    for hierarchy in hierarchies_of(membership, mounted):
         directory = hierarchy.directory_of(membership.path)
         if directory is not None:
             yield directory
@@ -185,12 +206,13 @@ def is_frozen(proc: int, versions: tuple[int, ...] = (2, 1)) -> bool:
         proc: File descriptor of the directory /proc/PID.
         versions: Of the cgroup interface, to look at.
     """
+    mounted = hierarchies()
     for membership in memberships(proc):
         if membership.version not in versions or not membership.can_freeze:
             continue
         names = VERSIONS[membership.version]
-        for directory in directories(membership):
-            state = os.path.join(os.fsdecode(directory), names.state)
+        for directory in directories(membership, mounted):
+            state = f"{os.fsdecode(directory)}/{names.state}"
             try:
                 if names.is_frozen in lines(read(state)):
                     return True
@@ -201,9 +223,13 @@ def is_frozen(proc: int, versions: tuple[int, ...] = (2, 1)) -> bool:
 
 def processes_in(fd: int) -> Iterator[int]:
     """Yield the IDs of the processes in an open cgroup and in those below it."""
-    for _, _, _, directory in os.fwalk(".", dir_fd=fd):
+    yield from map(int, lines(read_in(fd, "cgroup.procs")))
+    if os.fstat(fd).st_nlink == _LEAF_LINKS:
+        return
+    for path, _, _, directory in os.fwalk(".", dir_fd=fd):
         try:
-            yield from map(int, lines(read_in(directory, "cgroup.procs")))
+            if path != ".":
+                yield from map(int, lines(read_in(directory, "cgroup.procs")))
         except OSError as error:
             if error.errno not in (errno.ENODEV, errno.ENOENT):  # just removed
                 raise

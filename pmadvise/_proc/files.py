@@ -84,6 +84,9 @@ class Stat(NamedTuple):
     threads: int
     start_ticks: int
     """Since boot."""
+    nice: int
+    policy: int
+    """SCHED_* of sched(7)."""
 
 
 def parse_stat(text: bytes) -> Stat:
@@ -93,7 +96,7 @@ def parse_stat(text: bytes) -> Stat:
     return Stat(
         int(pid),
         rest[0].decode("ascii", "replace"),
-        *(int(rest[number - 3]) for number in (4, 9, 12, 14, 15, 20, 22)),
+        *(int(rest[number - 3]) for number in (4, 9, 12, 14, 15, 20, 22, 19, 41)),
     )
 
 
@@ -114,10 +117,12 @@ class Mount(NamedTuple):
     """Those of the superblock."""
 
 
-def mounts() -> list[Mount]:
-    """Return the mounts that this process sees."""
+def mounts(kind: bytes = b"") -> list[Mount]:
+    """Return the mounts that this process sees, of file systems named `kind`..."""
     found = []
     for line in lines(read_or_none("/proc/self/mountinfo")):
+        if b" - " + kind not in line:
+            continue
         before, _, after = line.partition(b" - ")
         left, right = before.split(b" "), after.split(b" ")
         if len(left) > 4 and len(right) > 2:

@@ -8,13 +8,12 @@ import os
 import time
 
 from pmadvise import _reasons
-from pmadvise._proc.files import Stat, open_in, parse_stat, read_in, read_stat
-from pmadvise._proc.pidfds import directory_of, has_ended, pid_of
+from pmadvise._proc.files import Stat, open_in, parse_stat, read_in
+from pmadvise._proc.pidfds import directory_of, has_ended, no_mm, pid_of
 from pmadvise.calls import PidfdLike, fileno_of, pidfd_open
 
 _POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
 _FOREVER = 1e9  # s: int may be too large for a float
-_PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h
 
 
 class Identity:
@@ -195,23 +194,10 @@ class Identity:
 
     def gone(self, why: str | None = None) -> ProcessLookupError:
         """Return the exception for an address space that is not there."""
-        why = why or self.why_no_mm() or "has exec'd since: call maps() again"
+        why = why or self.why_no_mm()
+        why = why or "the process has exec'd since: call maps() again"
         return ProcessLookupError(errno.ESRCH, f"process {self.pid}: {why}")
 
     def why_no_mm(self) -> str | None:
         """Return why there is no address space; None if there should be one."""
-        if has_ended(self.pidfd):
-            try:
-                read_in(self.proc, "stat")
-            except OSError:
-                return "has exited"
-            return "has exited: a zombie that its parent has not yet waited for"
-        try:
-            stat = read_stat(self.proc)
-        except (FileNotFoundError, ProcessLookupError):
-            return "has exited"
-        if stat.flags & _PF_KTHREAD:
-            return "a kernel thread has no memory of its own"
-        if stat.state in "ZX":
-            return "its leader has exited: the memory of its threads can't be reached"
-        return "is exiting" if stat.flags & _PF_EXITING else None
+        return no_mm(self.pidfd, self._proc)

@@ -11,7 +11,6 @@ from pmadvise._native import mm as _mm
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.procmap_query import procmap_vmas
 from pmadvise._native.ranges import RangeArray
-from pmadvise._native.read import Text, read_text
 from pmadvise._proc.identity import Identity
 
 Fate = Literal["exec", "exited", "refused"]
@@ -68,7 +67,7 @@ class Mm:
         try:
             self._mark = _mm.Mark(identity.proc, self._pid)
         except (FileNotFoundError, ProcessLookupError):
-            raise identity.gone("has exited") from None
+            raise identity.gone("the process has exited") from None
         if not self._mark.has_mm:
             raise identity.gone()
         if not self._mark.is_readable:
@@ -180,7 +179,7 @@ class Mm:
         """
         fd = self.open_file("maps", look)
         try:
-            return VmaArray.parse(read_text(fd))
+            return VmaArray.read(fd)
         except ProcessLookupError:
             raise self.identity.gone() from None
         finally:
@@ -217,8 +216,3 @@ def open_mm(identity: Identity) -> Mm:
         except ProcessLookupError:
             why = identity.why_no_mm()  # None: it exec'd meanwhile
     raise identity.gone(why)
-
-
-def no_vmas() -> VmaArray:
-    """Return an array of no VMAs: those of an mm that is no more."""
-    return VmaArray.parse(Text.of(b""))

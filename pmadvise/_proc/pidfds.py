@@ -7,7 +7,9 @@ import os
 import select
 
 from pmadvise._native.pidfd_open import PIDFD_THREAD
-from pmadvise._proc.files import fields, read
+from pmadvise._proc.files import fields, read, read_stat
+
+_PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h
 
 
 def pid_of(pidfd: int) -> int:
@@ -70,3 +72,27 @@ def has_ended(pidfd: int, timeout: int | None = 0) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(timeout))
+
+
+def no_mm(pidfd: int, proc: int) -> str | None:
+    """Return why a process has no address space; None if it should have one.
+
+    Args:
+        pidfd: Of the process.
+        proc: File descriptor of its directory in /proc; -1 if that is hidden.
+    """
+    ended = has_ended(pidfd)
+    try:
+        stat = read_stat(proc) if proc >= 0 else None
+    except (FileNotFoundError, ProcessLookupError):
+        return "the process has exited"
+    if ended:
+        zombie = ": a zombie that its parent has not yet waited for"
+        return "the process has exited" + (zombie if stat is not None else "")
+    if stat is None:
+        return None
+    if stat.flags & _PF_KTHREAD:
+        return "a kernel thread has no memory of its own"
+    if stat.state in "ZX":
+        return "its leader has exited: the memory of its threads can't be reached"
+    return "the process is exiting" if stat.flags & _PF_EXITING else None

@@ -75,11 +75,6 @@ def capabilities() -> frozenset[str]:
     return capability_names(own_status().get("CapEff", b""))
 
 
-def may_read_any_file() -> bool:
-    """Return whether file modes do not bind this thread when it reads."""
-    return not capabilities().isdisjoint({"CAP_DAC_READ_SEARCH", "CAP_DAC_OVERRIDE"})
-
-
 class Seccomp(NamedTuple):
     """Whether system calls of this thread are filtered, seccomp(2)."""
 
@@ -117,6 +112,11 @@ def initial_namespace(kind: str) -> bool | None:
         return True if os.path.exists("/proc/self/ns") else None
     except OSError:
         return None
+
+
+def proc_is_mounted() -> bool:
+    """Return whether /proc is there, of whatever pid namespace."""
+    return os.path.exists("/proc/version")
 
 
 def proc_is_of_own_namespace() -> bool:

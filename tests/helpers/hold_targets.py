@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from pmadvise import pidfd_open
-from pmadvise.hold import Hold, hold
+from pmadvise._proc.identity import Identity
+from pmadvise.hold import Hold, hold, shared
 
 DEADLINE = 20.0
 """Seconds after which a condition that must come true has failed."""
@@ -48,6 +48,19 @@ def until(condition: Callable[[], Any], what: str = "condition") -> Any:
     return value
 
 
+def hold_census() -> tuple[object, ...]:
+    """Return what this process has open, runs and keeps: the same before and after."""
+    children = "".join(
+        path.read_text() for path in Path("/proc/self/task").glob("*/children")
+    )
+    return (
+        sorted(os.listdir("/proc/self/fd"), key=int),
+        sorted(os.listdir("/proc/self/task")),
+        children,
+        shared.held(),
+    )
+
+
 class Running:
     """A process started for a test, by its pidfd and /proc directory."""
 
@@ -66,8 +79,7 @@ class Running:
                 **popen,
             )
         self.pid = self.popen.pid
-        self.pidfd = pidfd_open(self.pid)
-        self.proc = os.open(f"/proc/{self.pid}", os.O_RDONLY | os.O_DIRECTORY)
+        self.identity = Identity.open(self.pid)
         if wait:
             assert self.line() == wait
 
@@ -77,7 +89,7 @@ class Running:
         return str(self.popen.stdout.readline()).strip()
 
     def hold(self, method: str = "auto", *args: Any, **kwargs: Any) -> Hold:
-        return hold(self.pidfd, self.proc, method, *args, **kwargs)
+        return hold(self.identity, method, *args, **kwargs)
 
     def steps(self) -> list[int]:
         """Return how many steps each of its threads has made."""
@@ -113,6 +125,27 @@ class Running:
 
         until(moved, "every thread goes on")
 
+    def steps_within(self, seconds: float) -> bool:
+        """Return whether its first thread made a step, after at most `seconds`."""
+        before, end = self.steps()[0], time.monotonic() + seconds
+        while self.steps()[0] == before:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.0001)
+        return True
+
+    def is_running(self) -> bool:
+        """Return whether it is neither stopped, traced nor frozen."""
+        if set(self.states()) <= set("Tt"):
+            return False
+        events = Path("/proc", str(self.pid), "cgroup").read_text()
+        path = events.partition("0::")[2].partition("\n")[0]
+        mount = mount_of(2)
+        if mount is None:
+            return True
+        state = Path(f"{mount}{path}", "cgroup.events")
+        return not (state.exists() and "frozen 1" in state.read_text())
+
     def moves_on(self) -> None:
         """Wait until the first of its threads has made a step."""
         before = self.steps()[0]
@@ -122,8 +155,7 @@ class Running:
         self.popen.kill()
         # A cgroup of v1 keeps what is frozen from dying: it is thawed by its fixture.
         self.popen.communicate()
-        os.close(self.proc)
-        os.close(self.pidfd)
+        self.identity.close()
         self._memory.close()
 
 

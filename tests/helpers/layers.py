@@ -33,9 +33,13 @@ LAYERS = """
     _advise.engine  _advise.target
     _advise.run
 
-    hold.fds  hold.target
-    hold.shared
-    hold.freezer  hold.ptrace  hold.sigstop
+    hold.fds
+    hold.target
+    hold.ptrace  hold.shared  hold.sigstop  hold.watchdog
+    hold.frozen
+    hold.freezer
+    hold.choice
+    hold.handle
     hold
 
     process
@@ -54,8 +58,8 @@ LAYERS = """
     selftest.checks.accounting  selftest.checks.effects  selftest.checks.holds
     selftest.checks.host  selftest.checks.lifetime
     selftest.checks
-    selftest.run  selftest.verdict
-    selftest.main
+    selftest.runner  selftest.verdict
+    selftest.command
     selftest  selftest.__main__
 """  # noqa: E501 - a row is a layer
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
+from pathlib import Path
 
-_CLONE_NEWNS, _CLONE_NEWPID = 0x20000, 0x20000000
+_CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
 _MS_REC_PRIVATE = 0x44000
 
 
@@ -23,3 +25,19 @@ def mount_proc(options: str) -> None:
 def unshare_pids() -> None:
     """Let the next fork be the first process of a new pid namespace."""
     _checked(ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWPID))
+
+
+def unshare_users() -> None:
+    """Enter a user namespace in which this user is root."""
+    user = os.geteuid()
+    _checked(ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWUSER))
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+
+
+def mount_tmpfs(point: bytes) -> None:
+    """Mount an empty file system that only the calling process sees."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    _checked(libc.unshare(_CLONE_NEWNS))
+    _checked(libc.mount(b"", b"/", b"", _MS_REC_PRIVATE, None))
+    _checked(libc.mount(b"tmpfs", point, b"tmpfs", 0, None))

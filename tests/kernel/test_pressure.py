@@ -107,7 +107,8 @@ def small_cgroup() -> Iterator[Path]:
         path.mkdir()
         (path / limit).write_text(str(32 * MIB))
         yield path
-        until(lambda: not (path / "cgroup.procs").read_text(), "its processes are gone")
+        procs = path / "cgroup.procs"
+        until(lambda procs=procs: not procs.read_text(), "its processes are gone")  # type: ignore[misc]
         path.rmdir()
         return
     raise AssertionError("no hierarchy has the memory controller")

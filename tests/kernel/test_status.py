@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import time
@@ -180,3 +181,16 @@ def test_wrong_seconds(
     """A time that is none is refused by its value."""
     with pytest.raises(error, match=str(seconds)):
         process.working_set(seconds)
+
+
+@pytest.mark.needs_root
+def test_working_set_without_the_right(process: Process) -> None:
+    """Another user's process needs CAP_DAC_OVERRIDE, and the error names it."""
+
+    def measure() -> None:
+        become_nobody_with(CAP_SYS_PTRACE, CAP_SYS_NICE)
+        process.working_set(0)
+
+    outcome = in_child(measure)
+    assert (outcome.error, outcome.errno) == ("PermissionError", errno.EACCES)
+    assert "CAP_DAC_OVERRIDE is missing" in outcome.text

@@ -24,7 +24,15 @@ from pmadvise._proc.files import (
 )
 from pmadvise._proc.smaps import RESIDENT_FIELDS, SWAP_FIELDS, parse_populated
 
-STAT = "{pid} ({name}) S 55 2 3 0 -1 4194304 5 6 7 8 11 12 13 14 20 0 3 0 99 10 11\n"
+STAT_FIELDS = {1: "{pid}", 2: "({name})", 3: "S", 4: "55", 9: "4194304", 12: "7"} | {
+    14: "11",
+    15: "12",
+    19: "-5",
+    20: "3",
+    22: "99",
+    41: "3",
+}
+STAT = " ".join(STAT_FIELDS.get(number, "0") for number in range(1, 53)) + "\n"
 
 
 def octal(name: bytes, escaped: bytes) -> bytes:
@@ -98,6 +106,8 @@ def test_stat(name: bytes) -> None:
         system_ticks=12,
         threads=3,
         start_ticks=99,
+        nice=-5,
+        policy=3,
     )
 
 

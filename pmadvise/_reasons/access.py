@@ -1,0 +1,165 @@
+"""Why another process may not be read or advised: rights, modes, /proc."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+
+from pmadvise._proc.files import fields, open_in, read_in, read_or_none
+from pmadvise._proc.rights import (
+    capability_names,
+    initial_namespace,
+    own_status,
+    proc_is_of_own_namespace,
+)
+from pmadvise._reasons.answer import Answer, how_to_add, refusal
+
+
+def no_cap_sys_nice() -> Answer:
+    """Return the answer where CAP_SYS_NICE is missing."""
+    inside = initial_namespace("user") is False
+    return refusal(
+        "capability",
+        errno.EPERM,
+        "CAP_SYS_NICE in the initial user namespace is missing",
+        (
+            "this is another user namespace, where no capability helps: run in a "
+            "container that has none (rootful podman, no --userns; Kubernetes: "
+            "hostUsers: true; systemd: PrivateUsers=no)"
+            if inside
+            else f"run as root, or {how_to_add('SYS_NICE')}"
+        ),
+    )
+
+
+def no_ptrace(proc: int, number: int = errno.EACCES) -> Answer:
+    """Return the answer where ptrace read access is refused: __ptrace_may_access().
+
+    Args:
+        proc: File descriptor of the target's directory /proc/PID.
+        number: The kernel's errno.
+    """
+    try:
+        theirs = fields(read_in(proc, "status"))
+        owner = os.stat("maps", dir_fd=proc).st_uid
+        pid = int(theirs["Pid"])
+    except (OSError, ValueError, KeyError):
+        theirs, owner, pid = {}, None, 0
+    why, remedy = _why_no_ptrace(theirs, owner)
+    more = how_to_add("SYS_PTRACE")
+    return refusal(
+        "ptrace",
+        number,
+        f"ptrace read access to process {pid or 'of the pidfd'} is refused: {why}",
+        "" if remedy is None else f"{remedy}{', or ' * bool(remedy)}{more}",
+    )
+
+
+def _why_no_ptrace(
+    theirs: Mapping[str, bytes], owner: int | None
+) -> tuple[str, str | None]:
+    """Return the reason, and a remedy beside CAP_SYS_PTRACE, None if that is none."""
+    own = own_status()
+    if "Uid" not in theirs or "Uid" not in own:
+        return "it is another user's, or hidden", ""
+    modules = os.fsdecode(read_or_none("/sys/kernel/security/lsm") or b"").strip()
+    module = f"a security module refuses{f' (there are {modules})' if modules else ''}"
+    effective = capability_names(own.get("CapEff", b""))
+    if "CAP_SYS_PTRACE" in effective and initial_namespace("user"):
+        return f"{module}, or a sandbox, though CAP_SYS_PTRACE is there", None
+    for name, kind in (("Uid", "user"), ("Gid", "group")):
+        mine = own[name].split()[3].decode()
+        ids = [one.decode() for one in theirs[name].split()[:3]]
+        if set(ids) != {mine}:
+            whose = "/".join(dict.fromkeys(ids))
+            return (
+                f"it is another {kind}'s ({name.lower()} {whose}, the caller's is "
+                f"{mine})",
+                f"run as its {kind}",
+            )
+    if owner is not None and owner != int(theirs["Uid"].split()[1]):
+        return (
+            "it is not dumpable: it called prctl(PR_SET_DUMPABLE, 0), changed its user "
+            "ID, or runs a program that it cannot read",
+            "let it call prctl(PR_SET_DUMPABLE, 1)",
+        )
+    more = sorted(capability_names(theirs.get("CapPrm", b"")) - effective)
+    if more:
+        names = ", ".join(more[:3]) + ", ..." * bool(more[3:])
+        return f"it has capabilities that the caller lacks ({names})", ""
+    return f"it is not dumpable, or of another user namespace, or {module}", ""
+
+
+def no_dac_read_search(name: str) -> Answer:
+    """Return the answer where the mode of a file of /proc/PID forbids reading it."""
+    return _refused_by_mode(name, "read", "DAC_READ_SEARCH")
+
+
+def no_dac_override(name: str) -> Answer:
+    """Return the answer where the mode of a file of /proc/PID forbids writing it."""
+    return _refused_by_mode(name, "written", "DAC_OVERRIDE")
+
+
+def _refused_by_mode(name: str, done: str, capability: str) -> Answer:
+    return refusal(
+        "capability",
+        errno.EACCES,
+        f"/proc/PID/{name} of another user's process may be {done} by that user alone, "
+        f"whatever the right to ptrace it, and CAP_{capability} is missing",
+        f"run as its user or as root, or {how_to_add(capability)}",
+    )
+
+
+def hidden() -> Answer:
+    """Return the answer where the directory /proc/PID of a process is hidden."""
+    where = (
+        "/proc is mounted with hidepid"
+        if proc_is_of_own_namespace()
+        else "/proc is not mounted, or shows another pid namespace"
+    )
+    return refusal(
+        "proc",
+        errno.EACCES,
+        f"/proc/PID of the process is hidden: {where}",
+        "run as root, or mount /proc without hidepid and for this namespace",
+    )
+
+
+def no_memory(why: str) -> Answer:
+    """Return the answer where a process has no address space.
+
+    Args:
+        why: That of no_mm() in _proc.pidfds.
+    """
+    by = "exited" if why == "the process has exited" else "memory"
+    return refusal(by, errno.ESRCH, why)
+
+
+def of_proc_file(proc: int, name: str, number: int) -> Answer:
+    """Return the answer to an errno on opening or reading a file of /proc/PID.
+
+    Args:
+        proc: File descriptor of the directory.
+        name: Of the file.
+        number: The kernel's errno.
+    """
+    if number in (errno.ENOENT, errno.ESRCH):
+        return no_memory("the process has exited")
+    if number in (errno.EACCES, errno.EPERM):
+        # Opening maps needs ptrace read access and nothing else, as anybody's mode
+        # allows it: where it opens and this file does not, the mode forbids this file.
+        by_mode = name != "maps" and _may_open(proc, "maps")
+        if not by_mode:
+            return no_ptrace(proc, number)
+        written = name == "clear_refs"
+        return no_dac_override(name) if written else no_dac_read_search(name)
+    return refusal("kernel", number, f"/proc/PID/{name} can't be read")
+
+
+def _may_open(proc: int, name: str) -> bool:
+    try:
+        os.close(open_in(proc, name))
+    except OSError:
+        return False
+    return True

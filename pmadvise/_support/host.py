@@ -1,0 +1,189 @@
+"""Facts of the host and of this process, from /proc and /sys."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pmadvise._proc.cgroups import (
+    Membership,
+    directories,
+    hierarchies_of,
+    own_memberships,
+)
+from pmadvise._proc.files import (
+    Stat,
+    lines,
+    parse_kb_fields,
+    parse_stat,
+    read_int,
+    read_or_none,
+)
+from pmadvise._reasons import YES, Answer, low_priority
+
+_THP = "/sys/kernel/mm/transparent_hugepage"
+_PATIENT_POLICIES = {3: "SCHED_BATCH", 5: "SCHED_IDLE"}  # include/uapi/linux/sched.h
+_NO_LIMIT = 1 << 60
+"""More bytes than any machine has: version 1 shows more where there is no limit."""
+
+
+class _MemoryNames(NamedTuple):
+    """The names that a version of the cgroup interface has for memory."""
+
+    limit: str
+    """A file."""
+    used: tuple[bytes, ...]
+    """Lines of memory.stat: memory that is not page cache, of the cgroups below too."""
+
+
+_V2_MEMORY = _MemoryNames("memory.max", (b"anon", b"shmem"))
+_V1_MEMORY = _MemoryNames("memory.limit_in_bytes", (b"total_rss", b"total_shmem"))
+
+
+def container() -> str:
+    """Return what manages the container that this runs in; "" where none is seen."""
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        return "kubernetes"
+    named = os.environ.get("container")  # noqa: SIM112, as systemd and podman set it
+    named = named or os.fsdecode(read_or_none("/run/systemd/container") or b"")
+    if named:
+        return named.strip()
+    for path, name in (("/run/.containerenv", "podman"), ("/.dockerenv", "docker")):
+        if os.path.exists(path):
+            return name
+    paths = [membership.path for membership in own_memberships()]
+    for part, name in (
+        (b"kubepods", "kubernetes"),
+        (b"libpod", "podman"),
+        (b"docker", "docker"),
+        (b"lxc", "lxc"),
+    ):
+        if any(part in path for path in paths):
+            return name
+    return ""
+
+
+def huge_page_size() -> int | None:
+    """Return the bytes of a transparent huge page; None without them."""
+    return read_int(f"{_THP}/hpage_pmd_size")
+
+
+def huge_pages_enabled() -> bool:
+    """Return whether the kernel is set to make transparent huge pages at all."""
+    return b"[never]" not in (read_or_none(f"{_THP}/enabled") or b"")
+
+
+def swap() -> tuple[int, int]:
+    """Return the bytes of swap in all, and free."""
+    found = parse_kb_fields(read_or_none("/proc/meminfo"))
+    return found.get("SwapTotal", 0), found.get("SwapFree", 0)
+
+
+def freezers() -> tuple[str, ...]:
+    """Return the hierarchies that can freeze, and that may be written to."""
+    found = [
+        f"cgroup{membership.version}"
+        for membership in own_memberships()
+        if membership.can_freeze
+        and any(
+            os.access(path, os.W_OK, effective_ids=True)
+            for path in _places_of(membership)
+        )
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def freezer_directories() -> list[tuple[int, str]]:
+    """Return version and directory of this process's cgroups that can freeze."""
+    return [
+        (membership.version, os.fsdecode(path))
+        for membership in own_memberships()
+        if membership.can_freeze
+        for path in _places_of(membership)[:1]
+    ]
+
+
+def _places_of(membership: Membership) -> list[bytes]:
+    """Return the directory of a cgroup, and where its hierarchy is mounted."""
+    mounts = [hierarchy.mount for hierarchy in hierarchies_of(membership)]
+    return [*directories(membership), *mounts]
+
+
+def _with_ancestors(controller: bytes) -> Iterator[tuple[int, str]]:
+    """Yield version and directory of this process's cgroups, the innermost first.
+
+    Args:
+        controller: Of version 1: the hierarchy to look at.
+    """
+    for membership in own_memberships():
+        if membership.version == 1 and controller not in membership.controllers:
+            continue
+        for hierarchy in hierarchies_of(membership):
+            path = hierarchy.directory_of(membership.path)
+            top = hierarchy.directory_of(hierarchy.root)
+            while path is not None:
+                yield membership.version, os.fsdecode(path)
+                path = None if path == top else os.path.dirname(path)
+
+
+def swap_allowed() -> int | None:
+    """Return the bytes that this cgroup may still swap; None without a limit.
+
+    Version 1 limits memory and swap together, which swapping does not change.
+    """
+    allowed = []
+    for _, path in _with_ancestors(b"memory"):
+        most = read_int(f"{path}/memory.swap.max")
+        used = read_int(f"{path}/memory.swap.current") or 0
+        if most is not None:
+            allowed.append(max(most - used, 0))
+    return min(allowed, default=None)
+
+
+def memory_limit() -> tuple[int, int] | None:
+    """Return the tightest memory limit of this cgroup, and what is left below it.
+
+    Returns:
+        Bytes of the limit; bytes that may still be used, the page cache being
+        reclaimed. None without a limit.
+    """
+    found = []
+    for version, path in _with_ancestors(b"memory"):
+        names = _V1_MEMORY if version == 1 else _V2_MEMORY
+        limit = read_int(f"{path}/{names.limit}")
+        if limit is None or limit >= _NO_LIMIT:
+            continue
+        words = [line.split() for line in lines(read_or_none(f"{path}/memory.stat"))]
+        used = sum(int(word[1]) for word in words if word[0] in names.used)
+        found.append((max(limit - used, 0), limit))
+    if not found:
+        return None
+    left, limit = min(found)
+    return limit, left
+
+
+def ptrace_scope() -> int | None:
+    """Return Yama's ptrace_scope; None without Yama."""
+    return read_int("/proc/sys/kernel/yama/ptrace_scope")
+
+
+def nice() -> int:
+    """Return the nice value of this thread; 0 where it is not known."""
+    stat = _own_stat()
+    return stat.nice if stat is not None else 0
+
+
+def priority() -> Answer:
+    """Return whether this thread gets a CPU soon enough to keep max_stall."""
+    stat = _own_stat()
+    if stat is None:
+        return YES
+    if stat.policy in _PATIENT_POLICIES:
+        return low_priority(f"with {_PATIENT_POLICIES[stat.policy]}")
+    return low_priority(f"at nice {stat.nice}") if stat.nice > 0 else YES
+
+
+def _own_stat() -> Stat | None:
+    text = read_or_none("/proc/thread-self/stat")
+    return None if text is None else parse_stat(text)

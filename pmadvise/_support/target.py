@@ -1,0 +1,146 @@
+"""What support() answers about a target: may it be advised, and if not, why not."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from pmadvise import _reasons
+from pmadvise._native.process_madvise import probe
+from pmadvise._proc.files import open_in
+from pmadvise._proc.identity import Identity
+from pmadvise._proc.mm import open_mm
+from pmadvise._proc.pidfds import no_mm, pid_of
+from pmadvise._reasons import YES, Answer
+from pmadvise.advice import Advice
+from pmadvise.calls import PidfdLike, fileno_of, pidfd_open
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSupport:
+    """What may be done to a target."""
+
+    pid: int
+    """Its process ID, 0 where it is not known."""
+    may: Answer
+    """Whether it may be advised at all."""
+    advice: dict[Advice, Answer]
+    """The same, for each advice that another process takes."""
+    pages: Answer
+    """Whether it may be asked which of its pages are in memory or in swap. If not,
+    ``resident()`` and ``swapped()`` fail, and ``pageout()`` takes whole mappings."""
+
+
+class Target:
+    """A process that support() is asked about, or the answer why it can't be opened.
+
+    Args:
+        target: A process ID, or an object that has a pidfd.
+
+    Raises:
+        TypeError, ValueError: It is neither.
+        OSError: It is the ID of a thread, or no file descriptor is free.
+    """
+
+    def __init__(self, target: PidfdLike) -> None:
+        self._identity: Identity | None = None
+        self._refusal = YES
+        if isinstance(target, int):
+            self.pid = target
+            self._open_pid(target)
+        else:
+            self.pid = int(getattr(target, "pid", 0))
+            self._open_pidfd(fileno_of(target))
+
+    def _open_pid(self, pid: int) -> None:
+        try:
+            pidfd = pidfd_open(pid)
+        except OSError as error:
+            self._refusal = _reasons.of_pidfd_open(error.errno or 0)
+            if self._refusal.refused_by in ("argument", "descriptors"):
+                raise
+        else:
+            self._identify(pidfd)
+
+    def _open_pidfd(self, number: int) -> None:
+        copy = os.dup(number)
+        try:
+            self.pid = self.pid or pid_of(copy)
+        except FileNotFoundError:  # no /proc, or that of a pid namespace without us
+            self.pid = 0
+        except ProcessLookupError:
+            os.close(copy)
+            self._refusal = _reasons.no_memory("the process has exited")
+            return
+        except BaseException:
+            os.close(copy)
+            raise
+        self._identify(copy)
+
+    def _identify(self, pidfd: int) -> None:
+        try:
+            self._identity = Identity(pidfd, self.pid)
+        except ProcessLookupError:  # reaped since; Identity has closed the pidfd
+            self._refusal = _reasons.no_memory("the process has exited")
+
+    @property
+    def pidfd(self) -> int:
+        """The pidfd; -1 if the process can't be opened."""
+        return self._identity.pidfd if self._identity is not None else -1
+
+    def close(self) -> None:
+        """Close what was opened here."""
+        if self._identity is not None:
+            self._identity.close()
+
+    def support(self, call: Answer, known: dict[Advice, Answer]) -> TargetSupport:
+        """Ask in the order in which advise() does.
+
+        Args:
+            call: Whether process_madvise(2) is there.
+            known: What the kernel takes for another process.
+        """
+        no = self._no_mm()
+        if no is not None:
+            return TargetSupport(self.pid, no, dict.fromkeys(known, no), no)
+        answers = {one: self._answer(one, call, known[one]) for one in known}
+        pages = self._may_open("pagemap")
+        return TargetSupport(
+            self.pid, answers[Advice.COLD], answers, YES if pages is None else pages
+        )
+
+    def _no_mm(self) -> Answer | None:
+        """Return why its address space can't be reached."""
+        identity = self._identity
+        if identity is None:
+            return self._refusal
+        if identity.is_hidden and not identity.has_ended():
+            return _reasons.hidden()
+        try:
+            open_mm(identity)
+        except ProcessLookupError:
+            why = no_mm(identity.pidfd, -1 if identity.is_hidden else identity.proc)
+            return _reasons.no_memory(why or "the process is exiting")
+        except PermissionError:
+            return self._may_open("maps")
+        return None
+
+    def _may_open(self, name: str) -> Answer | None:
+        """Return why a file of /proc/PID can't be opened, None if it can."""
+        assert self._identity is not None
+        proc = self._identity.proc
+        try:
+            os.close(open_in(proc, name))
+        except (FileNotFoundError, PermissionError, ProcessLookupError) as error:
+            return _reasons.of_proc_file(proc, name, error.errno or 0)
+        return None
+
+    def _answer(self, advice: Advice, call: Answer, known: Answer) -> Answer:
+        pidfd = self.pidfd
+        result = probe(pidfd, advice)
+        if result == 0:
+            # Newer kernels do not look at the advice that the own process is given.
+            return known
+        if not call:
+            return call
+        return _reasons.of_process_madvise(pidfd, advice, -result)

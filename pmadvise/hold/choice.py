@@ -1,0 +1,92 @@
+"""Which method stops a process: one that was named, or the first that works."""
+
+from __future__ import annotations
+
+import errno
+
+from pmadvise._proc.identity import Identity
+from pmadvise.hold.freezer import FreezerStop
+from pmadvise.hold.ptrace import PtraceStop
+from pmadvise.hold.shared import Stop, release
+from pmadvise.hold.sigstop import SigstopStop
+from pmadvise.hold.target import Deadline, HeldProcess
+
+METHODS = ("ptrace", "freezer", "sigstop")
+"""The order in which "auto" tries them."""
+
+
+class Choice:
+    """What a hold asks for.
+
+    Args:
+        identity: Of the process; lent.
+        key: Its ID and its start time.
+        method: One of METHODS, or "auto".
+        whole_cgroup: Whether other processes may be frozen with it.
+
+    Attributes:
+        refused: Why the methods tried so far do not work: {method: reason}.
+    """
+
+    def __init__(
+        self, identity: Identity, key: tuple[int, int], method: str, whole_cgroup: bool
+    ) -> None:
+        self.refused: dict[str, str] = {}
+        self._identity = identity
+        self._key = key
+        self._method = method
+        self._whole_cgroup = whole_cgroup
+        self._trying: Stop | None = None
+
+    def take(self, deadline: Deadline) -> Stop:
+        """Stop the process.
+
+        Raises:
+            PermissionError: No method works here and now; with the reasons.
+            ProcessLookupError: It has ended, or is a kernel thread.
+            TimeoutError: It was not stopped in time, and it was let go.
+        """
+        if self._method != "auto":
+            return self._try(self._method, deadline)
+        late = False
+        for method in METHODS:
+            last = method == METHODS[-1]
+            share = deadline if last else deadline.part(0.5)
+            try:
+                return self._try(method, share)
+            except ProcessLookupError:
+                raise
+            except OSError as error:
+                self.refused[method] = error.strerror or str(error)
+                late = late or isinstance(error, TimeoutError)
+        reasons = "; ".join(f"{name}: {why}" for name, why in self.refused.items())
+        if late:
+            raise TimeoutError(errno.ETIMEDOUT, reasons)
+        raise PermissionError(errno.EPERM, reasons)
+
+    def reap(self) -> None:
+        """Help a stop that the kernel keeps waiting."""
+        trying = self._trying
+        if trying is not None:
+            trying.reap()
+
+    def _try(self, method: str, deadline: Deadline) -> Stop:
+        target = HeldProcess(self._identity, self._key)
+        stop: Stop
+        if method == "ptrace":
+            stop = PtraceStop(target)
+        elif method == "freezer":
+            stop = FreezerStop(target, self._whole_cgroup)
+        else:
+            stop = SigstopStop(target)
+        self._trying = stop
+        try:
+            stop.stop(deadline)
+            target.check_not_tracer()
+        except BaseException:
+            release(stop)
+            raise
+        finally:
+            self._trying = None
+            target.close_pidfd()
+        return stop

@@ -1,0 +1,151 @@
+"""A small process that thaws a cgroup if the caller is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import select
+import signal
+
+from pmadvise.hold.fds import OwnedFd
+from pmadvise.hold.target import Deadline
+
+_SHELL = "/bin/sh"
+_ANSWER = b"42\n"
+_DISMISSAL = 1000
+"""Milliseconds that it may take to go away."""
+
+
+class Watchdog:
+    """A /bin/sh that is deaf to every signal, in a session of its own.
+
+    It reads a pipe: at the pipe's end, which is the caller's, it writes to a file, and
+    it goes away when it gets a line. It answers by a second pipe when it is ready, as
+    there may be no shell that runs (a filter, a limit, another program); the end of
+    that pipe is its own end.
+
+    Args:
+        control: File descriptor of the file to write to; lent until ``start()`` is over.
+        text: What to write.
+    """
+
+    def __init__(self, control: int, text: str) -> None:
+        self._control = control
+        # A sum, so that a program that prints its arguments does not pass for a shell.
+        self._script = f"echo $((6 * 7)) >&2; read -r x || echo {text}"
+        self._pid = 0
+        self._calls: OwnedFd | None = None
+        self._answers: OwnedFd | None = None
+        self._lent: list[OwnedFd] = []
+
+    def start(self, deadline: Deadline) -> None:
+        """Start it, and wait until it watches.
+
+        Raises:
+            PermissionError: It can't run; with the reason.
+            TimeoutError: It did not answer in time.
+        """
+        reader, self._calls = OwnedFd.open_all(lambda: os.pipe2(os.O_CLOEXEC))
+        self._lent.append(reader)
+        self._answers, writer = OwnedFd.open_all(lambda: os.pipe2(os.O_CLOEXEC))
+        self._lent.append(writer)
+        try:
+            self._pid = _spawn(self._script, reader.fd, self._control, writer.fd)
+        except OSError as error:
+            raise _unfit(f"{_SHELL} can't be started ({error.strerror})") from None
+        self._close_lent()
+        poll = select.poll()
+        poll.register(self._answers.fd, select.POLLIN)
+        for _ in deadline.pauses():
+            # Short waits, as the hold may be given up meanwhile.
+            if poll.poll(max(0, min(5, int(deadline.left() * 1000)))):
+                break
+        else:
+            raise TimeoutError(errno.ETIMEDOUT, f"{_SHELL} did not answer in time")
+        answer = os.read(self._answers.fd, 100)
+        if not answer:
+            raise _unfit(f"{_SHELL} ended at once ({self._end()})")
+        if answer != _ANSWER:
+            raise _unfit(f"{_SHELL} does not work as a shell: {answer!r}")
+
+    def broken(self) -> str | None:
+        """Return why nobody watches any more, None if it does."""
+        poll = select.poll()
+        if self._answers is None or (fd := self._answers.fd) < 0:
+            return None  # all descriptors were closed: its end is that of the hold
+        poll.register(fd, 0)
+        if poll.poll(0):
+            return "the watchdog of the freezer was killed, which put the hold at risk"
+        return None
+
+    def dismiss(self) -> None:
+        """Send it away, and reap it; may be called again."""
+        self._close_lent()
+        if self._calls is not None and (fd := self._calls.fd) >= 0:
+            with contextlib.suppress(BrokenPipeError):  # killed by someone
+                os.write(fd, b"\n")
+        if self._calls is not None:
+            self._calls.close()
+        if self._pid:
+            self._wait_for_end()
+            with contextlib.suppress(ChildProcessError):  # reaped by another wait
+                os.waitpid(self._pid, 0)
+            self._pid = 0
+        if self._answers is not None:
+            self._answers.close()
+
+    def _wait_for_end(self) -> None:
+        """Wait for its end, and kill it if that does not come."""
+        if self._answers is not None and (fd := self._answers.fd) >= 0:
+            poll = select.poll()
+            poll.register(fd, 0)
+            if poll.poll(_DISMISSAL):
+                return
+        with contextlib.suppress(ChildProcessError):
+            how = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            if os.waitid(os.P_PID, self._pid, how) is None:  # still a child of ours
+                os.kill(self._pid, signal.SIGKILL)
+
+    def _end(self) -> str:
+        """Return how it ended, in words."""
+        try:
+            _, status = os.waitpid(self._pid, 0)
+        except ChildProcessError:
+            return "reaped by another wait"
+        self._pid = 0
+        code = os.waitstatus_to_exitcode(status)
+        if code >= 0:
+            return f"exit status {code}"
+        return f"killed by signal {-code}, perhaps a seccomp filter or a limit"
+
+    def _close_lent(self) -> None:
+        for fd in self._lent:
+            fd.close()
+
+
+def _spawn(script: str, stdin: int, stdout: int, stderr: int) -> int:
+    spawn = functools.partial(
+        os.posix_spawn,
+        _SHELL,
+        ["sh", "-c", script],
+        {},
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, stdin, 0),
+            (os.POSIX_SPAWN_DUP2, stdout, 1),
+            (os.POSIX_SPAWN_DUP2, stderr, 2),
+        ],
+        setsigmask=signal.valid_signals(),
+    )
+    try:
+        return spawn(setsid=True)
+    except NotImplementedError:  # Python was built for a glibc older than 2.26
+        return spawn(setpgroup=0)
+
+
+def _unfit(reason: str) -> PermissionError:
+    return PermissionError(
+        errno.EPERM,
+        f"nothing could thaw the cgroup if the caller were killed: {reason}",
+    )

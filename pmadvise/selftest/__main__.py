@@ -1,0 +1,7 @@
+"""``python -m pmadvise.selftest``."""
+
+import sys
+
+from pmadvise.selftest.command import main
+
+sys.exit(main())

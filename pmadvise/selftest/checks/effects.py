@@ -1,0 +1,203 @@
+"""Checks of each advice, by its effect on memory."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pmadvise
+from pmadvise import PAGE_SIZE, Advice, Ranges, Report
+from pmadvise._support import host
+from pmadvise.selftest.child import Child
+from pmadvise.selftest.skip import MIB, Skip, mib
+from pmadvise.selftest.tools import (
+    SMALL,
+    TOLERANCE,
+    file_on_disk,
+    reaches,
+    require_intact,
+    require_permission,
+    require_whole,
+    retry_until,
+    size_for_swap,
+)
+
+
+def check_cold(size: int) -> str:
+    """Clear the Referenced marks of memory by COLD, and change nothing else."""
+    with Child() as child:
+        require_permission(child, Advice.COLD)
+        address = child.map(size)
+
+        def referenced() -> int:
+            return child.smaps(address, size, "Referenced")
+
+        before = referenced()
+        settled = retry_until(
+            lambda: require_whole(child.process.cold([(address, size)]), size),
+            lambda: referenced() <= TOLERANCE,
+        )
+        after, rss = referenced(), child.smaps(address, size, "Rss")
+        if before < size or not settled or rss < size:
+            raise AssertionError(
+                f"of {size} bytes Referenced {before} -> {after}, Rss {rss}"
+            )
+        require_intact(child, address, size)
+    return f"Referenced {mib(before)} -> {mib(after)}, memory intact"
+
+
+def check_pageout(size: int) -> str:
+    """Move anonymous memory to swap by PAGEOUT."""
+    with Child() as child:
+        require_permission(child, Advice.PAGEOUT)
+        size = size_for_swap(size)
+        address = child.map(size)
+        ranges = Ranges([(address, size)])
+        reports: list[Report] = []
+
+        def pageout() -> None:
+            reports.append(child.process.pageout(ranges, measure=True))
+            require_whole(reports[-1], size)
+
+        settled = retry_until(
+            pageout, lambda: child.process.swapped(ranges).total >= size - TOLERANCE
+        )
+        swapped = child.ask_int("status", "VmSwap")
+        if not settled or swapped < size - TOLERANCE:
+            raise AssertionError(f"VmSwap of {size} bytes is {swapped}")
+        before, after = reports[0].before, reports[-1].after
+        if before is None or after is None or after.rss > before.rss - size + TOLERANCE:
+            raise AssertionError(f"Rss has not fallen: {before} -> {after}")
+        remaining = reports[-1].remaining
+        if remaining is None or remaining.resident > TOLERANCE:
+            raise AssertionError(f"VmSwap is {swapped}, and the report {remaining}")
+        require_intact(child, address, size)
+    return f"VmSwap 0 -> {mib(swapped)}, Rss less by as much, memory intact"
+
+
+def check_pageout_file(size: int) -> str:
+    """Put a file that a child maps out of memory by PAGEOUT."""
+    with Child() as child:
+        require_permission(child, Advice.PAGEOUT)
+    size = max(size // 4, SMALL)
+    with file_on_disk(size) as (fd, cached), Child() as child:
+        # Page by page: readahead makes large folios, which 6.1 may fail to split.
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+        for offset in range(0, size, PAGE_SIZE):
+            os.pread(fd, 1, offset)
+        address = child.ask_int("map", size, None, fd)
+        before = cached()
+
+        def pageout() -> None:
+            # A call that covers a part of a folio may unmap it and leave it in the page
+            # cache, out of the reach of PAGEOUT: reading the memory maps it again.
+            require_intact(child, address, size)
+            report = child.process.pageout([(address, size)], max_stall=None)
+            require_whole(report, size)
+
+        settled = retry_until(pageout, lambda: cached() <= TOLERANCE)
+        after = cached()
+        if before < size or not settled:
+            raise AssertionError(f"of {size} bytes in memory {before} -> {after}")
+        require_intact(child, address, size)
+    return f"page cache {mib(before)} -> {mib(after)} of a file, contents intact"
+
+
+def check_willneed(size: int) -> str:
+    """Fill the page cache by WILLNEED, and the swap cache where that shows."""
+    with Child() as child:
+        require_permission(child, Advice.WILLNEED)
+    size = max(size // 2, SMALL)
+    with file_on_disk(size) as (fd, cached), Child() as child:
+        before = cached()
+        address = child.ask_int("map_file", size, fd)
+
+        # The disk may be slow: WILLNEED begins to read, and returns.
+        if before or not retry_until(
+            lambda: require_whole(child.process.willneed([(address, size)]), size),
+            lambda: reaches(size, cached),
+            2,
+        ):
+            raise AssertionError(f"of {size} bytes in memory {before} -> {cached()}")
+    return f"page cache 0 -> {mib(size)} of a file, {_willneed_swap(size)}"
+
+
+def _willneed_swap(size: int) -> str:
+    try:
+        size = size_for_swap(size)
+    except Skip:
+        return "swap cache not tried (no swap)"
+    with Child() as child:
+        address = child.map(size)
+
+        def cached() -> int:
+            return child.ask_int("in_core", address, size)
+
+        child.process.pageout([(address, size)], max_stall=None)
+        swapped = child.process.swapped(Ranges([(address, size)])).total
+        before = cached()
+        if swapped < size - TOLERANCE:
+            return "swap cache not tried (PAGEOUT moved too little)"
+        if before > size // 2:
+            require_intact(child, address, size)
+            return "swap cache not seen (this swap keeps pages in it anyway)"
+        settled = retry_until(
+            lambda: require_whole(child.process.willneed([(address, size)]), size),
+            lambda: reaches(size - TOLERANCE, cached),
+            2,
+        )
+        after = cached()
+        if not settled:
+            raise AssertionError(f"of {size} in the swap cache {before} -> {after}")
+        require_intact(child, address, size)
+    return f"swap cache {mib(before)} -> {mib(after)}, memory intact"
+
+
+def check_collapse(size: int) -> str:
+    """Make huge pages of small ones by COLLAPSE."""
+    with Child() as child:
+        require_permission(child, Advice.COLLAPSE)
+        huge = pmadvise.support().huge_page_size
+        if huge is None:
+            raise Skip("there are no transparent huge pages here")
+        if huge > size:
+            raise Skip(
+                f"a huge page has {mib(huge)} here, more than --size: pass --size "
+                f"{huge // MIB}, on a host with {mib(3 * huge)} of memory free"
+            )
+        # One more than the pages, so that they fit in aligned.
+        pages = min(max(size // 4 // huge, 1), 4)
+        start = child.ask_int("reserve", (pages + 1) * huge)
+        address, size = -(-start // huge) * huge, pages * huge
+        child.fill_small(address, size)
+
+        def made() -> int:
+            return child.smaps(address, size, "AnonHugePages")
+
+        before, reports = made(), list[Report]()
+        settled = retry_until(
+            lambda: reports.append(child.process.collapse([(address, size)])),
+            lambda: made() == size,
+        )
+        if before or not settled:
+            _no_huge_page(reports[-1])
+            raise AssertionError(
+                f"AnonHugePages of {size} bytes {before} -> {made()}: {reports[-1]}"
+            )
+        require_intact(child, address, size)
+    return f"AnonHugePages 0 -> {mib(size)}, memory intact"
+
+
+def _no_huge_page(report: Report) -> None:
+    """Skip where the kernel has no free huge page, or is set to make none."""
+    errnos = {skip.errno for skip in report.skipped}
+    if errnos and errnos <= {errno.ENOMEM, errno.EAGAIN, errno.EBUSY}:
+        raise Skip(
+            "the kernel finds no free huge page: memory is fragmented, or the cgroup "
+            "is at its limit; free some, or echo 1 >/proc/sys/vm/compact_memory"
+        )
+    if errnos == {errno.EINVAL} and not host.huge_pages_enabled():
+        raise Skip(
+            "transparent huge pages are turned off: echo madvise "
+            ">/sys/kernel/mm/transparent_hugepage/enabled"
+        )

@@ -1,0 +1,21 @@
+"""Files of /proc and /sys with contents that a test chooses."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from pmadvise._proc import cgroups, files
+
+
+def give_files(monkeypatch: pytest.MonkeyPatch, contents: dict[str, bytes]) -> None:
+    """Let these files have these contents, and no other file exist."""
+
+    def read(path: str) -> bytes:
+        if path not in contents:
+            raise FileNotFoundError(errno.ENOENT, path)
+        return contents[path]
+
+    monkeypatch.setattr(files, "read", read)
+    monkeypatch.setattr(cgroups, "read", read)

@@ -1,0 +1,102 @@
+"""Facts for support() from files of /proc and /sys, as other hosts have them."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from helpers.fake_files import give_files
+
+from pmadvise import support
+from pmadvise._support import host
+
+
+@pytest.mark.parametrize(
+    ("environment", "contents", "name"),
+    [
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, {}, "kubernetes"),
+        ({"container": "podman"}, {}, "podman"),
+        ({}, {"/run/systemd/container": b"systemd-nspawn\n"}, "systemd-nspawn"),
+        ({}, {"/proc/self/cgroup": b"0::/kubepods.slice/cri-1\n"}, "kubernetes"),
+        ({}, {"/proc/self/cgroup": b"0::/a\rkubepods\n"}, "kubernetes"),
+        ({}, {"/proc/self/cgroup": b"0::/\n"}, ""),
+    ],
+)
+def test_container(
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    contents: dict[str, bytes],
+    name: str,
+) -> None:
+    """The container's manager is known by what it leaves there."""
+    monkeypatch.setattr(os, "environ", environment)
+    monkeypatch.setattr(os.path, "exists", lambda path: False)
+    give_files(monkeypatch, contents)
+    assert host.container() == name
+
+
+@pytest.mark.parametrize(
+    ("limits", "allowed"),
+    [
+        ({"a/b": b"max\n", "a": b"8192\n", ".": b"16384\n"}, 4096),
+        ({"a/b": b"max\n", "a": b"max\n", ".": b"max\n"}, None),
+        ({}, None),
+    ],
+)
+def test_swap_limit(
+    monkeypatch: pytest.MonkeyPatch, limits: dict[str, bytes], allowed: int | None
+) -> None:
+    """The tightest memory.swap.max above this cgroup counts, less what is used."""
+    contents = {
+        "/proc/self/cgroup": b"0::/a/b\n",
+        "/proc/self/mountinfo": b"30 1 0:1 / /cg\\040x rw - cgroup2 cgroup2 rw\n",
+        "/cg x/a/memory.swap.current": b"4096\n",
+    }
+    for where, limit in limits.items():
+        contents[os.path.normpath(f"/cg x/{where}/memory.swap.max")] = limit
+    give_files(monkeypatch, contents)
+    assert host.swap_allowed() == allowed
+
+
+@pytest.mark.parametrize(
+    ("mount", "membership", "limit", "stat"),
+    [
+        (
+            b"30 1 0:1 / /cg rw - cgroup2 cgroup2 rw\n",
+            b"0::/a\n",
+            "memory.max",
+            b"file 9\nanon 1000\nshmem 24\n",
+        ),
+        (
+            b"30 1 0:1 / /cg rw - cgroup cgroup rw,memory\n",
+            b"4:memory:/a\n0::/\n",
+            "memory.limit_in_bytes",
+            b"rss 7\ntotal_rss 1000\ntotal_shmem 24\n",
+        ),
+    ],
+    ids=["v2", "v1"],
+)
+def test_memory_limit(
+    monkeypatch: pytest.MonkeyPatch,
+    mount: bytes,
+    membership: bytes,
+    limit: str,
+    stat: bytes,
+) -> None:
+    """The limit of this cgroup is found, and what is left of it beside page cache."""
+    contents = {
+        "/proc/self/cgroup": membership,
+        "/proc/self/mountinfo": mount,
+        f"/cg/a/{limit}": b"5120\n",
+        "/cg/a/memory.stat": stat,
+    }
+    give_files(monkeypatch, contents)
+    assert host.memory_limit() == (5120, 4096)
+
+
+def test_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where /proc can't be read its facts are None, and nothing is raised."""
+    give_files(monkeypatch, {})
+    found = support()
+    assert (found.seccomp, found.ptrace_scope, found.huge_page_size) == (None,) * 3
+    assert (found.swap_total, found.freezers, bool(found.priority)) == (0, (), True)
