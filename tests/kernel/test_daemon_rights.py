@@ -118,9 +118,7 @@ def test_cut_to_memory(
 
 
 @pytest.mark.parametrize("separator", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"])
-def test_a_name_selects_nothing(
-    target: Target, tmp_path: Path, separator: str
-) -> None:
+def test_a_name_selects_nothing(target: Target, tmp_path: Path, separator: str) -> None:
     """A file named like a line of smaps makes no other memory be selected."""
     empty = target.reserved(1 << 36)
     header = f"{empty:x}-{empty + (1 << 36):x} rw-p 00000000 00:00 0 "
