@@ -145,7 +145,10 @@ class Pagemap:
         return self._walk(spans, PAGE_IS_SWAPPED, 0)
 
     def _walk(self, spans: list[tuple[int, int]], wanted: int, unwanted: int) -> Ranges:
-        array = pagemap_scan(self._fd, spans, wanted, unwanted, self._check)
+        try:
+            array = pagemap_scan(self._fd, spans, wanted, unwanted, self._check)
+        except ProcessLookupError:
+            raise self._mm.identity.gone() from None
         return Ranges.of_array(array)
 
     def _user_end(self) -> int:

@@ -290,7 +290,11 @@ class Engine:
 
     def _counted(self, vector: Ranges) -> Ranges:
         """Return the parts of a vector that a budget counts."""
-        resident = self._kernel.resident(vector)
+        try:
+            resident = self._kernel.resident(vector)
+        except ProcessLookupError:
+            self._look()
+            raise
         if self._profile.budget_counts_resident:
             return resident
         return vector - resident

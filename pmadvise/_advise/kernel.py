@@ -49,7 +49,11 @@ class Kernel(Protocol):
         """
 
     def resident(self, ranges: Ranges) -> Ranges:
-        """Return the parts of ranges that are in memory, merged."""
+        """Return the parts of ranges that are in memory, merged.
+
+        Raises:
+            ProcessLookupError: The process no longer runs in the mm.
+        """
 
     def is_inside_huge_page(self, address: int) -> bool:
         """Return whether a huge page covers an address and begins before it."""

@@ -14,8 +14,10 @@ import time
 PAGE = mmap.PAGESIZE
 NONE, READ, WRITE, EXEC = 0, 1, 2, 4
 MAP_FAILED = ctypes.c_void_p(-1).value
-SHARED, PRIVATE, FIXED, ANONYMOUS, NORESERVE = 0x1, 0x2, 0x10, 0x20, 0x4000
+SHARED, PRIVATE, FIXED, ANONYMOUS = 0x1, 0x2, 0x10, 0x20
+NORESERVE, HUGETLB = 0x4000, 0x40000
 PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_THP_DISABLE = 4, 15, 41
+NR_IO_URING_SETUP, NR_IO_URING_REGISTER, IORING_REGISTER_BUFFERS = 425, 427, 0
 PR_SET_VMA, PR_SET_VMA_ANON_NAME = 0x53564D41, 0
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -53,6 +55,13 @@ def map(size, prot=READ | WRITE, flags=PRIVATE | ANONYMOUS, fd=-1):
 def reserve(size):
     """Map memory without reserving any swap for it."""
     return map(size, flags=PRIVATE | ANONYMOUS | NORESERVE)
+
+
+def memfd(name, size):
+    """Return an open memfd of some bytes."""
+    fd = checked(libc.memfd_create(name, 0))
+    os.ftruncate(fd, size)
+    return fd
 
 
 def map_at(
@@ -94,6 +103,15 @@ def look(address, numbers):
     """Read a byte of each of these pages of an area."""
     for number in numbers:
         ctypes.string_at(address + number * PAGE, 1)
+
+
+def pin(address, size):
+    """Pin memory for good, as a buffer of an io_uring. Wraps io_uring_register(2)."""
+    ring = checked(libc.syscall(NR_IO_URING_SETUP, 1, ctypes.create_string_buffer(120)))
+    element = (ctypes.c_size_t * 2)(address, size)
+    checked(
+        libc.syscall(NR_IO_URING_REGISTER, ring, IORING_REGISTER_BUFFERS, element, 1)
+    )
 
 
 def unmap(address, size):
