@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.children import in_child, value_of_child
@@ -32,12 +33,10 @@ def sparse(target: Target) -> int:
     return target.touched("range(0, 1024, 4)", size=1024)
 
 
-def as_daemon(
-    target: Target, function: Callable[[Process], object], *more: int
-) -> object:
+def as_daemon(target: Target, function: Callable[[Process], object], *more: int) -> Any:
     """Run a function on a handle, as a user with the two capabilities, and more."""
 
-    def look() -> object:
+    def look() -> Any:
         become_nobody_with(*RIGHTS, *more)
         with Process(target.pid) as process:
             return function(process)
@@ -55,7 +54,7 @@ def test_two_capabilities_are_enough(target: Target, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["resident", "swapped"])
 def test_pages_need_another(target: Target, name: str) -> None:
-    """The pages of another user's process need CAP_DAC_READ_SEARCH; the error says so."""
+    """The pages of another user's process need CAP_DAC_READ_SEARCH."""
 
     def look() -> object:
         become_nobody_with(*RIGHTS)
@@ -93,9 +92,7 @@ def test_whole_mappings(
 ) -> None:
     """Without that right whole mappings are advised, those that have memory."""
     target.reserved(1 << 36)
-    found = as_daemon(target, report_of(method))
-    assert isinstance(found, tuple)
-    requested, advised, ended = found
+    requested, advised, ended = as_daemon(target, report_of(method))
     with Process(target.pid) as process:
         whole = process.maps().select(anonymous=True, private=True).total
     assert (advised, ended) == (requested, "complete")
@@ -111,9 +108,7 @@ def test_cut_to_memory(
     with Process(target.pid) as process:
         resident = process.resident(process.maps().select(anonymous=True, private=True))
     assert (resident & area).total == 256 * PAGE
-    requested, *_ = as_daemon(  # type: ignore[misc]
-        target, report_of(method), CAP_DAC_READ_SEARCH
-    )
+    requested, *_ = as_daemon(target, report_of(method), CAP_DAC_READ_SEARCH)
     assert abs(requested - resident.total) <= MIB
 
 
@@ -125,7 +120,7 @@ def test_a_name_selects_nothing(target: Target, tmp_path: Path, separator: str) 
     path = tmp_path / f"a{separator}{header}"
     path.write_bytes(bytes(PAGE))
     target.run(f"look({target.mapped_file(path, PAGE)}, [0])")
-    requested, *_ = as_daemon(target, report_of(Process.cold))  # type: ignore[misc]
+    requested, *_ = as_daemon(target, report_of(Process.cold))
     assert requested < 1 << 36
 
 
@@ -138,7 +133,7 @@ def test_pageout_moves_memory(target: Target) -> None:
 
 
 def test_a_budget_needs_it(target: Target) -> None:
-    """A budget counts pages in memory, so it needs that right, and the error says so."""
+    """A budget counts pages in memory, so it needs that right too."""
     address = target.filled(MIB)
 
     def look() -> object:

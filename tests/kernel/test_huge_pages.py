@@ -1,4 +1,4 @@
-"""Huge pages: cold() and pageout() leave them whole, collapse() makes worthwhile ones."""
+"""Huge pages: cold() and pageout() leave them whole, collapse() makes them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def without_rollup(monkeypatch: pytest.MonkeyPatch) -> None:
         ("filled({size})", {"rss", "anonymous"}),
         ("filled({size}, flags=SHARED | ANONYMOUS)", {"rss", "shmem"}),
         (
-            "intact(map({size}, flags=PRIVATE, prot=READ, fd=os.open({path!r}, 0)), {size})",
+            "intact(map({size}, READ, PRIVATE, os.open({path!r}, 0)), {size})",
             {"rss", "file"},
         ),
         pytest.param(

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.hold_targets import Cgroup, cgroup_of, until
+from helpers.hold_targets import Cgroup, cgroup_of
 from helpers.targets import MIB
+from helpers.waiting import until
 
 from pmadvise import Pressure
 from pmadvise._proc.cgroups import hierarchies

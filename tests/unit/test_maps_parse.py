@@ -138,7 +138,7 @@ def test_path(raw: bytes, path: str) -> None:
 @pytest.mark.parametrize("n", [0, 1, 511, 512, 513, 1 << 12, (1 << 12) + 1, 40_000])
 @pytest.mark.parametrize("width", [0, 1, 200])
 def test_a_file_of_any_size(n: int, width: int) -> None:
-    """A file is read whole, around the sizes where the arrays grow and blocks end too."""
+    """A file is read whole, also around the sizes where arrays grow and blocks end."""
     lines = [
         Line(
             PAGE * (i + 1), PAGE * (i + 2), "rw-p", path=b"/" + b"x" * (width % (i + 1))
