@@ -171,7 +171,7 @@ def forever(function: Callable[[], object]) -> None:
 
 
 def prctl(option: int, *arguments: int | bytes) -> None:
-    """Call prctl(2)."""
+    """Set an attribute of this process, by the system call of that name."""
     words = [a if isinstance(a, bytes) else ctypes.c_ulong(a) for a in arguments]
     checked(libc.prctl(option, *words, *[ctypes.c_ulong(0)] * (4 - len(words))))
 

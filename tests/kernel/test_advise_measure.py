@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
+from helpers.children import value_of_child
+from helpers.namespaces import watch_opens
 from helpers.targets import LRU_BATCH, MIB, PAGE, Target
 
 from pmadvise import Advice, Process, Remaining, Report
@@ -16,7 +14,8 @@ from pmadvise import Advice, Process, Remaining, Report
 pytestmark = pytest.mark.needs_root
 
 SIZE = 16 * MIB
-OPENED = re.compile(r'openat\([^"]*"([^"]*)"')
+LOCKING = ("smaps", "smaps_rollup")
+"""Files for which the kernel holds the mmap lock of the target for long."""
 
 
 def remaining(process: Process, address: int, size: int = SIZE) -> Remaining:
@@ -95,19 +94,30 @@ def test_not_measured(target: Target, process: Process) -> None:
     assert (report.before, report.after, report.remaining) == (None, None, None)
 
 
-@pytest.mark.parametrize("method", ["cold", "pageout", "willneed", "collapse"])
+def opened_by(target: Target, function: Callable[[Process], object]) -> set[str]:
+    """Return the files that make the target wait, of those that a function opens."""
+
+    def look() -> set[str]:
+        opened = watch_opens(target.pid, *LOCKING)
+        with Process(target.pid) as process:
+            function(process)
+            return opened()
+
+    found: set[str] = value_of_child(look)
+    return found
+
+
+@pytest.mark.parametrize(
+    "method", [Process.cold, Process.pageout, Process.willneed, Process.collapse]
+)
 def test_no_file_that_takes_the_lock(
-    target: Target, tmp_path: Path, method: str
+    target: Target, method: Callable[..., Report]
 ) -> None:
-    """Neither smaps nor smaps_rollup is opened, for which the target would wait."""
+    """With memory locked and everything measured, no such file is opened."""
     target.run(f"lock({target.filled(MIB)}, PAGE)")
-    trace = tmp_path / "trace"
-    code = f"import pmadvise; pmadvise.Process({target.pid}).{method}(measure=True)"
-    subprocess.run(
-        ["strace", "-f", "-e", "openat", "-o", trace, sys.executable, "-c", code],
-        check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    opened = {os.path.basename(path) for path in OPENED.findall(trace.read_text())}
-    assert {"maps", "status"} <= opened
-    assert not opened & {"smaps", "smaps_rollup", "numa_maps"}
+    assert opened_by(target, lambda process: method(process, measure=True)) == set()
+
+
+def test_a_file_that_takes_the_lock(target: Target) -> None:
+    """The watch finds such a file: the sums of memory() open one."""
+    assert opened_by(target, Process.memory) == {"smaps_rollup"}

@@ -82,11 +82,9 @@ def executing(tmp_path: Path) -> Iterator[int]:
 
 @pytest.mark.usefixtures("busy_threads")
 def test_a_program_that_execs_all_the_time(executing: int) -> None:
-    """Of a process that execs again and again no address space is advised late.
-
-    A late call would be one on addresses that the new program does not have, so it
-    would show as a range that is not mapped.
-    """
+    """Of a process that execs again and again no address space is advised late."""
+    # A late call would be one on addresses that the new program does not have, so it
+    # would show as a range that is not mapped.
     for _ in range(50):
         with Process(executing) as process:
             report = process.cold(budget=GIB)
