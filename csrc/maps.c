@@ -297,9 +297,9 @@ same(const struct pmadvise_vma *a, const char *a_text,
 }
 
 /*
- * Write what is no longer the same VMA: the addresses of `old` where `now`
- * has nothing, or something of other permissions, device, inode, path or
- * file offset.  Both are sorted; `out` takes n_old + n_now.  Returns
+ * Write the parts that are no longer the same VMA: the addresses of `old`
+ * where `now` has nothing, or something of other permissions, device, inode,
+ * path or file offset.  Both are sorted; `out` takes n_old + n_now.  Returns
  * how many ranges were written, adjacent ones of one old VMA as one.
  */
 size_t
@@ -313,7 +313,7 @@ pmadvise_vmas_changed(const struct pmadvise_vma *old, size_t n_old,
     for (size_t i = 0; i < n_old; i++) {
         uintptr_t at = old[i].start, changed = at;
 
-        /* `changed`: what is in doubt begins here and ends at `at` */
+        /* `changed`: the part in doubt begins here and ends at `at` */
         while (at < old[i].end) {
             uintptr_t until = old[i].end;
             bool is_same = false;

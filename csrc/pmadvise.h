@@ -187,7 +187,7 @@ enum pmadvise_mm_ended {
     PMADVISE_MM_EXITED = 2,
     PMADVISE_MM_REFUSED = 3 /* ptrace read access; it may be the same */
 };
-/* Calls and what they did, in all and (the last two) the latest of them. */
+/* The calls made: sums, and (the last two) the results of the latest. */
 struct pmadvise_tally {
     uint64_t calls;
     uint64_t advised; /* bytes */

@@ -99,7 +99,7 @@ class AddressSpace(Sequence[Vma]):
 
     def __init__(self, mm: Mm, look: bool = True) -> None:
         self._mm = mm
-        self._file = mm.file()  # so that the mm can be told from a later one
+        self._file = mm.file()  # distinguishes the mm from a later one
         self._vmas = mm.read_vmas(look)
 
     @property

@@ -167,7 +167,7 @@ class Engine:
         return _Cut(vmas, ranges.array, is_current=True)
 
     def _check(self) -> None:
-        """End the work if that is due."""
+        """End the work if a limit is reached or the target has gone."""
         if not self.account.is_complete:
             self._clock.check()
             if self._budget is not None and self._budget.is_used_up:

@@ -14,7 +14,7 @@ from pmadvise._native.ranges import RangeArray
 from pmadvise._proc.identity import Identity
 
 Fate = Literal["exec", "exited", "refused"]
-"""What became of an address space: "refused" is that it can no longer be known."""
+"""The end of an address space; "refused": permission was lost, so it is unknown."""
 
 _FATES: dict[int, Fate] = {
     _mm.EXEC: "exec",
@@ -100,7 +100,7 @@ class Mm:
             raise identity.gone()
 
     def ended(self) -> Fate | None:
-        """Return what became of it: None while the process runs in it.
+        """Return how it ended, None while the process runs in it.
 
         Raises:
             OSError: No file descriptor is free to look.
@@ -148,7 +148,7 @@ class Mm:
         Args:
             name: Of the file.
             look: Whether the process still runs in this mm. False: the caller looks
-                before it uses what it reads, once for several files.
+                before it uses the contents, once for several files.
 
         Raises:
             PermissionError: A right is missing.
