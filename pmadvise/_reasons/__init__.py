@@ -47,6 +47,7 @@ __all__ = [
     "no_cap_sys_nice",
     "no_dac_read_search",
     "no_descriptor",
+    "no_huge_pages",
     "no_memory",
     "no_ptrace",
     "of_own_process",
@@ -140,6 +141,13 @@ def advice_unknown(advice: int) -> Answer:
         errno.EINVAL,
         f"the kernel does not know {advice_name(advice)} for another process",
         f"Linux {since} or newer{huge} is needed" if since else "",
+    )
+
+
+def no_huge_pages() -> Answer:
+    """Return the answer where COLLAPSE is known and can make no huge page."""
+    return refusal(
+        "kernel", errno.EINVAL, "there are no transparent huge pages on this machine"
     )
 
 
