@@ -34,7 +34,7 @@ class Target:
         self.tally = Tally()
 
     def open(self) -> None:
-        """Open the file that distinguishes the mm from a later one; errors as Mm.file()."""
+        """Open the file that marks the mm; errors as Mm.file()."""
         self._file = self.mm.file()
 
     def close(self) -> None:

@@ -1,9 +1,9 @@
 """Stops that several holds share: the first takes one, the last lets go.
 
 A signal handler runs in the main thread, at any bytecode, and what it raises
-(KeyboardInterrupt) leaves Python code in pieces there. So everything that stops a target
-and lets it go runs in a thread of its own, where no signal handler does. Holders only
-leave messages for it, each by one call into C, and wait.
+(KeyboardInterrupt) leaves Python code in pieces there. So everything that stops a
+target and lets it go runs in a thread of its own, where no signal handler does. Holders
+only leave messages for it, each by one call into C, and wait.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STALLED = 0.005
 _GRACE = 0.05
 """Seconds after its deadline that the thread may take to answer."""
 _LEAVING = 2.0
-"""Seconds to wait for a target to be let go: one that hangs in execve(2) may hang it."""
+"""Seconds to wait for a target to be let go; one that hangs in execve(2) takes long."""
 _RETRIES = (None,) * 1000
 """For what fails without memory: a tick lies between two of them."""
 
@@ -151,6 +151,7 @@ class SharedStop:
         self._leaving: dict[Part, None] = {}
         self._stop: Stop | None = None
         self._taker: Taker | None = None
+        self._message: object = None
         self.inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
         """Parts that want to join, or to leave; anything else wakes the thread."""
         self.tid = 0
@@ -179,27 +180,34 @@ class SharedStop:
     def _run(self) -> None:
         if not self._claim.acquire(blocking=False):
             return
-        self.tid = _thread.get_native_id()
+        try:
+            self.tid = _thread.get_native_id()
+            self._serve_all()
+        finally:
+            if _shared.get(self._key) is self:
+                del _shared[self._key]
+            self.ended = True
+            self._finish()
+
+    def _serve_all(self) -> None:
         for _ in _RETRIES:
             try:
                 while self._serve():
                     pass
-                break
-            except Exception:
+            except Exception:  # no memory: nothing that is left to do is forgotten
                 time.sleep(_TICK)
-        if _shared.get(self._key) is self:
-            del _shared[self._key]
-        self.ended = True
-        self._finish()
+            else:
+                return
 
     def _serve(self) -> bool:
         """Do what is to be done; return whether there may be more."""
-        message = None
-        with contextlib.suppress(queue.Empty):
-            message = self.inbox.get(timeout=_TICK)
+        if self._message is None:
+            with contextlib.suppress(queue.Empty):
+                self._message = self.inbox.get(timeout=_TICK)
         self._settle()
-        if isinstance(message, Part):
-            self._answer(message)
+        if isinstance(self._message, Part):
+            self._answer(self._message)
+        self._message = None
         if not self._parts and self._stop is not None:
             self._let_go()
         elif self._stop is not None and self._stop.is_over():
@@ -293,6 +301,8 @@ def _place_for(part: Part) -> SharedStop:
     part.shared = mine = SharedStop(part.key)
     mine.inbox.put(part)
     shared = _shared.setdefault(part.key, mine)
+    if shared.ended and _shared.get(part.key) is shared:  # it had no memory to do so
+        _shared[part.key] = shared = mine
     if shared is not mine:
         part.shared = shared
         shared.inbox.put(part)
@@ -300,7 +310,7 @@ def _place_for(part: Part) -> SharedStop:
 
 
 def _wait_for_answer(part: Part, shared: SharedStop) -> bool:
-    """Return whether the part was answered, and not only left over by an ended thread."""
+    """Return whether the part was answered; not so by a thread that has ended."""
     while not part.answered.acquire(timeout=_STALLED):
         if shared.ended:
             return part.answered.acquire(blocking=False)

@@ -177,8 +177,12 @@ class Cgroup:
             return (self.path / self._control).read_text() == "FROZEN\n"
         return "frozen 1\n" in (self.path / "cgroup.events").read_text()
 
+    def like(self, path: Path) -> Cgroup:
+        """Make another one of this hierarchy."""
+        return Cgroup(path, self._control, self._thaw, self._freeze)
+
     def child(self) -> Cgroup:
-        return Cgroup(self.path / "below", self._control, self._thaw, self._freeze)
+        return self.like(self.path / "below")
 
     def close(self) -> None:
         """Kill what is in it, and remove it."""

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
-_MS_REC_PRIVATE, _MS_BIND, _IN_OPEN = 0x44000, 0x1000, 0x20
+_MS_REC_PRIVATE, _IN_OPEN = 0x44000, 0x20
+_MS_RDONLY, _MS_REMOUNT, _MS_BIND = 0x1, 0x20, 0x1000
 
 
 def _checked(result: int) -> None:
@@ -83,3 +84,23 @@ def mount_tmpfs(point: bytes) -> None:
     _checked(libc.unshare(_CLONE_NEWNS))
     _checked(libc.mount(b"", b"/", b"", _MS_REC_PRIVATE, None))
     _checked(libc.mount(b"tmpfs", point, b"tmpfs", 0, None))
+
+
+def mount_over(point: Path, *, read_only: bool) -> None:
+    """Mount a directory over itself, for the calling process alone."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    path = os.fsencode(point)
+    _checked(libc.unshare(_CLONE_NEWNS))
+    _checked(libc.mount(b"", b"/", b"", _MS_REC_PRIVATE, None))
+    _checked(libc.mount(path, path, None, _MS_BIND, None))
+    if read_only:
+        flags = _MS_BIND | _MS_REMOUNT | _MS_RDONLY
+        _checked(libc.mount(None, path, None, flags, None))
+
+
+def unmount_proc() -> None:
+    """Let there be no /proc for the calling process alone."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    _checked(libc.unshare(_CLONE_NEWNS))
+    _checked(libc.mount(b"", b"/", b"", _MS_REC_PRIVATE, None))
+    _checked(libc.umount2(b"/proc", 2))  # MNT_DETACH

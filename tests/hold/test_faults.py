@@ -1,0 +1,241 @@
+"""Holds without memory, without threads, without descriptors, without /proc."""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import errno
+import os
+import resource
+from collections.abc import Callable, Iterator
+
+import pytest
+from helpers.children import in_child
+from helpers.hold_targets import (
+    Running,
+    check_nothing_left,
+    every_method,
+    hold_census,
+)
+from helpers.namespaces import unmount_proc
+
+from pmadvise.hold import fds, frozen, ptrace, shared, sigstop
+from pmadvise.hold.choice import Choice
+
+testcapi = pytest.importorskip(
+    "_testcapi", reason="installed: this Python has no _testcapi to fail allocations"
+)
+unraisable = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+    "ignore::pytest.PytestUnhandledThreadExceptionWarning",
+)
+
+
+@contextlib.contextmanager
+def memory_restored() -> Iterator[None]:
+    """Let allocations succeed again, and let their failures pass."""
+    try:
+        with contextlib.suppress(MemoryError):
+            yield
+    finally:
+        testcapi.remove_mem_hooks()
+
+
+@unraisable
+@pytest.mark.parametrize("failures", [1, 2, 3, 5, 8, 13, 50, 200, 100_000])
+@every_method
+def test_leaving_without_memory(target: Running, method: str, failures: int) -> None:
+    """A block that is left while allocations fail lets go, however many fail."""
+    before = hold_census()
+    set_nomemory = testcapi.set_nomemory
+    with memory_restored(), target.hold(method, 20):
+        assert target.is_held()
+        set_nomemory(0, failures)
+    target.goes_on()
+    check_nothing_left(before)
+    target.check_free(method)
+
+
+@unraisable
+@every_method
+def test_single_failures(target: Running, method: str) -> None:
+    """Any single allocation of a hold may fail: the target runs, the next one holds."""
+    before = hold_census()
+    set_nomemory = testcapi.set_nomemory
+    for n in range(0, 300, 3):
+        with memory_restored():
+            set_nomemory(n, n + 1)
+            with target.hold(method, 0.5):
+                pass
+        target.moves_on()
+        check_nothing_left(before)
+    target.check_free(method)
+
+
+class Failing:
+    """A function that raises MemoryError the first few times."""
+
+    def __init__(self, function: Callable[..., object], times: int) -> None:
+        self.function = function
+        self.left = times
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        if self.left:
+            self.left -= 1
+            raise MemoryError
+        return self.function(*args, **kwargs)
+
+
+RELEASES = [
+    ("ptrace", ptrace, "ptrace_detach"),
+    ("sigstop", sigstop.fcntl, "fcntl"),
+    pytest.param(
+        "freezer",
+        frozen.FrozenCgroup,
+        "release",
+        marks=(pytest.mark.needs_root, pytest.mark.needs_cgroup2),
+    ),
+]
+
+
+@pytest.mark.parametrize("times", [1, 2, 5, 20])
+@pytest.mark.parametrize(("method", "owner", "name"), RELEASES)
+def test_release_fails(
+    target: Running,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    owner: object,
+    name: str,
+    times: int,
+) -> None:
+    """Whatever letting go needs may fail for a while: it is done nevertheless."""
+    before = hold_census()
+    with target.hold(method, 20):
+        assert target.is_held()
+        function = getattr(owner, name)
+        failing = Failing(function, times)
+        monkeypatch.setattr(
+            owner, name, lambda *args, **kwargs: failing(*args, **kwargs)
+        )
+    target.goes_on()
+    assert failing.left == 0
+    check_nothing_left(before)
+    target.check_free(method)
+
+
+@pytest.mark.parametrize("times", [1, 2, 5, 20])
+@pytest.mark.parametrize("name", ["_settle", "_finish", "_let_go"])
+@every_method
+def test_thread_fails(
+    target: Running,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    name: str,
+    times: int,
+) -> None:
+    """Whatever the hold's thread does may fail for a while."""
+    before = hold_census()
+    with target.hold(method, 20):
+        assert target.is_held()
+        failing = Failing(getattr(shared.SharedStop, name), times)
+        monkeypatch.setattr(shared.SharedStop, name, lambda self: failing(self))
+    target.goes_on()
+    check_nothing_left(before)
+    target.check_free(method)
+
+
+@every_method
+def test_leave_fails(
+    target: Running, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Leaving may fail as a whole, for ever: the target is let go nevertheless."""
+    with contextlib.suppress(MemoryError), target.hold(method, 20):
+        assert target.is_held()
+        monkeypatch.setattr(shared, "leave", Failing(shared.leave, 1 << 30))
+    target.goes_on()
+    monkeypatch.undo()
+    target.check_free(method)
+
+
+@every_method
+def test_no_thread(
+    target: Running, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Where no thread can be started there is no hold, and nothing is left of it."""
+
+    def refuse(*_: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    before = hold_census()
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
+    with pytest.raises(OSError, match="can't start new thread") as caught:
+        target.hold(method).__enter__()
+    assert caught.value.errno == errno.EAGAIN
+    check_nothing_left(before)
+    monkeypatch.undo()
+    target.check_free(method)
+
+
+@every_method
+def test_no_descriptors(target: Running, method: str) -> None:
+    """Without free descriptors: OSError, or a hold, and nothing is left of it."""
+    before = hold_census()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = max(map(int, os.listdir("/proc/self/fd")))
+    for free in range(12):
+        held = False
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + free, hard))
+        try:
+            with contextlib.suppress(OSError), target.hold(method, 0.5):
+                held = True
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        target.goes_on()
+        check_nothing_left(before)
+    assert held
+    target.check_free(method)
+
+
+@every_method
+def test_half_opened(
+    target: Running, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """A hold that fails between any two of its descriptors leaves none open."""
+    before = hold_census()
+    open_all = fds.OwnedFd.open_all.__func__  # type: ignore[attr-defined]
+    for n in range(10):
+        calls = iter(range(100))
+
+        def fail(cls: type, open_fds: Callable[[], object], n: int = n) -> object:
+            if next(calls) == n:
+                raise OSError(errno.EMFILE, "no descriptor left")
+            return open_all(cls, open_fds)
+
+        monkeypatch.setattr(fds.OwnedFd, "open_all", classmethod(fail))
+        with contextlib.suppress(OSError), target.hold(method, 20):
+            assert target.is_held()
+        monkeypatch.undo()
+        target.goes_on()
+        check_nothing_left(before)
+
+
+@pytest.mark.needs_root
+def test_without_proc(target: Running) -> None:
+    """Without /proc the error has that reason."""
+
+    def hold() -> None:
+        unmount_proc()
+        target.hold().__enter__()
+
+    outcome = in_child(hold)
+    assert outcome.error == "PermissionError"
+    assert "/proc is not mounted" in outcome.text
+
+
+def test_bug_in_a_method(target: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception that nobody expected is raised where the block would begin."""
+    before = hold_census()
+    monkeypatch.setattr(Choice, "take", Failing(Choice.take, 1))
+    with pytest.raises(MemoryError):
+        target.hold().__enter__()
+    check_nothing_left(before)
