@@ -26,7 +26,7 @@ int
 main(int argc, char **argv)
 {
     char path[64], *text = NULL, *line;
-    size_t size = 0, room = 0, n = 0, vmas = 0;
+    size_t size = 0, capacity = 0, n = 0, vmas = 0;
     struct iovec iov[1024];
     struct timespec begin, end;
     ssize_t got;
@@ -43,9 +43,9 @@ main(int argc, char **argv)
     if (pidfd < 0 || maps < 0)
         return 1;
     do {
-        if (room - size < 1 << 16)
-            text = realloc(text, room = room * 2 + (1 << 18));
-        got = read(maps, text + size, room - size - 1);
+        if (capacity - size < 1 << 16)
+            text = realloc(text, capacity = capacity * 2 + (1 << 18));
+        got = read(maps, text + size, capacity - size - 1);
         size += got > 0 ? (size_t)got : 0;
     } while (got > 0);
     text[size] = '\0';

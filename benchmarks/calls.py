@@ -1,8 +1,8 @@
-"""What one call costs: against an unchecked C extension, a loop in C, and ctypes.
+"""The cost of one call: against an unchecked C extension, a loop in C, and ctypes.
 
     python benchmarks/calls.py [rounds]
 
-Rounds are interleaved, and what is printed is the median of their ratios. Needs a C
+Rounds are interleaved; printed is the median of their ratios. Needs a C
 compiler, and permission to advise its own child.
 """
 

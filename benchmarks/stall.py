@@ -26,7 +26,7 @@ MIB = 1 << 20
 
 
 class Child:
-    """A forked process with memory, that calls mmap while it is told to."""
+    """A forked process with memory, that calls mmap while it is asked to."""
 
     def __init__(self, size: int) -> None:
         self.size = size

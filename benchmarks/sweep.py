@@ -2,10 +2,10 @@
 
     python -m benchmarks.sweep [rounds]
 
-Two sweeps: the looks alone (open, status, close), and the whole (open all, status, decide,
-a no-op pageout of each). Rounds are interleaved; printed are medians, of microseconds for
-a process and of ratios. Needs a C compiler, psutil (the dependency group "bench") and
-permission to advise its own children.
+Two sweeps: the looks alone (open, status, close), and the whole (open all, status,
+decide, a no-op pageout of each). Rounds are interleaved; printed are medians, of
+microseconds for a process and of ratios. Needs a C compiler, psutil (the dependency
+group "bench") and permission to advise its own children.
 """
 
 from __future__ import annotations
@@ -120,10 +120,12 @@ def main(rounds: int) -> None:
             ours = microseconds(looks, pids)
             sample("open, status, close: us", ours)
             sample("... / the C program", ours / in_c)
-            sample("... psutil / that", microseconds(looks_with_psutil, pids) / ours)
+            theirs = microseconds(looks_with_psutil, pids)
+            sample("... psutil / that", theirs / ours)
             ours = microseconds(sweep, pids)
             sample("sweep with no-op pageout: us", ours)
-            sample("... psutil / the sweep", microseconds(sweep_with_psutil, pids) / ours)
+            theirs = microseconds(sweep_with_psutil, pids)
+            sample("... psutil / the sweep", theirs / ours)
     for name, values in samples.items():
         print(f"{name:32} {statistics.median(values):8.2f}")
 

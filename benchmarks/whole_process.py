@@ -2,8 +2,8 @@
 
     python benchmarks/whole_process.py [rounds]
 
-Rounds are interleaved, and what is printed is the median of their ratios. Needs a C
-compiler, psutil (the extra "bench"), permission to advise its own child, and
+Rounds are interleaved; printed is the median of their ratios. Needs a C
+compiler, psutil (the dependency group "bench"), permission to advise its own child, and
 vm.max_map_count above 60,000.
 """
 

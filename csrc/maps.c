@@ -8,27 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include "pmadvise.h"
 
-/* The number of lines, an unfinished one counted. */
-size_t
-pmadvise_maps_lines(const char *text, size_t size)
-{
-    const char *end = text + size;
-    size_t lines = 0;
-
-    while (text < end) {
-        const char *newline = memchr(text, '\n', (size_t)(end - text));
-
-        lines++;
-        text = newline ? newline + 1 : end;
-    }
-    return lines;
-}
-
 /* dev_t of include/linux/kdev_t.h */
 enum { MAJOR_MAX = (1 << 12) - 1, MINOR_MAX = (1 << 20) - 1 };
+
+enum { BLOCK = 1 << 16 };
 
 /* Where the parser stands in a line. */
 struct cursor {
@@ -166,28 +153,68 @@ put_in_order(struct pmadvise_vma *vmas, size_t n)
 }
 
 /*
- * Parse the text of /proc/PID/maps.  Returns the number of VMAs, at most
- * `capacity`, sorted by address and not overlapping; or -EBADMSG if a line
- * is not as the kernel writes it.
+ * Parse whole lines of text[at .. end) into vmas[*n ..], up to `capacity`.
+ * Returns where it stopped: at `end`, in front of an unfinished line, or
+ * where the array was full; SIZE_MAX if a line is not as the kernel writes it.
  */
-ssize_t
-pmadvise_maps_parse(const char *text, size_t size, struct pmadvise_vma *vmas,
-                    size_t capacity)
+static size_t
+parse(const char *text, size_t at, size_t end, struct pmadvise_vma *vmas,
+      size_t capacity, size_t *n)
 {
-    const char *at = text, *end = text + size;
-    size_t n = 0;
+    while (at < end && *n < capacity) {
+        const char *newline = memchr(text + at, '\n', end - at);
+        struct cursor c = {text + at, newline};
 
-    if (memchr(text, '\0', size)) /* a name as a string would end there */
-        return -EBADMSG;
-    for (; at < end && n < capacity; n++) {
-        const char *newline = memchr(at, '\n', (size_t)(end - at));
-        struct cursor c = {at, newline};
-
-        if (!newline || !line(&c, text, &vmas[n]))
-            return -EBADMSG;
-        at = newline + 1;
+        if (!newline)
+            break;
+        /* a name as a string would end at a NUL */
+        if (!line(&c, text, &vmas[*n]) ||
+            memchr(text + at, '\0', (size_t)(newline - (text + at))))
+            return SIZE_MAX;
+        ++*n;
+        at = (size_t)(newline + 1 - text);
     }
-    return (ssize_t)put_in_order(vmas, n);
+    return at;
+}
+
+/*
+ * Read an open /proc/PID/maps and parse each block while it is in the cache.
+ * The caller begins with `state` all zero and arrays of any size; as long as
+ * it returns 0, one of the arrays is full: the caller copies `used` bytes and
+ * `n` VMAs to larger ones, and calls it again.  Returns 1 at the end, state->n
+ * being the number of VMAs, sorted by address and not overlapping; or -errno,
+ * -EBADMSG if a line is not as the kernel writes it.
+ */
+int
+pmadvise_maps_read(int fd, char *text, size_t size, struct pmadvise_vma *vmas,
+                   size_t capacity, struct pmadvise_maps_state *state)
+{
+    for (;;) {
+        size_t block = size - state->used;
+        size_t at;
+        ssize_t got;
+
+        at = parse(text, state->parsed, state->used, vmas, capacity,
+                   &state->n);
+        if (at == SIZE_MAX)
+            return -EBADMSG;
+        state->parsed = at;
+        if (state->n == capacity || block == 0)
+            return 0;
+        got = pread(fd, text + state->used, block < BLOCK ? block : BLOCK,
+                    (off_t)state->used);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -errno;
+        if (got == 0)
+            break;
+        state->used += (size_t)got;
+    }
+    if (state->parsed != state->used)
+        return -EBADMSG;
+    state->n = put_in_order(vmas, state->n);
+    return 1;
 }
 
 /* The path as a string, the kernel's one escape undone. */
@@ -270,9 +297,9 @@ same(const struct pmadvise_vma *a, const char *a_text,
 }
 
 /*
- * Write what is no longer the same VMA: the addresses of `old` where `now`
- * has nothing, or something of other permissions, device, inode, path or
- * file offset.  Both are sorted; `out` takes n_old + n_now.  Returns
+ * Write the parts that are no longer the same VMA: the addresses of `old`
+ * where `now` has nothing, or something of other permissions, device, inode,
+ * path or file offset.  Both are sorted; `out` takes n_old + n_now.  Returns
  * how many ranges were written, adjacent ones of one old VMA as one.
  */
 size_t
@@ -286,7 +313,7 @@ pmadvise_vmas_changed(const struct pmadvise_vma *old, size_t n_old,
     for (size_t i = 0; i < n_old; i++) {
         uintptr_t at = old[i].start, changed = at;
 
-        /* `changed`: what is in doubt begins here and ends at `at` */
+        /* `changed`: the part in doubt begins here and ends at `at` */
         while (at < old[i].end) {
             uintptr_t until = old[i].end;
             bool is_same = false;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Whether a process still runs in the mm that it was found in, and advice
- * that is given to that mm alone.
+ * to that mm alone.
  *
  * An open /proc/PID/maps belongs for ever to the mm that it was opened on,
  * which tells an execve(2): but not where others share the old mm, as the
@@ -83,7 +83,7 @@ lives(int maps_fd)
 }
 
 /*
- * Returns what became of the mm `then` of a process, on which `maps_fd` was
+ * Returns how the mm `then` of a process ended, on which `maps_fd` was
  * opened (-1: no file is): one of enum pmadvise_mm_ended, or -errno.
  */
 int

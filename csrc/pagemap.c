@@ -89,7 +89,7 @@ add(struct pmadvise_range *out, size_t n, uint64_t start, uint64_t end)
  *
  * The kernel holds the mmap lock of the target for the whole ioctl.  It stops
  * after a number of pages that match, so every page that has an entry
- * matches what the kernel is asked for, and the rest is sorted out here: then
+ * matches the kernel's question, and the rest is sorted out here: then
  * no walk over dense memory is long, and empty memory is skipped by whole
  * page tables.
  */
@@ -145,11 +145,11 @@ is_zero_page(int kpageflags_fd, uint64_t frame)
 
 /*
  * The same by the entries of pagemap, for kernels without the ioctl and for
- * what it does not tell: the pages in memory, in swap, or in memory and
- * mapped by others too.  The zero page counts as in memory, but where
- * `kpageflags_fd` is open and the kernel tells frame numbers.  Returns how
- * many ranges were written, or -errno.
- * See Documentation/admin-guide/mm/pagemap.rst.
+ * a question that it has no answer to: the pages in memory, in swap, or in
+ * memory and mapped by others too.  The zero page counts as in memory, but
+ * where `kpageflags_fd` is open and the kernel tells frame numbers.  Returns
+ * how many ranges were written, or -errno. See
+ * Documentation/admin-guide/mm/pagemap.rst.
  */
 ssize_t
 pmadvise_pagemap_read(int pagemap_fd, int kpageflags_fd, uintptr_t start,

@@ -138,9 +138,16 @@ struct pmadvise_vma {
     uint32_t flags;
 };
 
-size_t pmadvise_maps_lines(const char *text, size_t size);
-ssize_t pmadvise_maps_parse(const char *text, size_t size,
-                            struct pmadvise_vma *vmas, size_t capacity);
+/* How far maps was read and parsed. */
+struct pmadvise_maps_state {
+    size_t used;   /* bytes of the text */
+    size_t parsed; /* bytes of these */
+    size_t n;      /* VMAs */
+};
+
+int pmadvise_maps_read(int fd, char *text, size_t size,
+                       struct pmadvise_vma *vmas, size_t capacity,
+                       struct pmadvise_maps_state *state);
 size_t pmadvise_vmas_select(const struct pmadvise_vma *vmas, size_t n,
                             const char *text, uint32_t mask, uint32_t flags,
                             size_t min_length, const char *pattern,
@@ -180,7 +187,7 @@ enum pmadvise_mm_ended {
     PMADVISE_MM_EXITED = 2,
     PMADVISE_MM_REFUSED = 3 /* ptrace read access; it may be the same */
 };
-/* Calls and what they did, in all and (the last two) the latest of them. */
+/* The calls made: sums, and (the last two) the results of the latest. */
 struct pmadvise_tally {
     uint64_t calls;
     uint64_t advised; /* bytes */

@@ -2,7 +2,7 @@
 /*
  * Stop every thread of a process by ptrace(2), and let them go.
  *
- * The kernel ties a tracee to the tracer's thread: what is seized here is
+ * The kernel ties a tracee to the tracer's thread: a thread seized here is
  * detached by the same thread, or by the kernel when that thread ends.
  */
 #define _GNU_SOURCE
@@ -81,7 +81,8 @@ seize(int proc, int tid)
     } else {
         /*
          * A seized thread keeps its ID until it is reaped, or gets the
-         * leader's by an execve(2): what has the ID elsewhere is a stranger.
+         * leader's by an execve(2): a thread elsewhere with the ID is a
+         * stranger.
          */
         snprintf(path, sizeof(path), "task/%d", tid);
         if (faccessat(proc, path, F_OK, 0) < 0)

@@ -3,7 +3,7 @@
  * Ranges of addresses as arrays: checks and set algebra.
  *
  * A range may end at the very top of the address space, where its end does
- * not fit into uintptr_t: the last address is what is compared.
+ * not fit into uintptr_t: so last addresses are compared.
  */
 #define _GNU_SOURCE
 #include <limits.h>
@@ -71,7 +71,7 @@ pmadvise_ranges_first_wrapping(const struct pmadvise_range *ranges, size_t n)
  * Returns the index of the first range that one process_madvise(2) would not
  * take whole, `n` if there is none: its address is not page-aligned, it is
  * beyond IOV_MAX, or with it the bytes exceed MAX_RW_COUNT (the kernel then
- * cuts the call short and says nothing; include/linux/fs.h).
+ * cuts the call short silently; include/linux/fs.h).
  */
 size_t
 pmadvise_ranges_first_refused(const struct pmadvise_range *ranges, size_t n)
@@ -191,7 +191,7 @@ pmadvise_ranges_merge(struct pmadvise_range *ranges, size_t n)
 }
 
 /*
- * What is in `a` and in `b`, both merged.  `out` takes na + nb.
+ * The addresses in `a` and in `b`, both merged.  `out` takes na + nb.
  * Returns how many ranges were written.
  */
 size_t
@@ -218,7 +218,7 @@ pmadvise_ranges_intersect(const struct pmadvise_range *a, size_t na,
 }
 
 /*
- * What is in `a` and not in `b`, both merged.  `out` takes na + nb.
+ * The addresses in `a` and not in `b`, both merged.  `out` takes na + nb.
  * Returns how many ranges were written.
  */
 size_t

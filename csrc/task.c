@@ -8,9 +8,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -76,7 +76,7 @@ read_status(int proc, struct pmadvise_thread *thread)
     if (length < 0)
         return -error;
     text[length] = '\0';
-    /* the name comes first; what it has of newlines is escaped */
+    /* the name comes first; its newlines are escaped */
     state = strstr(text, "\nState:\t");
     tracer = strstr(text, "\nTracerPid:\t");
     if (!state || !tracer)

@@ -60,7 +60,7 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
         TypeError: `pid` or `flags` is not an int.
         ValueError: `pid` or `flags` does not fit into a C int.
         ProcessLookupError: There is no such process (ESRCH).
-        OSError: The kernel refuses; the message says why.
+        OSError: The kernel refuses; the message has the reason.
     """
     pid, flags = c_int("pid", pid), _c_uint("flags", flags)
     result = _pidfd_open.pidfd_open(pid, flags)

@@ -137,11 +137,11 @@ class _Guard:
             self._stop is not None and self._stop()
         ):
             self.ended = "cancelled"
-        elif self.room() == 0:
+        elif self.free_swap() == 0:
             self.ended = "budget"
         return self.ended is not None
 
-    def room(self) -> int | None:
+    def free_swap(self) -> int | None:
         """Return the bytes of swap that may still be used; None: any number."""
         return max(swap().free - self._floor, 0) if self._floor else None
 
@@ -217,7 +217,7 @@ def advise_each(
 
 
 class _Work:
-    """What advise_each() has done, and what is left of the limits."""
+    """The results of advise_each() so far, and the rest of the limits."""
 
     def __init__(self, advice: Advice, limits: Limits, guard: _Guard) -> None:
         self._advice, self._limits, self._guard = advice, limits, guard
@@ -255,7 +255,7 @@ class _Work:
         limits, timeout = self._limits, self._limits.timeout
         if timeout is not None:
             timeout = max(timeout - self._clock.elapsed(), 0.0)
-        budgets = [n for n in (self._left, self._guard.room()) if n is not None]
+        budgets = [n for n in (self._left, self._guard.free_swap()) if n is not None]
         report = _METHODS[self._advice](
             process,
             max_stall=limits.max_stall,

@@ -15,9 +15,10 @@ from pmadvise._native.maps import (
     VMA_READABLE,
     VMA_SHARED,
     VMA_WRITABLE,
+    VmaArray,
 )
 from pmadvise._native.ranges import RangeArray
-from pmadvise._proc.mm import Mm, no_vmas
+from pmadvise._proc.mm import Mm
 from pmadvise.ranges import Ranges
 
 _LETTERS = (("r", VMA_READABLE), ("w", VMA_WRITABLE), ("x", VMA_EXECUTABLE))
@@ -98,7 +99,7 @@ class AddressSpace(Sequence[Vma]):
 
     def __init__(self, mm: Mm, look: bool = True) -> None:
         self._mm = mm
-        self._file = mm.file()  # so that the mm can be told from a later one
+        self._file = mm.file()  # distinguishes the mm from a later one
         self._vmas = mm.read_vmas(look)
 
     @property
@@ -119,7 +120,7 @@ class AddressSpace(Sequence[Vma]):
         try:
             now = self._mm.read_vmas()
         except ProcessLookupError:
-            now = no_vmas()
+            now = VmaArray.empty()
         return Ranges.of_array(self._vmas.changed(now))
 
     def select(

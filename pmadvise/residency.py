@@ -116,7 +116,7 @@ class Pagemap:
             self._can_scan = False
             mapped = self._worth_reading(wanted, swapped)
             found = self._read(mapped, PAGES_SWAPPED if swapped else PAGES_PRESENT)
-        # The walks are of whole pages, and go over what lies between many ranges too.
+        # The walks cover whole pages, and the gaps between ranges that are close.
         return found.merged() if wanted is None else found & wanted
 
     def _scan(self, wanted: Ranges | None, swapped: bool) -> Ranges:
@@ -145,7 +145,10 @@ class Pagemap:
         return self._walk(spans, PAGE_IS_SWAPPED, 0)
 
     def _walk(self, spans: list[tuple[int, int]], wanted: int, unwanted: int) -> Ranges:
-        array = pagemap_scan(self._fd, spans, wanted, unwanted, self._check)
+        try:
+            array = pagemap_scan(self._fd, spans, wanted, unwanted, self._check)
+        except ProcessLookupError:
+            raise self._mm.identity.gone() from None
         return Ranges.of_array(array)
 
     def _user_end(self) -> int:

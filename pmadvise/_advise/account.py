@@ -10,7 +10,7 @@ from pmadvise.report import Skip
 
 
 class Account:
-    """The ranges asked for, and what became of them so far.
+    """The ranges asked for, and the outcome so far.
 
     Args:
         ranges: In the order asked.

@@ -167,7 +167,7 @@ class Engine:
         return _Cut(vmas, ranges.array, is_current=True)
 
     def _check(self) -> None:
-        """End the work if that is due."""
+        """End the work if a limit is reached or the target has gone."""
         if not self.account.is_complete:
             self._clock.check()
             if self._budget is not None and self._budget.is_used_up:
@@ -290,7 +290,11 @@ class Engine:
 
     def _counted(self, vector: Ranges) -> Ranges:
         """Return the parts of a vector that a budget counts."""
-        resident = self._kernel.resident(vector)
+        try:
+            resident = self._kernel.resident(vector)
+        except ProcessLookupError:
+            self._look()
+            raise
         if self._profile.budget_counts_resident:
             return resident
         return vector - resident

@@ -22,13 +22,13 @@ class Kernel(Protocol):
         """Bytes of a huge page."""
 
     def ended(self) -> Fate | None:
-        """Return what became of the mm."""
+        """Return how the mm ended, None while the process runs in it."""
 
     def advise(self, vector: RangeArray) -> tuple[Fate | None, int, float]:
         """Advise ranges if the process still runs in the mm.
 
         Returns:
-            What became of the mm if it does not; bytes of whole ranges advised, or
+            How the mm ended if it does not; bytes of whole ranges advised, or
             -errno; seconds of the call.
         """
 
@@ -49,7 +49,11 @@ class Kernel(Protocol):
         """
 
     def resident(self, ranges: Ranges) -> Ranges:
-        """Return the parts of ranges that are in memory, merged."""
+        """Return the parts of ranges that are in memory, merged.
+
+        Raises:
+            ProcessLookupError: The process no longer runs in the mm.
+        """
 
     def is_inside_huge_page(self, address: int) -> bool:
         """Return whether a huge page covers an address and begins before it."""

@@ -67,12 +67,13 @@ class Run:
                 leaves this has the Report so far as `.report`.
         """
         try:
-            return self._run(ranges)
+            try:
+                return self._run(ranges)
+            finally:  # inside, as a signal handler may raise there too
+                self._target.close()
         except BaseException as error:
             error.report = self._report("cancelled")  # type: ignore[attr-defined]
             raise
-        finally:
-            self._target.close()
 
     def _run(self, ranges: Ranges | None) -> Report:
         if ranges is not None:

@@ -34,7 +34,7 @@ class Target:
         self.tally = Tally()
 
     def open(self) -> None:
-        """Open the file that tells the mm from a later one; errors as Mm.file()."""
+        """Open the file that marks the mm; errors as Mm.file()."""
         self._file = self.mm.file()
 
     def close(self) -> None:
@@ -44,14 +44,14 @@ class Target:
             pagemap.close()
 
     def ended(self) -> Fate | None:
-        """Return what became of the mm."""
+        """Return how the mm ended, None while the process runs in it."""
         return self.mm.ended()
 
     def advise(self, vector: RangeArray) -> tuple[Fate | None, int, float]:
         """Advise ranges if the process still runs in the mm.
 
         Returns:
-            What became of the mm if it does not; bytes of whole ranges advised, or
+            How the mm ended if it does not; bytes of whole ranges advised, or
             -errno; seconds of the call.
         """
         assert self._file is not None

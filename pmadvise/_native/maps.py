@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pmadvise._native.base import NULL, check, ffi, lib, uninitialized
+from pmadvise._native.base import NULL, check, ffi, grown, lib, uninitialized
 from pmadvise._native.ranges import RangeArray
 from pmadvise._native.read import Text
+
+_FIRST_SIZE, _FIRST_VMAS, _GROWTH = 1 << 16, 1 << 9, 8
 
 VMA_READABLE: int = lib.PMADVISE_VMA_READABLE
 VMA_WRITABLE: int = lib.PMADVISE_VMA_WRITABLE
@@ -41,15 +43,31 @@ class VmaArray:
         return self.n
 
     @classmethod
-    def parse(cls, text: Text) -> VmaArray:
-        """Parse the text of /proc/PID/maps; OSError (EBADMSG) if it is something else.
+    def empty(cls) -> VmaArray:
+        """Return an array of no VMAs: those of an mm that is no more."""
+        return cls(uninitialized("struct pmadvise_vma[]", 0), 0, Text.of(b""))
 
-        What the kernel listed twice or out of order is put in order.
+    @classmethod
+    def read(cls, fd: int) -> VmaArray:
+        """Read and parse an open /proc/PID/maps.
+
+        Raises:
+            OSError: ESRCH, its process has gone; EBADMSG, it is something else.
         """
-        capacity = lib.pmadvise_maps_lines(text.cdata, text.size)
+        size, capacity = _FIRST_SIZE, _FIRST_VMAS
+        text = uninitialized("char[]", size)
         vmas = uninitialized("struct pmadvise_vma[]", capacity)
-        n = lib.pmadvise_maps_parse(text.cdata, text.size, vmas, capacity)
-        return cls(vmas, check(n, "maps"), text)
+        state = ffi.new("struct pmadvise_maps_state *")
+        while True:
+            done = lib.pmadvise_maps_read(fd, text, size, vmas, capacity, state)
+            if check(done, "maps"):
+                return cls(vmas, state.n, Text(text, state.used))
+            if state.used == size:
+                size *= _GROWTH
+                text = grown("char", text, state.used, size)
+            if state.n == capacity:
+                capacity *= _GROWTH
+                vmas = grown("struct pmadvise_vma", vmas, state.n, capacity)
 
     def get(self, index: int) -> VmaFields:
         """Return one VMA."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from pmadvise._native.base import check, ffi, grown, lib, uninitialized
+from pmadvise._native.base import ffi, lib, uninitialized
 
-_FIRST = 1 << 18
 _SMALL = 1 << 13
 _AT_FDCWD = -100  # include/uapi/linux/fcntl.h
 
@@ -30,23 +29,6 @@ class Text:
     def part(self, start: int, length: int) -> bytes:
         """Return some of it as Python's bytes."""
         return bytes(ffi.buffer(self.cdata + start, length))
-
-
-def read_text(fd: int) -> Text:
-    """Return the contents of an open file, from its beginning.
-
-    Raises:
-        OSError: ESRCH, the process of this file has gone.
-    """
-    capacity, used = _FIRST, 0
-    text = uninitialized("char[]", capacity)
-    while True:
-        room = capacity - used
-        used += check(lib.pmadvise_pread(fd, text + used, room, used), "pread")
-        if used < capacity:
-            return Text(text, used)
-        capacity *= 4
-        text = grown("char", text, used, capacity)
 
 
 def read_file(path: str, directory: int = _AT_FDCWD) -> bytes:

@@ -21,9 +21,9 @@ class Version(NamedTuple):
     thaw: bytes
     freeze: bytes
     own: str
-    """The file that has what was asked for."""
+    """The file with the state that was asked for."""
     state: str
-    """The file that has what is."""
+    """The file with the present state."""
     is_frozen: bytes
     """A line of that."""
     threads: str

@@ -117,7 +117,7 @@ class Identity:
         """Open a file of /proc/PID; return its file descriptor.
 
         Raises:
-            PermissionError: A right is missing; the message says which.
+            PermissionError: A right is missing; the message names it.
             ProcessLookupError: The process has gone, or has no memory.
         """
         proc = self.proc

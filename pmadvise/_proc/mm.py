@@ -11,11 +11,10 @@ from pmadvise._native import mm as _mm
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.procmap_query import procmap_vmas
 from pmadvise._native.ranges import RangeArray
-from pmadvise._native.read import Text, read_text
 from pmadvise._proc.identity import Identity
 
 Fate = Literal["exec", "exited", "refused"]
-"""What became of an address space: "refused" is that it can no longer be known."""
+"""The end of an address space; "refused": permission was lost, so it is unknown."""
 
 _FATES: dict[int, Fate] = {
     _mm.EXEC: "exec",
@@ -101,7 +100,7 @@ class Mm:
             raise identity.gone()
 
     def ended(self) -> Fate | None:
-        """Return what became of it: None while the process runs in it.
+        """Return how it ended, None while the process runs in it.
 
         Raises:
             OSError: No file descriptor is free to look.
@@ -149,7 +148,7 @@ class Mm:
         Args:
             name: Of the file.
             look: Whether the process still runs in this mm. False: the caller looks
-                before it uses what it reads, once for several files.
+                before it uses the contents, once for several files.
 
         Raises:
             PermissionError: A right is missing.
@@ -180,7 +179,7 @@ class Mm:
         """
         fd = self.open_file("maps", look)
         try:
-            return VmaArray.parse(read_text(fd))
+            return VmaArray.read(fd)
         except ProcessLookupError:
             raise self.identity.gone() from None
         finally:
@@ -217,8 +216,3 @@ def open_mm(identity: Identity) -> Mm:
         except ProcessLookupError:
             why = identity.why_no_mm()  # None: it exec'd meanwhile
     raise identity.gone(why)
-
-
-def no_vmas() -> VmaArray:
-    """Return an array of no VMAs: those of an mm that is no more."""
-    return VmaArray.parse(Text.of(b""))

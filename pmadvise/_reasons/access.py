@@ -93,12 +93,21 @@ def _why_no_ptrace(
 
 def no_dac_read_search(name: str) -> Answer:
     """Return the answer where the mode of a file of /proc/PID forbids reading it."""
+    return _refused_by_mode(name, "read", "DAC_READ_SEARCH")
+
+
+def no_dac_override(name: str) -> Answer:
+    """Return the answer where the mode of a file of /proc/PID forbids writing it."""
+    return _refused_by_mode(name, "written", "DAC_OVERRIDE")
+
+
+def _refused_by_mode(name: str, done: str, capability: str) -> Answer:
     return refusal(
         "capability",
         errno.EACCES,
-        f"/proc/PID/{name} of another user's process may be read by that user alone, "
-        "whatever the right to ptrace it, and CAP_DAC_READ_SEARCH is missing",
-        f"run as its user or as root, or {how_to_add('DAC_READ_SEARCH')}",
+        f"/proc/PID/{name} of another user's process may be {done} by that user alone, "
+        f"whatever the right to ptrace it, and CAP_{capability} is missing",
+        f"run as its user or as root, or {how_to_add(capability)}",
     )
 
 
@@ -141,7 +150,10 @@ def of_proc_file(proc: int, name: str, number: int) -> Answer:
         # Opening maps needs ptrace read access and nothing else, as anybody's mode
         # allows it: where it opens and this file does not, the mode forbids this file.
         by_mode = name != "maps" and _may_open(proc, "maps")
-        return no_dac_read_search(name) if by_mode else no_ptrace(proc, number)
+        if not by_mode:
+            return no_ptrace(proc, number)
+        written = name == "clear_refs"
+        return no_dac_override(name) if written else no_dac_read_search(name)
     return refusal("kernel", number, f"/proc/PID/{name} can't be read")
 
 

@@ -1,4 +1,4 @@
-"""A cgroup of the test's own."""
+"""A target in a cgroup of its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from helpers.cgroups import temporary_cgroup
 from helpers.needs import cgroup_mount
 from helpers.waiting import until
 
@@ -20,18 +21,15 @@ def new_cgroup(parent: Path, pid: int, **settings: str) -> Iterator[Path]:
         pid: The process, which goes back to `parent`.
         settings: Values by the names of files, "__" for ".".
     """
-    path = parent / f"pmadvise-test-{os.getpid()}"
-    path.mkdir()
-    try:
+    with temporary_cgroup(parent, b"-target") as cgroup:
         for name, value in settings.items():
-            (path / name.replace("__", ".")).write_text(value)
-        (path / "cgroup.procs").write_text(str(pid))
-        yield path
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            (parent / "cgroup.procs").write_text(str(pid))
-        until(lambda: not (path / "cgroup.procs").read_text(), "the cgroup is empty")
-        path.rmdir()
+            cgroup.write(name.replace("__", "."), value)
+        cgroup.write("cgroup.procs", str(pid))
+        try:
+            yield Path(os.fsdecode(cgroup.path))
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                (parent / "cgroup.procs").write_text(str(pid))
 
 
 @contextlib.contextmanager

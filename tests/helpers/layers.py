@@ -58,8 +58,8 @@ LAYERS = """
     selftest.checks.accounting  selftest.checks.effects  selftest.checks.holds
     selftest.checks.host  selftest.checks.lifetime
     selftest.checks
-    selftest.run  selftest.verdict
-    selftest.main
+    selftest.runner  selftest.verdict
+    selftest.command
     selftest  selftest.__main__
 """  # noqa: E501 - a row is a layer
 

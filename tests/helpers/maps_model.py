@@ -13,11 +13,20 @@ from hypothesis import strategies as st
 
 from pmadvise import AddressSpace, Vma
 from pmadvise._native.maps import VmaArray
-from pmadvise._native.read import Text
 from pmadvise._proc.mm import Fate, MapsFile, Mm
 
 PAGE = 4096
 TOP = 2**64
+
+
+def vmas_of(octets: bytes) -> VmaArray:
+    """Return the VMAs of a text of maps, read from a file."""
+    fd = os.memfd_create("maps", os.MFD_CLOEXEC)
+    try:
+        os.write(fd, octets)
+        return VmaArray.read(fd)
+    finally:
+        os.close(fd)
 
 
 class TextMm(Mm):
@@ -35,8 +44,8 @@ class TextMm(Mm):
         return None
 
     def read_vmas(self, look: bool = True) -> VmaArray:
-        """Parse the text."""
-        return VmaArray.parse(Text.of(self.octets))
+        """Parse the text, from a file."""
+        return vmas_of(self.octets)
 
 
 def space_of(octets: bytes) -> AddressSpace:

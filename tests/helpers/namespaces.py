@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import struct
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
-_MS_REC_PRIVATE = 0x44000
+_MS_REC_PRIVATE, _IN_OPEN = 0x44000, 0x20
 _MS_RDONLY, _MS_REMOUNT, _MS_BIND = 0x1, 0x20, 0x1000
 
 
@@ -15,11 +19,49 @@ def _checked(result: int) -> None:
     assert result == 0, f"errno {ctypes.get_errno()}"
 
 
-def mount_proc(options: str) -> None:
-    """Mount a /proc that only the calling process sees, with options."""
+def _private_mounts() -> ctypes.CDLL:
     libc = ctypes.CDLL(None, use_errno=True)
     _checked(libc.unshare(_CLONE_NEWNS))
     _checked(libc.mount(b"", b"/", b"", _MS_REC_PRIVATE, None))
+    return libc
+
+
+def watch_opens(pid: int, *names: str) -> Callable[[], set[str]]:
+    """Put files of the test over these files of /proc/PID, and watch them.
+
+    A directory /proc/PID that is open already does not have them.
+
+    Returns:
+        A function that returns the names of those that were opened so far.
+    """
+    libc = _private_mounts()
+    events = libc.inotify_init1(os.O_NONBLOCK)
+    watches = {}
+    for name in names:
+        fd, path = tempfile.mkstemp()
+        os.close(fd)
+        watch = libc.inotify_add_watch(events, path.encode(), _IN_OPEN)
+        watches[watch] = name
+        above = f"/proc/{pid}/{name}".encode()
+        _checked(libc.mount(path.encode(), above, None, _MS_BIND, None))
+        os.unlink(path)
+
+    def opened() -> set[str]:
+        found = set()
+        with contextlib.suppress(BlockingIOError):
+            while octets := os.read(events, 1 << 16):
+                # struct inotify_event, of a file: without a name
+                for watch, mask, _, _ in struct.iter_unpack("iIII", octets):
+                    if mask & _IN_OPEN:
+                        found.add(watches[watch])
+        return found
+
+    return opened
+
+
+def mount_proc(options: str) -> None:
+    """Mount a /proc that only the calling process sees, with options."""
+    libc = _private_mounts()
     _checked(libc.mount(b"proc", b"/proc", b"proc", 0, options.encode()))
 
 

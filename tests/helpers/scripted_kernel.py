@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from helpers import maps_model
 from pmadvise import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE, Advice, Ranges, Report
 from pmadvise._advise.clock import Clock
 from pmadvise._advise.engine import Engine
@@ -19,7 +20,6 @@ from pmadvise._advise.profiles import Profile, profile_of
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.mm import Tally
 from pmadvise._native.ranges import RangeArray
-from pmadvise._native.read import Text
 from pmadvise._proc.mm import Fate
 from pmadvise.advice import known
 from pmadvise.report import Ended
@@ -45,7 +45,7 @@ def pages(count: int) -> int:
 def vmas_of(areas: Iterable[Area]) -> VmaArray:
     """Return areas as maps has them, parsed."""
     lines = "".join(f"{a.start:x}-{a.end:x} rw-p 0 0:0 0 \n" for a in areas)
-    return VmaArray.parse(Text.of(lines.encode()))
+    return maps_model.vmas_of(lines.encode())
 
 
 class ScriptedTally(Tally):

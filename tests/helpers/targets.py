@@ -13,37 +13,6 @@ from typing import Any
 
 import pmadvise
 from helpers import proc
-from helpers.children import in_child
-from helpers.filters import refuse_syscall
-from helpers.privileges import (
-    CAP_PERFMON,
-    CAP_SYS_ADMIN,
-    CAP_SYS_NICE,
-    CAP_SYS_PTRACE,
-    become_nobody,
-    drop_capabilities,
-)
-from helpers.waiting import until, wait_for_state
-
-__all__ = [
-    "CAP_PERFMON",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_NICE",
-    "CAP_SYS_PTRACE",
-    "GIB",
-    "LRU_BATCH",
-    "MIB",
-    "PAGE",
-    "Target",
-    "become_nobody",
-    "drop_capabilities",
-    "in_child",
-    "pages",
-    "refuse_syscall",
-    "send_signal",
-    "until",
-    "wait_for_state",
-]
 
 PAGE = pmadvise.PAGE_SIZE
 MIB = 1 << 20

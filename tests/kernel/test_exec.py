@@ -122,12 +122,18 @@ def test_a_hundred_execs(shell: subprocess.Popen[str]) -> None:
         assert open_files() == before
 
 
-def test_a_process_that_execs_all_the_time(tmp_path: Path) -> None:
-    """Whenever it is looked at, a process that lives has an address space."""
+@pytest.fixture
+def executing(tmp_path: Path) -> Iterator[int]:
+    """A process that executes its program again and again."""
     script = tmp_path / "script"
     script.write_text(f"exec {SHELL} {script}\n")
-    with subprocess.Popen([SHELL, script]) as shell:
-        for _ in range(300):
-            with Process(shell.pid) as process:
-                assert len(process.maps()) > 0
-        shell.kill()
+    with subprocess.Popen([SHELL, script]) as process:
+        yield process.pid
+        process.kill()
+
+
+def test_a_process_that_execs_all_the_time(executing: int) -> None:
+    """Whenever it is looked at, a process that lives has an address space."""
+    for _ in range(300):
+        with Process(executing) as process:
+            assert len(process.maps()) > 0

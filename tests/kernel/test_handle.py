@@ -135,7 +135,7 @@ def test_selectors(target: Target, process: Process) -> None:
 
 
 def test_asyncio(target: Target, process: Process) -> None:
-    """asyncio can wait for the end of a process."""
+    """An event loop of asyncio can wait for the end of a process."""
 
     async def wait() -> bool:
         ended = asyncio.Event()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers.names import LIES, SEPARATORS
 from helpers.targets import MIB, Target
 
-from pmadvise import Advice, Memory, Process, process_madvise
+from pmadvise import Advice, Memory, Process, Ranges, process_madvise
 from pmadvise._proc.identity import Identity
 
 root = pytest.mark.needs_root
@@ -32,7 +33,7 @@ def without_rollup(monkeypatch: pytest.MonkeyPatch) -> None:
         ("filled({size})", {"rss", "anonymous"}),
         ("filled({size}, flags=SHARED | ANONYMOUS)", {"rss", "shmem"}),
         (
-            "intact(map({size}, flags=PRIVATE, prot=READ, fd=os.open({path!r}, 0)), {size})",
+            "intact(map({size}, READ, PRIVATE, os.open({path!r}, 0)), {size})",
             {"rss", "file"},
         ),
         pytest.param(
@@ -113,3 +114,67 @@ def test_names_of_processes(target: Target, process: Process, name: bytes) -> No
     assert process.alive is True
     assert process.memory().locked == 0
     assert abs(process.memory().rss - before.rss) < MIB
+
+
+@pytest.fixture
+def hugetlb_pages() -> Iterator[int]:
+    """Two hugetlb pages, free for the test; the size of both in bytes."""
+    pool = Path("/proc/sys/vm/nr_hugepages")
+    if not pool.exists():
+        pytest.skip("kernel: built without CONFIG_HUGETLBFS")
+    before = pool.read_text()
+    pool.write_text(str(int(before) + 2))
+    try:
+        if int(pool.read_text()) < int(before) + 2:
+            pytest.skip("machine: no contiguous memory for hugetlb pages")
+        size = next(
+            int(line.split()[1]) * 1024
+            for line in Path("/proc/meminfo").read_text().split("\n")
+            if line.startswith("Hugepagesize:")
+        )
+        yield 2 * size
+    finally:
+        pool.write_text(before)
+
+
+@root
+def test_hugetlb(target: Target, process: Process, hugetlb_pages: int) -> None:
+    """Hugetlb pages are counted apart, and are not in rss."""
+    before = process.memory()
+    flags = "PRIVATE | ANONYMOUS | HUGETLB"
+    area = target.run(f"checked(libc.mmap(None, {hugetlb_pages}, 3, {flags}, -1, 0))")
+    target.run(f"ctypes.memset({area}, 1, {hugetlb_pages})")
+    after = process.memory()
+    assert after.hugetlb - before.hugetlb == hugetlb_pages
+    assert after.rss - before.rss < MIB
+    resident = process.resident(Ranges([(area, hugetlb_pages)]))
+    target.run(f"unmap({area}, {hugetlb_pages})")
+    assert resident.total == hugetlb_pages
+
+
+@root
+@swap
+def test_shared_memory_in_swap(target: Target, process: Process) -> None:
+    """Shared memory in swap is in swap_with_shmem alone; swapped() leaves it out."""
+    size = 8 * MIB
+    address = target.filled(size, ", flags=SHARED | ANONYMOUS")
+    before = process.memory()
+    process_madvise(target.pidfd, [(address, size)], Advice.PAGEOUT)
+    after = process.memory()
+    assert before.swap_with_shmem is not None
+    assert after.swap_with_shmem is not None
+    assert after.swap_with_shmem - before.swap_with_shmem >= 7 * MIB
+    assert after.swap - before.swap < MIB
+    assert process.swapped(Ranges([(address, size)])) == Ranges()
+
+
+def test_uss(target: Target, process: Process, request: pytest.FixtureRequest) -> None:
+    """Memory that a fork shares is not in uss any more, and the same in rss."""
+    target.filled(32 * MIB)
+    before = process.memory()
+    request.getfixturevalue("fork")
+    after = process.memory()
+    assert before.uss is not None
+    assert after.uss is not None
+    assert before.uss - after.uss >= 31 * MIB
+    assert abs(before.rss - after.rss) < MIB

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.hold_targets import Cgroup, cgroup_of, until
+from helpers.hold_targets import Cgroup, cgroup_of
 from helpers.targets import MIB
+from helpers.waiting import until
 
 from pmadvise import Pressure
 from pmadvise._proc.cgroups import hierarchies
@@ -107,7 +108,8 @@ def small_cgroup() -> Iterator[Path]:
         path.mkdir()
         (path / limit).write_text(str(32 * MIB))
         yield path
-        until(lambda: not (path / "cgroup.procs").read_text(), "its processes are gone")
+        procs = path / "cgroup.procs"
+        until(lambda procs=procs: not procs.read_text(), "its processes are gone")  # type: ignore[misc]
         path.rmdir()
         return
     raise AssertionError("no hierarchy has the memory controller")

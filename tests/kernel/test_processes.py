@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers.hold_targets import Cgroup, cgroup_of, until
+from helpers.hold_targets import Cgroup, cgroup_of
 from helpers.targets import Target
+from helpers.waiting import until
 
 from pmadvise import Process, processes
 

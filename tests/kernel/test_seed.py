@@ -74,29 +74,33 @@ def on_another_cpu() -> Iterator[None]:
 
 
 def test_running(advised: Advised) -> None:
-    """Q.2: "process_madvise operates on the target process's address space as it
-    exists at the instant that process_madvise is called", of a running target."""
+    """A running target is advised as it is at that instant."""
+    # Q.2: "process_madvise operates on the target process's address space as it exists
+    # at the instant that process_madvise is called".
     advised.becomes_cold()
     assert advised.target.intact(advised.address, SIZE)
 
 
 def test_stopped(stopped: Advised) -> None:
-    """Q.2: "the calling process can suspend the target process with [...] SIGSTOP"."""
+    """A stopped target is advised."""
+    # Q.2: "the calling process can suspend the target process with [...] SIGSTOP".
     stopped.becomes_cold()
     assert proc.stat(stopped.target.pid)[0] == "T"
 
 
 @pytest.mark.needs_cgroup2
 def test_frozen(advised: Advised) -> None:
-    """Q.2 "[...] or the freezer cgroup", Q.3 "or even freezed state so they can't act
-    by themselves"."""
+    """A frozen target is advised."""
+    # Q.2 "[...] or the freezer cgroup", Q.3 "or even freezed state so they can't act by
+    # themselves".
     with frozen(advised.target.pid):
         advised.becomes_cold()
 
 
 def test_traced(advised: Advised) -> None:
-    """Q.3: ptrace "doesn't work if the target process are ptraced (e.g., strace,
-    debugger, minidump) because a process can have at most one ptracer"; this does."""
+    """A target that another process traces is advised, where ptrace is refused."""
+    # Q.3: ptrace "doesn't work if the target process are ptraced (e.g., strace,
+    # debugger, minidump) because a process can have at most one ptracer".
     pid = advised.target.pid
     with subprocess.Popen(
         [sys.executable, "-c", TRACER, str(pid)],
@@ -120,9 +124,9 @@ def test_traced(advised: Advised) -> None:
 
 @pytest.mark.parametrize("method", ["ptrace", "sigstop"])
 def test_hold_closes_the_race(target: Target, process: Process, method: str) -> None:
-    """Q.2: "It's the responsibility of the process calling process_madvise to close
-    this race condition [...] suspend the target process": then every VMA of a
-    snapshot is still there when it is advised."""
+    """While a target is held, every VMA of a snapshot is there when it is advised."""
+    # Q.2: "It's the responsibility of the process calling process_madvise to close this
+    # race condition [...] suspend the target process".
     target.run(f"forever(lambda: unmap(filled({SIZE}), {SIZE}))")
     for _ in range(30):
         with process.hold(method) as held:
@@ -135,8 +139,8 @@ def test_hold_closes_the_race(target: Target, process: Process, method: str) -> 
 
 
 def test_charged_to_the_caller(stopped: Advised) -> None:
-    """Q.3: "we want to act the hint in caller's context, not the callee's": the CPU
-    time of the target does not move, the caller's does."""
+    """The CPU time of the target does not move, the caller's does."""
+    # Q.3: "we want to act the hint in caller's context, not the callee's".
     before, own = proc.cpu_seconds(stopped.target.pid), time.thread_time_ns()
     stopped.cold()
     assert proc.cpu_seconds(stopped.target.pid) == before
@@ -146,8 +150,8 @@ def test_charged_to_the_caller(stopped: Advised) -> None:
 @pytest.mark.needs_cpus(2)
 @pytest.mark.usefixtures("on_another_cpu")
 def test_affinity_of_the_caller(advised: Advised) -> None:
-    """Q.3: "the callee is usually limited in cpuset": the work runs where the caller
-    may, on a CPU that the target may not use."""
+    """The work runs on a CPU that the caller may use and the target may not."""
+    # Q.3: "the callee is usually limited in cpuset".
     os.sched_setaffinity(advised.target.pid, {CPUS[0]})
     advised.becomes_cold()
     assert int(proc.stat(os.getpid())[proc.LAST_CPU]) == CPUS[-1]
@@ -156,8 +160,8 @@ def test_affinity_of_the_caller(advised: Advised) -> None:
 @pytest.mark.needs_cpus(2)
 @pytest.mark.usefixtures("on_another_cpu")
 def test_cpuset_of_the_caller(advised: Advised) -> None:
-    """Q.3: "the callee is usually limited in cpuset/cgroups": the caller's cpuset
-    counts, and not the target's."""
+    """The caller's cpuset counts, and not the target's."""
+    # Q.3: "the callee is usually limited in cpuset/cgroups".
     mount = cpuset_mount()
     if mount is None:
         pytest.skip("kernel: it has no cpuset controller, of cgroup v1 or v2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import time
@@ -10,7 +11,12 @@ from pathlib import Path
 
 import pytest
 from helpers.children import in_child
-from helpers.privileges import become_nobody
+from helpers.privileges import (
+    CAP_SYS_NICE,
+    CAP_SYS_PTRACE,
+    become_nobody,
+    become_nobody_with,
+)
 from helpers.targets import MIB, PAGE, Target
 from helpers.waiting import wait_for_state
 
@@ -20,7 +26,7 @@ CLOCK_TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def test_status_is_what_proc_has(target: Target, process: Process) -> None:
-    """The sizes, threads and state of a process at rest are those of /proc/PID/status."""
+    """Sizes, threads and state of a process at rest are those of /proc/PID/status."""
     target.filled(8 * MIB)
     wait_for_state(target.pid, "S")
     found = process.status()
@@ -34,22 +40,24 @@ def test_status_is_what_proc_has(target: Target, process: Process) -> None:
         "Threads": found.threads,
     } == {
         name: target.status(name)
-        for name in ("VmRSS", "RssAnon", "RssFile", "RssShmem", "VmSwap", "VmLck")
-        + ("Threads",)
+        for name in (
+            *("VmRSS", "RssAnon", "RssFile", "RssShmem", "VmSwap", "VmLck"),
+            "Threads",
+        )
     }
     assert found.rss == found.anonymous + found.file + found.shmem
     assert found.state == "S"
 
 
 def test_cpu_grows_with_work(target: Target, process: Process) -> None:
-    """cpu counts user and system time of all threads, in seconds."""
+    """The CPU time counts user and system time of all threads, in seconds."""
     before = process.status().cpu
     target.run("[0 for _ in iter(lambda: time.process_time() > 0.5, True)] and None")
     assert process.status().cpu - before > 0.1
 
 
 def test_started(process: Process) -> None:
-    """started counts seconds since boot, and never changes."""
+    """The start counts seconds since boot, and never changes."""
     first = process.status().started
     assert 0 < first <= time.clock_gettime(time.CLOCK_BOOTTIME) + CLOCK_TICK
     assert process.status().started == first
@@ -108,7 +116,7 @@ def test_a_name_changes_nothing(target: Target, process: Process, name: bytes) -
 
 def test_900_handles(target: Target) -> None:
     """900 handles fit under a limit of 2,048 descriptors, in use too."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     def open_all() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(2048, hard), hard))
@@ -171,8 +179,12 @@ def test_working_set(process: Process, touching: int) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "error"),
-    [(-1, ValueError), (float("nan"), ValueError), (float("inf"), ValueError)]
-    + [("1", TypeError)],
+    [
+        (-1, ValueError),
+        (float("nan"), ValueError),
+        (float("inf"), ValueError),
+        ("1", TypeError),
+    ],
 )
 def test_wrong_seconds(
     process: Process, seconds: float, error: type[Exception]
@@ -180,3 +192,16 @@ def test_wrong_seconds(
     """A time that is none is refused by its value."""
     with pytest.raises(error, match=str(seconds)):
         process.working_set(seconds)
+
+
+@pytest.mark.needs_root
+def test_working_set_without_the_right(process: Process) -> None:
+    """Another user's process needs CAP_DAC_OVERRIDE, and the error names it."""
+
+    def measure() -> None:
+        become_nobody_with(CAP_SYS_PTRACE, CAP_SYS_NICE)
+        process.working_set(0)
+
+    outcome = in_child(measure)
+    assert (outcome.error, outcome.errno) == ("PermissionError", errno.EACCES)
+    assert "CAP_DAC_OVERRIDE is missing" in outcome.text

@@ -13,7 +13,7 @@ from helpers.targets import Target
 from helpers.waiting import until, wait_for_state
 
 from pmadvise import Advice, Process, Ranges
-from pmadvise._proc import identity
+from pmadvise._proc.files import open_in
 
 root = pytest.mark.needs_root
 
@@ -78,7 +78,7 @@ def test_vforked_child_that_execs_while_it_is_read(
     vforked: Vforked, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """An exec between the files that are opened is noticed too."""
-    open_in, todo = identity.open_in, [vforked.exec]
+    todo = [vforked.exec]
 
     def open_slowly(directory: int, name: str) -> int:
         if name != "maps" or not todo:
@@ -91,7 +91,7 @@ def test_vforked_child_that_execs_while_it_is_read(
         return fd
 
     with Process(vforked.pid) as process:
-        monkeypatch.setattr(identity, "open_in", open_slowly)
+        monkeypatch.setattr("pmadvise._proc.identity.open_in", open_slowly)
         assert is_shell(process)
         assert todo == []
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from helpers.needs import ROOT
 from helpers.targets import MIB, Target
+from helpers.waiting import wait_for_state
 
 import pmadvise
 from pmadvise import _reasons, selftest
@@ -35,6 +36,7 @@ def test_session(target: Target, code: str) -> None:
         "pid": target.pid,
         "address": target.filled(64 * MIB),
     }
+    wait_for_state(target.pid, "S")  # at rest, as README shows it
     example = doctest.DocTestParser().get_doctest(code, names, "README.md", None, 0)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     report: list[str] = []

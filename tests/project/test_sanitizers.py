@@ -52,10 +52,14 @@ def run(code: str, environment: dict[str, str]) -> subprocess.CompletedProcess[s
 def test_an_overflow_is_seen(sanitized: dict[str, str]) -> None:
     """A write past an array is reported with its line: the run is not blind."""
     ended = run(
+        "import os\n"
         "from pmadvise._ffi import ffi, lib\n"
-        "text = b'1000-2000 rw-p 0 0:0 0 \\n' * 2\n"
+        "fd = os.memfd_create('maps')\n"
+        "os.write(fd, b'1000-2000 rw-p 0 0:0 0 \\n' * 2)\n"
+        "text = ffi.new('char[]', 1 << 16)\n"
         "vmas = ffi.new('struct pmadvise_vma[]', 1)\n"
-        "lib.pmadvise_maps_parse(text, len(text), vmas, 2)\n",
+        "state = ffi.new('struct pmadvise_maps_state *')\n"
+        "lib.pmadvise_maps_read(fd, text, 1 << 16, vmas, 2, state)\n",
         sanitized,
     )
     assert ended.returncode != 0

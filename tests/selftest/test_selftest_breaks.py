@@ -27,6 +27,7 @@ from pmadvise.maps import AddressSpace
 from pmadvise.selftest.checks import host
 from pmadvise.selftest.cleanup import clean_up
 from pmadvise.selftest.program import Program
+from pmadvise.selftest.verdict import judge
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -35,7 +36,7 @@ def instead(asked: Advice, done: Advice) -> Break:
     """Give the kernel another advice."""
 
     def break_it(patch: pytest.MonkeyPatch) -> None:
-        real = native_mm.mm_advise
+        real: Callable[..., int] = native_mm.mm_advise
 
         def mm_advise(*arguments: Any) -> int:
             *before, advice, tally = arguments
@@ -163,6 +164,4 @@ def test_verdict_can_be_no(monkeypatch: pytest.MonkeyPatch) -> None:
         "cold",
         lambda self, ranges: Report(Advice.COLD, 4096, 0, (), 0, 0.0, 0.0, "timeout"),
     )
-    from pmadvise.selftest.verdict import judge
-
     assert judge([]).ok is False

@@ -71,7 +71,7 @@ def test_json_is_one_document() -> None:
 
 @root
 def test_verdict_is_yes() -> None:
-    """Where another process can be advised the line before the counts is the verdict."""
+    """The line before the counts is yes where another process can be advised."""
     done = run("--only", "host")
     assert done.verdict.startswith("uid 0 can advise another process on this host")
     assert done.status == 0
@@ -171,10 +171,7 @@ def test_required_is_made_too() -> None:
 
 @pytest.mark.parametrize("ci", ["", "true"])
 def test_progress_on_a_terminal(ci: str) -> None:
-    """A terminal shows the check that is being made, and wipes it out.
-
-    Not in CI, where terminals are logs.
-    """
+    """A terminal shows the check that is being made, but not in CI: it is a log."""
     terminal, end = pty.openpty()
     options: dict[str, Any] = {"env": {**os.environ, "CI": ci}}
     subprocess.run(

@@ -189,7 +189,7 @@ def test_a_call_that_returns_nothing() -> None:
 
 
 def test_willneed_asks_for_no_more_than_readahead() -> None:
-    """Elements of WILLNEED have as many bytes as readahead takes of a file at a time."""
+    """Elements of WILLNEED have as many bytes as readahead takes at a time."""
     kernel = ScriptedKernel([Area(0, GIB)])
     advise(kernel, [(0, GIB)], Advice.WILLNEED)
     longest = max(length for vector in kernel.calls for _, length in vector)

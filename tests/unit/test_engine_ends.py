@@ -17,7 +17,7 @@ from helpers.scripted_kernel import (
 )
 from helpers.targets import GIB
 
-from pmadvise import PAGE_SIZE
+from pmadvise import PAGE_SIZE, Ranges
 from pmadvise._proc.mm import Fate
 
 N_HOLES = 600_000
@@ -89,6 +89,20 @@ def test_fate_at_the_end() -> None:
     kernel.fates = iter([None, "exec"])
     report = advise(kernel, [(0, PAGE_SIZE)])
     assert (report.ended, report.advised) == ("exec", PAGE_SIZE)
+
+
+@pytest.mark.parametrize("fate", ["exec", "exited"])
+def test_fate_while_a_budget_is_counted(fate: Fate) -> None:
+    """An exec while the pages for a budget are looked at ends the work."""
+
+    class Gone(ScriptedKernel):
+        def resident(self, ranges: Ranges) -> Ranges:
+            self.fates = itertools.repeat(fate)
+            raise ProcessLookupError
+
+    kernel = Gone([Area(0, pages(10))])
+    report = advise(kernel, [(0, pages(10))], budget=pages(5))
+    assert (report.ended, report.calls, report.not_tried) == (fate, 0, pages(10))
 
 
 def test_timeout_among_holes() -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import os
-import tempfile
 
 import pytest
 from helpers.maps_model import (
     FILE,
+    PAGE,
     SPACE,
     TOP,
     Line,
@@ -23,7 +22,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pmadvise import Vma
-from pmadvise._native.read import read_text
 
 
 def parsed(octets: bytes) -> list[Vma] | None:
@@ -137,12 +135,18 @@ def test_path(raw: bytes, path: str) -> None:
     assert list(space_of(text).select(path=path)) == [(0x1000, 0x1000)]
 
 
-@pytest.mark.parametrize("size", [0, 1, (1 << 18) - 1, 1 << 18, (1 << 18) + 1, 1 << 21])
-def test_text_of_any_size(size: int) -> None:
-    """A file is read whole, around the sizes where its buffer grows too."""
-    octets = os.urandom(size)
-    with tempfile.TemporaryFile() as file:
-        file.write(octets)
-        file.flush()
-        text = read_text(file.fileno())
-    assert text.part(0, text.size) == octets
+@pytest.mark.parametrize("n", [0, 1, 511, 512, 513, 1 << 12, (1 << 12) + 1, 40_000])
+@pytest.mark.parametrize("width", [0, 1, 200])
+def test_a_file_of_any_size(n: int, width: int) -> None:
+    """A file is read whole, also around the sizes where arrays grow and blocks end."""
+    lines = [
+        Line(
+            PAGE * (i + 1), PAGE * (i + 2), "rw-p", path=b"/" + b"x" * (width % (i + 1))
+        )
+        for i in range(n)
+    ]
+    space = space_of(text_of(lines))
+    assert len(space) == n
+    assert [space[i] for i in {0, n // 2, n - 1} if 0 <= i < n] == [
+        lines[i].vma() for i in {0, n // 2, n - 1} if 0 <= i < n
+    ]

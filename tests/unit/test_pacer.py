@@ -34,7 +34,7 @@ def test_unbounded(max_stall: float | None) -> None:
 
 @given(st.lists(rates, max_size=10), st.floats(1e-9, 10.0))
 def test_ends_on_boundaries(seen: list[float], max_stall: float) -> None:
-    """Sizes are multiples of the alignment, which is a power of two, at least a page."""
+    """Sizes are multiples of the alignment, a power of two of at least a page."""
     for size, alignment in sizes(Pacer(max_stall, MAX_RATE, huge_page=HUGE), *seen):
         assert size % alignment == 0
         assert alignment & alignment - 1 == 0

@@ -61,7 +61,7 @@ def test_the_whole_address_space() -> None:
 def test_split_at_page_boundaries(
     page_size: int, pairs: list[tuple[int, int]], scale: int, odd: int
 ) -> None:
-    """Split covers the same addresses in order, cut at boundaries of 4 to 64 KiB pages."""
+    """Split covers the same addresses, cut at boundaries of 4 to 64 KiB pages."""
     longest = max((length for _, length in pairs), default=0)
     max_bytes = min(max(page_size, longest // scale + odd % page_size), TOP - 1)
     ranges = Ranges(pairs)

@@ -6,6 +6,9 @@ import os
 
 import pytest
 from helpers.fake_files import give_files
+from helpers.names import names
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pmadvise import support
 from pmadvise._support import host
@@ -100,3 +103,49 @@ def test_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     found = support()
     assert (found.seccomp, found.ptrace_scope, found.huge_page_size) == (None,) * 3
     assert (found.swap_total, found.freezers, bool(found.priority)) == (0, (), True)
+
+
+def as_in_mountinfo(name: bytes) -> bytes:
+    """Escape a name as show_mountinfo() of fs/proc_namespace.c does."""
+    return b"".join(
+        b"\\%03o" % octet if octet in b" \t\n\\#" else bytes([octet]) for octet in name
+    )
+
+
+@given(others=st.lists(names), own=names)
+def test_limits_among_mounts_and_cgroups_of_any_name(
+    others: list[bytes], own: bytes
+) -> None:
+    """Mount points and cgroups of any name change no limit."""
+    own = own.replace(b"\n", b"n").replace(b"/", b"s")  # as no cgroup can be named
+    lines = [
+        b"9 1 0:9 / /a" + as_in_mountinfo(name) + b" rw - tmpfs tmpfs rw\n"
+        for name in others
+    ]
+    lines.insert(len(lines) // 2, b"30 1 0:1 / /cg rw - cgroup2 cgroup2 rw\n")
+    directory = os.fsdecode(b"/cg/a" + own)
+    contents = {
+        "/proc/self/cgroup": b"0::/a" + own + b"\n",
+        "/proc/self/mountinfo": b"".join(lines),
+        f"{directory}/memory.max": b"8192\n",
+        f"{directory}/memory.swap.max": b"4096\n",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        give_files(patch, contents)
+        assert (host.memory_limit(), host.swap_allowed()) == ((8192, 8192), 4096)
+
+
+@given(mount=names, root=names, own=names)
+def test_places_of_any_name_are_walked_to_an_end(
+    mount: bytes, root: bytes, own: bytes
+) -> None:
+    """The way up from a cgroup ends, wherever its hierarchy is mounted."""
+    place = b"/" + as_in_mountinfo(root) + b" /" + as_in_mountinfo(mount)
+    contents = {
+        "/proc/self/cgroup": b"0::/" + own.replace(b"\n", b"n") + b"\n",
+        "/proc/self/mountinfo": b"30 1 0:1 " + place + b" rw - cgroup2 cgroup2 rw\n",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        give_files(patch, contents)
+        assert (host.memory_limit(), host.swap_allowed()) == (None, None)
+        assert set(host.freezers()) <= {"cgroup2"}
