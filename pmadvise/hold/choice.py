@@ -72,21 +72,24 @@ class Choice:
 
     def _try(self, method: str, deadline: Deadline) -> Stop:
         target = HeldProcess(self._identity, self._key)
-        stop: Stop
-        if method == "ptrace":
-            stop = PtraceStop(target)
-        elif method == "freezer":
-            stop = FreezerStop(target, self._whole_cgroup)
-        else:
-            stop = SigstopStop(target)
-        self._trying = stop
+        stop: Stop | None = None
         try:
+            self._trying = stop = self._stop_of(target, method)
             stop.stop(deadline)
             target.check_not_tracer()
         except BaseException:
-            release(stop)
+            if stop is not None:
+                release(stop)
+            target.close()
             raise
         finally:
             self._trying = None
             target.close_pidfd()
         return stop
+
+    def _stop_of(self, target: HeldProcess, method: str) -> Stop:
+        if method == "ptrace":
+            return PtraceStop(target)
+        if method == "freezer":
+            return FreezerStop(target, self._whole_cgroup)
+        return SigstopStop(target)

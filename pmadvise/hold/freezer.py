@@ -66,9 +66,7 @@ class FreezerStop:
         return [membership for membership in found if membership.can_freeze]
 
     def _freeze(self, version: int, directory: str, deadline: Deadline) -> None:
-        (cgroup,) = OwnedFd.open_all(
-            lambda: (os.open(directory, os.O_RDONLY | os.O_DIRECTORY),)
-        )
+        cgroup = OwnedFd.open(lambda: os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
         try:
             self._check_company(version, cgroup.fd)
             found = os.fstat(cgroup.fd)

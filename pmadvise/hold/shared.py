@@ -128,9 +128,16 @@ class Part:
 
 
 def _locked() -> _thread.LockType:
-    lock = _thread.allocate_lock()
+    lock = _allocate_lock()
     lock.acquire()
     return lock
+
+
+def _allocate_lock() -> _thread.LockType:
+    try:
+        return _thread.allocate_lock()
+    except RuntimeError as error:  # Python's word for want of memory here
+        raise MemoryError(*error.args) from None
 
 
 def _unlock(lock: _thread.LockType) -> None:
@@ -146,7 +153,7 @@ class SharedStop:
 
     def __init__(self, key: Hashable) -> None:
         self._key = key
-        self._claim = _thread.allocate_lock()
+        self._claim = _allocate_lock()
         self._parts: dict[Part, None] = {}
         self._leaving: dict[Part, None] = {}
         self._stop: Stop | None = None
@@ -187,7 +194,8 @@ class SharedStop:
             if _shared.get(self._key) is self:
                 del _shared[self._key]
             self.ended = True
-            self._finish()
+            with contextlib.suppress(MemoryError):  # those who wait look at `ended` too
+                self._finish()
 
     def _serve_all(self) -> None:
         for _ in _RETRIES:

@@ -102,7 +102,7 @@ class SigstopStop:
                 "if the caller were killed, the kernel could not let it go: that takes "
                 "the same user, or root"
             )
-        self._pipe = OwnedFd.open_all(lambda: os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK))
+        self._pipe = OwnedFd.pipe(os.O_NONBLOCK)
         try:
             for end in self._pipe:
                 fcntl.fcntl(end.fd, fcntl.F_SETOWN, self._target.pid)

@@ -115,10 +115,11 @@ class HeldProcess:
 
     def __init__(self, identity: Identity, key: tuple[int, int]) -> None:
         self.pid = key[0]
-        self._fds: list[OwnedFd] = []
+        self._pidfd: OwnedFd | None = None
+        self._proc: OwnedFd | None = None
         try:
-            for fd in (identity.pidfd, identity.proc):
-                self._fds.append(OwnedFd.copy(fd))
+            self._pidfd = OwnedFd.copy(identity.pidfd)
+            self._proc = OwnedFd.copy(identity.proc)
             self._check(key)
         except BaseException:
             self.close()
@@ -151,22 +152,24 @@ class HeldProcess:
 
     def close(self) -> None:
         """Close the descriptors; may be called again."""
-        for fd in self._fds:
-            fd.close()
+        self.close_pidfd()
+        if self._proc is not None:
+            self._proc.close()
 
     def close_pidfd(self) -> None:
         """Close the pidfd, which only stopping needs."""
-        self._fds[0].close()
+        if self._pidfd is not None:
+            self._pidfd.close()
 
     @property
     def pidfd(self) -> int:
         """The pidfd; -1 after all descriptors were closed."""
-        return self._fds[0].fd
+        return -1 if self._pidfd is None else self._pidfd.fd
 
     @property
     def proc(self) -> int:
         """The /proc/PID directory; -1 after all descriptors were closed."""
-        return self._fds[1].fd
+        return -1 if self._proc is None else self._proc.fd
 
     def status(self) -> dict[str, bytes]:
         """Return the fields of /proc/PID/status."""
