@@ -20,7 +20,8 @@
 
 #include "pmadvise.h"
 
-enum { FORKNOEXEC = 0x40 }; /* PF_FORKNOEXEC, include/linux/sched.h */
+/* PF_EXITING and PF_FORKNOEXEC, include/linux/sched.h */
+enum { EXITING = 0x4, FORKNOEXEC = 0x40 };
 
 /* fs/proc/array.c, do_task_stat(): fields numbered as in proc_pid_stat(5) */
 enum { STATE = 3, FLAGS = 9, START_CODE = 26, START_STACK = 28 };
@@ -37,6 +38,8 @@ pmadvise_mm_read(int proc, int pid, struct pmadvise_mm *mm)
 {
     char path[48], text[1024];
     const char *at;
+    char state = 'X';
+    unsigned long flags = 0;
     ssize_t length;
 
     snprintf(path, sizeof(path), "task/%d/stat", pid);
@@ -53,14 +56,16 @@ pmadvise_mm_read(int proc, int pid, struct pmadvise_mm *mm)
         at += strcspn(at, " ");
         at += *at == ' ';
         if (field == STATE)
-            mm->state = *at;
+            state = *at;
         else if (field == FLAGS)
-            mm->forked = (strtoul(at, NULL, 10) & FORKNOEXEC) != 0;
+            flags = strtoul(at, NULL, 10);
         else if (field == START_CODE)
             mm->start_code = strtoull(at, NULL, 10);
         else if (field == START_STACK)
             mm->start_stack = strtoull(at, NULL, 10);
     }
+    mm->forked = (flags & FORKNOEXEC) != 0;
+    mm->exiting = (flags & EXITING) || state == 'Z' || state == 'X';
     return *at ? 0 : -EPROTO;
 }
 
@@ -98,9 +103,10 @@ pmadvise_mm_ended(int proc, int pid, int maps_fd,
         return PMADVISE_MM_EXITED;
     if (error)
         return error;
-    if (now.start_code == 0 || now.state == 'Z' || now.state == 'X')
+    if (now.exiting)
         return PMADVISE_MM_EXITED;
-    if (!alive || now.forked != then->forked)
+    /* execve(2) sets start_code when it has mapped the new program */
+    if (now.start_code == 0 || !alive || now.forked != then->forked)
         return PMADVISE_MM_EXEC;
     if (now.start_code == 1 && now.start_stack == 0)
         return PMADVISE_MM_REFUSED;

@@ -178,8 +178,8 @@ size_t pmadvise_batch(const struct pmadvise_range *ranges, size_t n,
 struct pmadvise_mm {
     uint64_t start_code; /* 0: no mm; 1: ptrace read access is refused */
     uint64_t start_stack;
-    int forked; /* 1: it has not called execve(2) since its fork */
-    int state;  /* of the leader, a letter as of a thread below */
+    int forked;  /* 1: it has not called execve(2) since its fork */
+    int exiting; /* 1: its leader exits or has exited */
 };
 enum pmadvise_mm_ended {
     PMADVISE_MM_CURRENT = 0,
