@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Whether a process still runs in the mm that it was found in, and advice
- * to that mm alone.
+ * that is given to that mm alone.
  *
  * An open /proc/PID/maps belongs for ever to the mm that it was opened on,
  * which tells an execve(2): but not where others share the old mm, as the
@@ -38,6 +38,8 @@ pmadvise_mm_read(int proc, int pid, struct pmadvise_mm *mm)
 {
     char path[48], text[1024];
     const char *at;
+    char state = 'X';
+    unsigned long flags = 0;
     ssize_t length;
 
     snprintf(path, sizeof(path), "task/%d/stat", pid);
@@ -53,19 +55,17 @@ pmadvise_mm_read(int proc, int pid, struct pmadvise_mm *mm)
     for (int field = STATE; *at && field <= START_STACK; field++) {
         at += strcspn(at, " ");
         at += *at == ' ';
-        if (field == STATE) {
-            mm->state = *at;
-        } else if (field == FLAGS) {
-            unsigned long flags = strtoul(at, NULL, 10);
-
-            mm->forked = (flags & FORKNOEXEC) != 0;
-            mm->exiting = (flags & EXITING) != 0;
-        } else if (field == START_CODE) {
+        if (field == STATE)
+            state = *at;
+        else if (field == FLAGS)
+            flags = strtoul(at, NULL, 10);
+        else if (field == START_CODE)
             mm->start_code = strtoull(at, NULL, 10);
-        } else if (field == START_STACK) {
+        else if (field == START_STACK)
             mm->start_stack = strtoull(at, NULL, 10);
-        }
     }
+    mm->forked = (flags & FORKNOEXEC) != 0;
+    mm->exiting = (flags & EXITING) || state == 'Z' || state == 'X';
     return *at ? 0 : -EPROTO;
 }
 
@@ -88,7 +88,7 @@ lives(int maps_fd)
 }
 
 /*
- * Returns how the mm `then` of a process ended, on which `maps_fd` was
+ * Returns what became of the mm `then` of a process, on which `maps_fd` was
  * opened (-1: no file is): one of enum pmadvise_mm_ended, or -errno.
  */
 int
@@ -103,10 +103,10 @@ pmadvise_mm_ended(int proc, int pid, int maps_fd,
         return PMADVISE_MM_EXITED;
     if (error)
         return error;
-    if (now.exiting || now.state == 'Z' || now.state == 'X')
+    if (now.exiting)
         return PMADVISE_MM_EXITED;
-    /* execve(2) sets start_code late: until then it is 0 */
-    if (!alive || now.forked != then->forked || now.start_code == 0)
+    /* execve(2) sets start_code when it has mapped the new program */
+    if (now.start_code == 0 || !alive || now.forked != then->forked)
         return PMADVISE_MM_EXEC;
     if (now.start_code == 1 && now.start_stack == 0)
         return PMADVISE_MM_REFUSED;

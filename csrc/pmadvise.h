@@ -176,12 +176,10 @@ size_t pmadvise_batch(const struct pmadvise_range *ranges, size_t n,
 
 /* What tells the mm of a process from the one before. */
 struct pmadvise_mm {
-    uint64_t start_code; /* 0: no mm, or amid an execve(2); 1: ptrace read
-                            access is refused */
+    uint64_t start_code; /* 0: no mm; 1: ptrace read access is refused */
     uint64_t start_stack;
     int forked;  /* 1: it has not called execve(2) since its fork */
-    int exiting; /* 1: its leader exits, or has exited */
-    int state;   /* of the leader, a letter as of a thread below */
+    int exiting; /* 1: its leader exits or has exited */
 };
 enum pmadvise_mm_ended {
     PMADVISE_MM_CURRENT = 0,
@@ -189,7 +187,7 @@ enum pmadvise_mm_ended {
     PMADVISE_MM_EXITED = 2,
     PMADVISE_MM_REFUSED = 3 /* ptrace read access; it may be the same */
 };
-/* The calls made: sums, and (the last two) the results of the latest. */
+/* Calls and what they did, in all and (the last two) the latest of them. */
 struct pmadvise_tally {
     uint64_t calls;
     uint64_t advised; /* bytes */

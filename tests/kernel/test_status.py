@@ -49,6 +49,18 @@ def test_status_is_what_proc_has(target: Target, process: Process) -> None:
     assert found.state == "S"
 
 
+@pytest.mark.needs_root
+@pytest.mark.parametrize("n_groups", [1_000, 1_450, 10_000, 65_536])
+def test_status_behind_many_groups(
+    target: Target, process: Process, n_groups: int
+) -> None:
+    """The line of a process's groups, however long, hides nothing behind it."""
+    target.run(f"os.setgroups(range(100_000, {100_000 + n_groups}))")
+    found = process.status()
+    assert found.rss == target.status("VmRSS") > 0
+    assert found.anonymous == target.status("RssAnon")
+
+
 def test_cpu_grows_with_work(target: Target, process: Process) -> None:
     """The CPU time counts user and system time of all threads, in seconds."""
     before = process.status().cpu
