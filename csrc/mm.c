@@ -23,6 +23,9 @@
 /* PF_EXITING and PF_FORKNOEXEC, include/linux/sched.h */
 enum { EXITING = 0x4, FORKNOEXEC = 0x40 };
 
+/* ADDR_NO_RANDOMIZE, include/uapi/linux/personality.h */
+enum { NO_RANDOMIZE = 0x0040000 };
+
 /* fs/proc/array.c, do_task_stat(): fields numbered as in proc_pid_stat(5) */
 enum { STATE = 3, FLAGS = 9, START_CODE = 26, START_STACK = 28 };
 
@@ -67,6 +70,23 @@ pmadvise_mm_read(int proc, int pid, struct pmadvise_mm *mm)
     mm->forked = (flags & FORKNOEXEC) != 0;
     mm->exiting = (flags & EXITING) || state == 'Z' || state == 'X';
     return *at ? 0 : -EPROTO;
+}
+
+/*
+ * Returns whether the addresses of a process's next program are random: 1 or
+ * 0 by its personality(2), or -errno: EACCES, the file may not be read.
+ */
+int
+pmadvise_mm_is_random(int proc)
+{
+    char text[32];
+    ssize_t n = pmadvise_read_small(proc, "personality", text,
+                                    sizeof(text) - 1);
+
+    if (n < 0)
+        return (int)n;
+    text[n] = '\0';
+    return !(strtoul(text, NULL, 16) & NO_RANDOMIZE);
 }
 
 /*

@@ -58,6 +58,9 @@ ssize_t pmadvise_process_madvise_range_checked(int pidfd, uintptr_t address,
 /* pidfd_open.c */
 int pmadvise_pidfd_open(int pid, unsigned int flags);
 
+/* pidfd_info.c */
+int pmadvise_pidfd_info(int pidfd, int *pid);
+
 /* ranges.c */
 size_t pmadvise_ranges_fill(struct pmadvise_range *ranges,
                             const uintptr_t *addresses, const size_t *lengths,
@@ -197,6 +200,7 @@ struct pmadvise_tally {
 };
 
 int pmadvise_mm_read(int proc, int pid, struct pmadvise_mm *mm);
+int pmadvise_mm_is_random(int proc);
 int pmadvise_mm_ended(int proc, int pid, int maps_fd,
                       const struct pmadvise_mm *then);
 int pmadvise_mm_advise(int pidfd, int proc, int pid, int maps_fd,

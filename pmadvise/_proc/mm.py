@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import weakref
 from typing import Literal
@@ -11,6 +12,7 @@ from pmadvise._native import mm as _mm
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.procmap_query import procmap_vmas
 from pmadvise._native.ranges import RangeArray
+from pmadvise._proc.files import read_int
 from pmadvise._proc.identity import Identity
 
 Fate = Literal["exec", "exited", "refused"]
@@ -21,6 +23,16 @@ _FATES: dict[int, Fate] = {
     _mm.EXITED: "exited",
     _mm.REFUSED: "refused",
 }
+
+
+_LOOKS = 5
+"""Milliseconds that the exec of a thread may take to replace the leader."""
+
+
+@functools.cache
+def _host_randomizes() -> bool:
+    """Return whether the kernel randomizes address spaces; looked at once."""
+    return bool(read_int("/proc/sys/kernel/randomize_va_space"))
 
 
 class MapsFile:
@@ -46,9 +58,9 @@ class Mm:
     PF_FORKNOEXEC of /proc/PID/stat, which cost no descriptor; and an open maps, which
     is opened when it is needed and stays open as long as somebody has it (an
     AddressSpace, an advise()). The first alone does not show a program that execs
-    itself without address space randomization and with arguments of the same size. The
-    second does not show an exec when others share the old mm, as the parent of a
-    vfork(2) child does.
+    itself without address space randomization and with arguments of the same size:
+    where that can't be ruled out, maps stays open. The second does not show an exec
+    when others share the old mm, as the parent of a vfork(2) child does.
 
     Args:
         identity: Of the process; borrowed.
@@ -58,7 +70,7 @@ class Mm:
         ProcessLookupError: The process has gone, or has no memory.
     """
 
-    __slots__ = ("_file", "_mark", "_pid", "identity")
+    __slots__ = ("_file", "_kept", "_mark", "_pid", "identity")
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
@@ -72,6 +84,9 @@ class Mm:
             raise identity.gone()
         if not self._mark.is_readable:
             raise identity.refusal("maps", errno.EACCES)
+        self._kept: MapsFile | None = None
+        if not (_host_randomizes() and _mm.mm_is_random(identity.proc)):
+            self._kept = self.file()
 
     def file(self) -> MapsFile:
         """Return an open maps of this mm, which lives as long as somebody has it.
@@ -114,7 +129,24 @@ class Mm:
         if result < 0:
             text = f"/proc/{self._pid}/task/{self._pid}/stat: {os.strerror(-result)}"
             raise OSError(-result, text)
+        if result == _mm.EXITED:
+            result = self._settled()
         return _FATES.get(result)
+
+    def _settled(self) -> int:
+        """Look again where the leader seems to have exited.
+
+        While a thread that is not the leader execs, the leader dies, and the thread
+        takes its place.
+        """
+        identity, result = self.identity, _mm.EXITED
+        for _ in range(_LOOKS):
+            if identity.has_ended(1):
+                break
+            result = _mm.mm_ended(identity.proc, self._pid, -1, self._mark)
+            if result != _mm.EXITED:
+                break
+        return result if result > 0 else _mm.EXITED
 
     def advise(
         self, file: MapsFile, vector: RangeArray, advice: int, tally: _mm.Tally
@@ -209,7 +241,7 @@ def open_mm(identity: Identity) -> Mm:
         PermissionError: ptrace read access is missing.
         ProcessLookupError: The process has gone, or has no memory.
     """
-    why = identity.why_no_mm() if identity.has_ended() else None
+    why = None
     while why is None:
         try:
             return Mm(identity)

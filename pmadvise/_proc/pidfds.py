@@ -6,8 +6,9 @@ import errno
 import os
 import select
 
+from pmadvise._native.pidfd_info import pidfd_info
 from pmadvise._native.pidfd_open import PIDFD_THREAD
-from pmadvise._proc.files import fields, read, read_stat
+from pmadvise._proc.files import read_stat
 
 _PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h
 
@@ -23,12 +24,14 @@ def pid_of(pidfd: int) -> int:
         ValueError: It is no pidfd, or a thread's.
         ProcessLookupError: The process has been reaped.
     """
-    found = fields(read(f"/proc/self/fdinfo/{pidfd}"))
-    if "Pid" not in found:
+    flags, pid = pidfd_info(pidfd)
+    if flags == -errno.EINVAL:
         raise ValueError(f"file descriptor {pidfd} is not a pidfd")
-    if int(found["flags"], 8) & PIDFD_THREAD:
+    if flags < 0:
+        name = f"/proc/self/fdinfo/{pidfd}"
+        raise OSError(-flags, os.strerror(-flags), name)
+    if flags & PIDFD_THREAD:
         raise ValueError(f"pidfd {pidfd} is of a thread, not of a process")
-    pid = int(found["Pid"])
     if pid < 0:
         raise ProcessLookupError(errno.ESRCH, "the process has exited")
     return pid
