@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 
 from pmadvise._proc.identity import Identity
+from pmadvise.hold.deadline import Deadline
 from pmadvise.hold.freezer import FreezerStop
 from pmadvise.hold.ptrace import PtraceStop
-from pmadvise.hold.shared import Stop, release
 from pmadvise.hold.sigstop import SigstopStop
-from pmadvise.hold.target import Deadline, HeldProcess
+from pmadvise.hold.stop import Stop, release
+from pmadvise.hold.target import HeldProcess
 
 METHODS = ("ptrace", "freezer", "sigstop")
 """The order in which "auto" tries them."""

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from types import TracebackType
 
 from pmadvise._proc.identity import Identity
-from pmadvise.hold import shared
+from pmadvise.hold import holders
 from pmadvise.hold.choice import METHODS, Choice
+from pmadvise.hold.shared import Part
 
 
 def hold(
@@ -104,11 +105,11 @@ class _Exit:
         held.watch(leave)
         return leave
 
-    def __call__(self, held: Hold, *details: object) -> None:
+    def __call__(self, held: Hold, *_: object) -> None:
         held.leave()
 
 
-def _leave(held: Hold, *details: object) -> None:
+def _leave(held: Hold, *_: object) -> None:
     held.leave()
 
 
@@ -154,7 +155,7 @@ class Hold:
         self._timeout = timeout
         self._whole_cgroup = whole_cgroup
         self._owner = 0  # pid of the process whose hold it is; 0: not yet entered
-        self._part: shared.Part | None = None
+        self._part: Part | None = None
         self._guard: weakref.ref[object] = weakref.ref(self)
 
     @property
@@ -190,9 +191,10 @@ class Hold:
         key = stat.pid, stat.start_ticks
         choice = Choice(self._identity, key, asked, self._whole_cgroup)
         choice.refused = self.refused
-        guard = self._guard if self._guard() is not None else weakref.ref(self)
-        self._part = shared.Part(key, choice, guard, deadline)
-        self.method = shared.join(self._part).method
+        if self._guard() is None:
+            self._guard = weakref.ref(self)
+        self._part = Part(key, choice, self._guard, deadline)
+        self.method = holders.join(self._part).method
         if asked not in ("auto", self.method):
             self.refused[asked] = f"joined an earlier hold, by {self.method}"
 
@@ -203,4 +205,4 @@ class Hold:
             return
         # Without memory its thread lets go alone: it is asked to by the first step.
         with contextlib.suppress(MemoryError):
-            shared.leave(part)
+            holders.leave(part)
