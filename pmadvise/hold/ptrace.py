@@ -107,9 +107,12 @@ class PtraceStop:
         stops it would wake it afterwards.
         """
         for _ in pauses(time.monotonic() + _RESTOP):
-            if self._target.proc < 0 or self._target.is_dead():
-                return
-            if all(thread.state in "TtZX" for thread in self._target.threads()):
+            try:
+                states = {thread.state for thread in self._target.threads()}
+            except OSError:
+                return  # it died, or the caller closed all its descriptors
+            # One that sleeps runs: a SIGCONT came while it was held.
+            if states <= set("TtZX") or not states.isdisjoint("SDI"):
                 return
 
     def _check_refusals(self, threads: Iterable[Thread]) -> int:
