@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 
 from pmadvise._proc.identity import Identity
+from pmadvise.hold.deadline import Deadline
 from pmadvise.hold.freezer import FreezerStop
 from pmadvise.hold.ptrace import PtraceStop
-from pmadvise.hold.shared import Stop, release
 from pmadvise.hold.sigstop import SigstopStop
-from pmadvise.hold.target import Deadline, HeldProcess
+from pmadvise.hold.stop import Stop, release
+from pmadvise.hold.target import HeldProcess
 
 METHODS = ("ptrace", "freezer", "sigstop")
 """The order in which "auto" tries them."""
@@ -20,23 +21,33 @@ class Choice:
 
     Args:
         identity: Of the process; lent.
-        key: Its ID and its start time.
         method: One of METHODS, or "auto".
         whole_cgroup: Whether other processes may be frozen with it.
 
     Attributes:
+        method: What was asked for.
         refused: Why the methods tried so far do not work: {method: reason}.
     """
 
-    def __init__(
-        self, identity: Identity, key: tuple[int, int], method: str, whole_cgroup: bool
-    ) -> None:
+    def __init__(self, identity: Identity, method: str, whole_cgroup: bool) -> None:
+        self.method = method
         self.refused: dict[str, str] = {}
         self._identity = identity
-        self._key = key
-        self._method = method
+        self._key = 0, 0
         self._whole_cgroup = whole_cgroup
         self._trying: Stop | None = None
+
+    def identify(self) -> tuple[int, int]:
+        """Return the ID and the start time of the process: they name it for ever.
+
+        Raises:
+            PermissionError: /proc/PID of the process is hidden.
+            ProcessLookupError: It has been reaped.
+            ValueError: Its handle is closed.
+        """
+        stat = self._identity.stat()
+        self._key = stat.pid, stat.start_ticks
+        return self._key
 
     def take(self, deadline: Deadline) -> Stop:
         """Stop the process.
@@ -46,8 +57,8 @@ class Choice:
             ProcessLookupError: It has ended, or is a kernel thread.
             TimeoutError: It was not stopped in time, and it was let go.
         """
-        if self._method != "auto":
-            return self._try(self._method, deadline)
+        if self.method != "auto":
+            return self._try(self.method, deadline)
         late = False
         for method in METHODS:
             last = method == METHODS[-1]

@@ -64,7 +64,7 @@ class OwnedFd:
         return cls.open(lambda: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STDERR + 1))
 
     def _identify(self) -> None:
-        """Note which file it is, with a number that nobody takes for a standard file."""
+        """Note which file it is; move it from the numbers of the standard files."""
         try:
             if self._fd <= _STDERR:
                 low = self._fd

@@ -14,8 +14,9 @@ from pmadvise._proc.cgroups import (
 )
 from pmadvise._proc.files import read_in
 from pmadvise.hold import frozen
+from pmadvise.hold.deadline import Deadline
 from pmadvise.hold.fds import OwnedFd
-from pmadvise.hold.target import Deadline, HeldProcess
+from pmadvise.hold.target import HeldProcess
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 

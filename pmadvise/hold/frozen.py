@@ -9,8 +9,8 @@ import threading
 
 from pmadvise._proc.cgroups import VERSIONS
 from pmadvise._proc.files import lines, read_in
+from pmadvise.hold.deadline import Deadline
 from pmadvise.hold.fds import OwnedFd
-from pmadvise.hold.target import Deadline
 from pmadvise.hold.watchdog import Watchdog
 
 _Key = tuple[int, int]
@@ -87,7 +87,7 @@ class _Entry:
 
 
 # Only threads of holds take these locks, and no signal handler runs there.
-_lock = threading.Lock()
+_locks = [threading.Lock()]
 _entries: dict[_Key, _Entry] = {}
 
 
@@ -111,7 +111,7 @@ def join(
         TimeoutError: It was not frozen in time, or others were busy with it.
     """
     _forget_in_children()
-    with _lock:
+    with _locks[0]:
         entry = _entries.setdefault(key, _Entry())
         entry.users.add(user)
     wait = min(max(deadline.left(), 0), threading.TIMEOUT_MAX)
@@ -143,7 +143,7 @@ def leave(key: _Key, user: object) -> None:
         if entry.users == {user} and entry.frozen is not None:
             entry.frozen.release()
             entry.frozen = None
-        with _lock:
+        with _locks[0]:
             entry.users.discard(user)
             if not entry.users and entry.frozen is None:
                 _entries.pop(key, None)
@@ -156,6 +156,5 @@ def _forget_in_children() -> None:
 
 
 def _forget() -> None:
-    global _lock
-    _lock = threading.Lock()
     _entries.clear()
+    _locks[:] = [threading.Lock()]  # the thread that may hold it is not in the child

@@ -12,8 +12,9 @@ from pmadvise._native.pidfd_send_signal import pidfd_send_signal
 from pmadvise._native.task import Thread
 from pmadvise._proc.cgroups import is_frozen
 from pmadvise._proc.rights import initial_namespace
+from pmadvise.hold.deadline import Deadline
 from pmadvise.hold.fds import OwnedFd
-from pmadvise.hold.target import Deadline, HeldProcess
+from pmadvise.hold.target import HeldProcess
 
 _PATIENCE = 3
 """Looks in vain after which the process may be frozen."""

@@ -10,8 +10,8 @@ import select
 import signal
 import time
 
+from pmadvise.hold.deadline import Deadline, pauses
 from pmadvise.hold.fds import OwnedFd
-from pmadvise.hold.target import Deadline, pauses
 
 _SHELL = "/bin/sh"
 _ANSWER = b"42\n"
@@ -28,7 +28,7 @@ class Watchdog:
     that pipe is its own end.
 
     Args:
-        control: File descriptor of the file to write to; lent until ``start()`` is over.
+        control: File descriptor of the file to write to; lent for ``start()``.
         text: What to write.
     """
 

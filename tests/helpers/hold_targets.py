@@ -21,7 +21,7 @@ from helpers.hold_programs import COUNTERS, THREADS
 from helpers.needs import cgroup_mount
 from helpers.waiting import until
 from pmadvise._proc.identity import Identity
-from pmadvise.hold import Hold, hold, shared
+from pmadvise.hold import Hold, hold, holders
 
 FROZEN_ONLY = (pytest.mark.needs_root, pytest.mark.needs_cgroup2)
 METHODS = [
@@ -44,7 +44,7 @@ def hold_census() -> frozenset[str]:
             *(f"file {fd}" for fd in os.listdir("/proc/self/fd")),
             *(f"thread {tid}" for tid in os.listdir("/proc/self/task")),
             *(f"child {int(pid)}" for pid in children.split()),
-            *(f"hold of {key}" for key in shared.held()),
+            *(f"hold of {key}" for key in holders.held()),
         ]
     )
 

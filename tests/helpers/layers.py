@@ -33,10 +33,10 @@ LAYERS = """
     _advise.engine  _advise.target
     _advise.run
 
-    hold.fds
-    hold.target
+    hold.deadline  hold.fds
+    hold.stop  hold.target
     hold.ptrace  hold.shared  hold.sigstop  hold.watchdog
-    hold.frozen
+    hold.frozen  hold.holders
     hold.freezer
     hold.choice
     hold.handle

@@ -44,11 +44,16 @@ def test_goes_on(target: Running, method: str) -> None:
 @every_method
 def test_goes_on_after_an_exception(target: Running, method: str) -> None:
     """Every thread goes on when the block raises, and the exception is its own."""
-    error = KeyError("ours")
-    with pytest.raises(KeyError) as caught, target.hold(method):
-        assert target.is_held()
-        raise error
-    assert caught.value is error
+
+    def fail(error: Exception) -> None:
+        with target.hold(method):
+            assert target.is_held()
+            raise error
+
+    ours = KeyError("ours")
+    with pytest.raises(KeyError) as caught:
+        fail(ours)
+    assert caught.value is ours
     target.goes_on()
 
 
@@ -144,7 +149,10 @@ def test_ended(target: Running, method: str) -> None:
 @pytest.mark.parametrize("method", ["ptrace", "freezer", "sigstop", "auto"])
 def test_self(method: str) -> None:
     """The caller can't hold itself."""
-    with Process(os.getpid()) as process, pytest.raises(PermissionError, match="itself"):
+    with (
+        Process(os.getpid()) as process,
+        pytest.raises(PermissionError, match="itself"),
+    ):
         process.hold(method).__enter__()
 
 

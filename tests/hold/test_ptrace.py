@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import platform
@@ -20,7 +19,7 @@ from helpers.hold_targets import Cgroup, Running
 from helpers.waiting import until
 
 from pmadvise._native.ptrace import ptrace_seize
-from pmadvise._native.task import ThreadArray, task_list
+from pmadvise._native.task import Thread, ThreadArray, task_list
 
 _NR_PTRACE = {"x86_64": 101, "aarch64": 117, "riscv64": 117}.get(platform.machine(), 26)
 
@@ -246,20 +245,11 @@ def test_tracer_that_comes_while_it_is_stopped(
 ) -> None:
     """One that begins to trace the caller while it is being stopped is let go."""
     target = start()
-    from pmadvise.hold import target as module
-
-    traces: list[int] = []
-    looks = iter([[], [ctypes.c_int(0)]])
-
-    def threads_of_caller() -> list[object]:
-        return [
-            type("Thread", (), {"tid": 1, "tracer": target.pid})
-            for _ in next(looks)
-            if not traces.append(1)
-        ]
-
-    monkeypatch.setattr(module, "_threads_of_caller", threads_of_caller)
+    (tid, *_) = target.threads()
+    looks = iter(([], [Thread(1, "S", tid, 0)]))
+    name = "pmadvise.hold.target._threads_of_caller"
+    monkeypatch.setattr(name, lambda: next(looks))
     with pytest.raises(PermissionError, match="traces the caller"):
         target.hold("ptrace").__enter__()
-    assert traces
+    assert next(looks, None) is None
     target.goes_on()

@@ -52,7 +52,7 @@ def watchdogs() -> list[int]:
 
 
 def test_killed_in_the_block(frozen_target: Running, cgroup: Cgroup) -> None:
-    """A watchdog that is killed in the block leaves the hold at risk: `broken` has it."""
+    """A watchdog that is killed in the block: the hold is at risk, as `broken` has."""
     with frozen_target.hold("freezer") as held:
         (pid,) = watchdogs()
         os.kill(pid, signal.SIGKILL)
@@ -103,7 +103,10 @@ def program(tmp_path: Path, text: str) -> str:
     [
         ("#!/bin/false\n", "ended at once (exit status 1)"),
         ("#!/bin/cat\n", "does not work as a shell"),
-        (f"#!{sys.executable}\nimport sys; sys.stderr.write(repr(sys.argv))\n", "shell"),
+        (
+            f"#!{sys.executable}\nimport sys; sys.stderr.write(repr(sys.argv))\n",
+            "shell",
+        ),
         ("#!/nothing/there\n", "can't be started"),
         ("#!/bin/sh\nkill -9 $$\n", "killed by signal 9"),
         ("#!/bin/sh\nexec sleep 600\n", "did not answer"),
