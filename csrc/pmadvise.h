@@ -223,10 +223,12 @@ enum pmadvise_pages {
     PMADVISE_PAGES_SHARED = 2
 };
 
+size_t pmadvise_pagemap_walks(const struct pmadvise_range *ranges, size_t n,
+                              struct pmadvise_range *out, size_t capacity);
 ssize_t pmadvise_pagemap_scan(int pagemap_fd, uintptr_t start, uintptr_t end,
-                              uint64_t wanted, uint64_t unwanted,
-                              uintptr_t *walk_end, struct pmadvise_range *out,
-                              size_t capacity);
+                              uint64_t most, uint64_t wanted,
+                              uint64_t unwanted, uintptr_t *walk_end,
+                              struct pmadvise_range *out, size_t capacity);
 ssize_t pmadvise_pagemap_read(int pagemap_fd, int kpageflags_fd,
                               uintptr_t start, uintptr_t end, int kind,
                               uintptr_t *walk_end, struct pmadvise_range *out,

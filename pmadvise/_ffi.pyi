@@ -195,10 +195,15 @@ class _Lib:
     PMADVISE_PAGES_SWAPPED: int
     PMADVISE_PAGES_SHARED: int
     @staticmethod
+    def pmadvise_pagemap_walks(
+        ranges: Any, n: int, out: Any, capacity: int, /
+    ) -> int: ...
+    @staticmethod
     def pmadvise_pagemap_scan(
         pagemap_fd: int,
         start: int,
         end: int,
+        most: int,
         wanted: int,
         unwanted: int,
         walk_end: Any,
