@@ -9,8 +9,8 @@ from pmadvise.hold.deadline import Deadline
 from pmadvise.hold.freezer import FreezerStop
 from pmadvise.hold.ptrace import PtraceStop
 from pmadvise.hold.sigstop import SigstopStop
-from pmadvise.hold.stop import Stop, release
-from pmadvise.hold.target import HeldProcess
+from pmadvise.hold.stop import SpentThreadError, Stop, release
+from pmadvise.hold.target import HeldProcess, has_traced
 
 METHODS = ("ptrace", "freezer", "sigstop")
 """The order in which "auto" tries them."""
@@ -34,6 +34,7 @@ class Choice:
         self.refused: dict[str, str] = {}
         self._identity = identity
         self._key = 0, 0
+        self._late = False
         self._whole_cgroup = whole_cgroup
         self._trying: Stop | None = None
 
@@ -56,22 +57,23 @@ class Choice:
             PermissionError: No method works here and now; with the reasons.
             ProcessLookupError: It has ended, or is a kernel thread.
             TimeoutError: It was not stopped in time, and it was let go.
+            SpentThreadError: This is to be called again, in another thread.
         """
         if self.method != "auto":
             return self._try(self.method, deadline)
-        late = False
         for method in METHODS:
+            if method in self.refused:
+                continue
             last = method == METHODS[-1]
-            share = deadline if last else deadline.part(0.5)
             try:
-                return self._try(method, share)
+                return self._try(method, deadline if last else deadline.part(0.5))
             except ProcessLookupError:
                 raise
             except OSError as error:
                 self.refused[method] = error.strerror or str(error)
-                late = late or isinstance(error, TimeoutError)
+                self._late = self._late or isinstance(error, TimeoutError)
         reasons = "; ".join(f"{name}: {why}" for name, why in self.refused.items())
-        if late:
+        if self._late:
             raise TimeoutError(errno.ETIMEDOUT, reasons)
         raise PermissionError(errno.EPERM, reasons)
 
@@ -82,6 +84,8 @@ class Choice:
             trying.reap()
 
     def _try(self, method: str, deadline: Deadline) -> Stop:
+        if has_traced():
+            raise SpentThreadError
         target = HeldProcess(self._identity, self._key)
         stop: Stop | None = None
         try:

@@ -16,8 +16,20 @@ import time
 import weakref
 from collections.abc import Callable, Hashable
 
+from pmadvise._native.task import task_ended
 from pmadvise.hold.deadline import Deadline
-from pmadvise.hold.stop import RETRIES, TICK, Stop, Taker, look, release
+from pmadvise.hold.stop import (
+    RETRIES,
+    TICK,
+    SpentThreadError,
+    Stop,
+    Taker,
+    look,
+    release,
+)
+
+_HAND_OVER = 1_000_000
+"""Microseconds that a thread may take to end after it handed over."""
 
 
 class Part:
@@ -135,27 +147,44 @@ class SharedStop:
             taker.reap()
 
     def _run(self) -> None:
-        if not self._claim.acquire(blocking=False):
-            return
-        try:
-            self.tid = _thread.get_native_id()
-            self._serve_all()
-        finally:
-            if stops.get(self._key) is self:
-                del stops[self._key]
-            self.ended = True
-            with contextlib.suppress(MemoryError):  # those who wait look at `ended` too
-                self._finish()
+        if self._claim.acquire(blocking=False):
+            self._work()
 
-    def _serve_all(self) -> None:
+    def _work(self, predecessor: int = 0) -> None:
+        """Serve until nobody is left; after the end of a thread that did so before."""
+        goes_on = False
+        try:
+            if predecessor:
+                task_ended(predecessor, _HAND_OVER)
+            self.tid = _thread.get_native_id()
+            goes_on = self._serve_all()
+        finally:
+            if not goes_on:
+                self._end()
+
+    def _end(self) -> None:
+        if stops.get(self._key) is self:
+            del stops[self._key]
+        self.ended = True
+        with contextlib.suppress(MemoryError):  # those who wait look at `ended` too
+            self._finish()
+
+    def _serve_all(self) -> bool:
+        """Return whether another thread goes on with it."""
         for _ in RETRIES:
             try:
                 while self._serve():
                     pass
+            except SpentThreadError:
+                with contextlib.suppress(RuntimeError):  # no thread: perhaps later
+                    _thread.start_new_thread(self._work, (self.tid,))
+                    return True
+                time.sleep(TICK)
             except Exception:  # no memory: nothing that is left to do is forgotten
                 time.sleep(TICK)
             else:
-                return
+                break
+        return False
 
     def _serve(self) -> bool:
         """Do what is to be done; return whether there may be more."""
@@ -202,6 +231,8 @@ class SharedStop:
                 self._stop = part.taker.take(Deadline(part.deadline, part.is_wanted))
             part.stop = self._stop
             self._parts[part] = None
+        except SpentThreadError:
+            raise
         except BaseException as error:
             part.error = error.with_traceback(None)
         _unlock(part.answered)

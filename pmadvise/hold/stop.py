@@ -13,6 +13,10 @@ RETRIES = (None,) * 1000
 """For what fails without memory: a tick lies between two of them."""
 
 
+class SpentThreadError(Exception):
+    """The calling thread may be a tracer until it ends: another one has to go on."""
+
+
 class Stop(Protocol):
     """A target, or a cgroup, that is stopped from ``stop()`` until ``release()``.
 
@@ -44,7 +48,10 @@ class Taker(Protocol):
     """A way to stop the target, that a holder brings with it."""
 
     def take(self, deadline: Deadline) -> Stop:
-        """Return the target's stop; raise, with nothing stopped."""
+        """Return the target's stop; raise, with nothing stopped.
+
+        After SpentThreadError it is called again, in another thread.
+        """
 
     def reap(self) -> None:
         """Help a take() that the kernel keeps waiting; called in another thread."""

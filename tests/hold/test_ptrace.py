@@ -91,6 +91,36 @@ def test_vfork_parent(vfork_parent: Running, tmp_path: Path, method: str) -> Non
     assert vfork_parent.line() == "spawned"
 
 
+def test_vfork_parent_stopped_late(vfork_parent: Running, tmp_path: Path) -> None:
+    """After ptrace took too long, "auto" goes on to a method that has time enough."""
+    held = vfork_parent.hold("auto", 4)
+
+    def release() -> None:
+        until(lambda: "freezer" in held.refused)
+        os.close(os.open(tmp_path / "fifo", os.O_WRONLY))
+
+    thread = threading.Thread(target=release)
+    thread.start()
+    with held:
+        assert vfork_parent.is_held()
+    thread.join()
+    assert (held.method, held.broken) == ("sigstop", None)
+    assert vfork_parent.line() == "spawned"
+
+
+def test_joined_as_it_is_left(target: Running) -> None:
+    """One thread's hold that ends as another's begins stops the target once more."""
+    for _ in range(200):
+        first, second = target.hold("ptrace", 20), target.hold("sigstop", 20)
+        first.__enter__()
+        thread = threading.Thread(target=first.__exit__, args=(None, None, None))
+        thread.start()
+        with second:
+            assert target.is_held()
+        thread.join()
+        assert (first.broken, second.broken) == (None, None)
+
+
 @pytest.mark.needs_root
 @pytest.mark.needs_cgroup2
 def test_vfork_parent_frozen(vfork_parent: Running, cgroup: Cgroup) -> None:
