@@ -58,6 +58,13 @@ ssize_t pmadvise_process_madvise_range_checked(int pidfd, uintptr_t address,
 /* pidfd_open.c */
 int pmadvise_pidfd_open(int pid, unsigned int flags);
 
+/* descriptor.c */
+int pmadvise_descriptor_openat(int directory, const char *path, int flags,
+                               int *fd);
+int pmadvise_descriptor_pidfd_open(int pid, int *fd);
+int pmadvise_descriptor_dup(int other, int *fd);
+void pmadvise_descriptor_close(int *fd);
+
 /* ranges.c */
 size_t pmadvise_ranges_fill(struct pmadvise_range *ranges,
                             const uintptr_t *addresses, const size_t *lengths,

@@ -8,6 +8,7 @@ import weakref
 from typing import Literal
 
 from pmadvise._native import mm as _mm
+from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.procmap_query import procmap_vmas
 from pmadvise._native.ranges import RangeArray
@@ -21,22 +22,6 @@ _FATES: dict[int, Fate] = {
     _mm.EXITED: "exited",
     _mm.REFUSED: "refused",
 }
-
-
-class MapsFile:
-    """An open /proc/PID/maps, which belongs to the mm that it was opened on for ever.
-
-    It is closed when nobody needs it any more.
-    """
-
-    __slots__ = ("__weakref__", "fd")
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def __del__(self) -> None:
-        """Close the file."""
-        os.close(self.fd)
 
 
 class Mm:
@@ -62,7 +47,7 @@ class Mm:
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
-        self._file: weakref.ref[MapsFile] | None = None
+        self._file: weakref.ref[Descriptor] | None = None
         self._pid = identity.number
         try:
             self._mark = _mm.Mark(identity.proc, self._pid)
@@ -73,7 +58,7 @@ class Mm:
         if not self._mark.is_readable:
             raise identity.refusal("maps", errno.EACCES)
 
-    def file(self) -> MapsFile:
+    def file(self) -> Descriptor:
         """Return an open maps of this mm, which lives as long as somebody has it.
 
         Raises:
@@ -82,12 +67,12 @@ class Mm:
         """
         file = self._open_one()
         if file is None:
-            file = MapsFile(self.identity.open_file("maps"))
+            file = self.identity.open_file("maps")
             self._require_current(file.fd, "maps")
             self._file = weakref.ref(file)
         return file
 
-    def _open_one(self) -> MapsFile | None:
+    def _open_one(self) -> Descriptor | None:
         return self._file() if self._file is not None else None
 
     def _require_current(self, fd: int, name: str) -> None:
@@ -117,7 +102,7 @@ class Mm:
         return _FATES.get(result)
 
     def advise(
-        self, file: MapsFile, vector: RangeArray, advice: int, tally: _mm.Tally
+        self, file: Descriptor, vector: RangeArray, advice: int, tally: _mm.Tally
     ) -> int:
         """Advise ranges if the process still runs in it; nothing stands in between.
 
@@ -142,7 +127,7 @@ class Mm:
             tally,
         )
 
-    def open_file(self, name: str, look: bool = True) -> int:
+    def open_file(self, name: str, look: bool = True) -> Descriptor:
         """Open a file of /proc/PID that is of this mm, and of no later one.
 
         Args:
@@ -154,17 +139,17 @@ class Mm:
             PermissionError: A right is missing.
             ProcessLookupError: The process no longer runs in it.
         """
-        fd = self.identity.open_file(name)
+        opened = self.identity.open_file(name)
         if not look:
-            return fd
+            return opened
         try:
             # Opened while the mm was the current one, so it is of that mm.
             file = self._open_one()
             self._require_current(file.fd if file is not None else -1, name)
         except BaseException:
-            os.close(fd)
+            opened.close()  # the traceback has it still
             raise
-        return fd
+        return opened
 
     def read_vmas(self, look: bool = True) -> VmaArray:
         """Return the VMAs as they are now; of no mm that came later: see open_file().
@@ -177,13 +162,13 @@ class Mm:
             PermissionError: A right is missing.
             ProcessLookupError: The process no longer runs in it.
         """
-        fd = self.open_file("maps", look)
+        file = self.open_file("maps", look)
         try:
-            return VmaArray.read(fd)
+            return VmaArray.read(file.fd)
         except ProcessLookupError:
             raise self.identity.gone() from None
         finally:
-            os.close(fd)
+            file.close()
 
     def vmas_of(self, merged: RangeArray) -> VmaArray:
         """Return the VMAs that merged ranges touch, as they are now.
