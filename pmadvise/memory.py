@@ -179,10 +179,13 @@ def read_status(identity: Identity) -> Status:
         ProcessLookupError: It has gone.
         PermissionError: Its directory in /proc is hidden.
     """
+    lent, proc = identity.lend(), identity.proc
     try:
-        found = status_read(identity.proc)
+        found = status_read(proc)
     except OSError as error:
         raise identity.refusal("status", error.errno or 0) from None
+    finally:
+        del lent
     return Status(
         *found[:8],
         found.cpu_ticks * _TICK,

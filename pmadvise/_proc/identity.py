@@ -140,18 +140,23 @@ class Identity:
             PermissionError: A right is missing; the message says which.
             ProcessLookupError: The process has gone, or has no memory.
         """
-        proc = self.proc
+        lent, proc = self.lend(), self.proc
         try:
             return Descriptor.open(name, proc, flags)
         except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
             raise self.refusal(name, error.errno or 0) from None
+        finally:
+            del lent  # a traceback would have it still
 
     def read(self, name: str) -> bytes:
         """Return the contents of a file of /proc/PID; errors as open_file()."""
+        lent, proc = self.lend(), self.proc
         try:
-            return read_in(self.proc, name)
+            return read_in(proc, name)
         except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
             raise self.refusal(name, error.errno or 0) from None
+        finally:
+            del lent
 
     def write(self, name: str, text: bytes) -> None:
         """Write to a file of /proc/PID; errors as open_file()."""
@@ -176,7 +181,11 @@ class Identity:
 
     def has_ended(self, timeout: int | None = 0) -> bool:
         """Return whether the last thread has ended, waiting up to `timeout` ms."""
-        return has_ended(self.pidfd, timeout)
+        lent, pidfd = self.lend(), self.pidfd
+        try:
+            return has_ended(pidfd, timeout)
+        finally:
+            del lent
 
     def is_alive(self) -> bool:
         """Return whether the leader has not exited."""
@@ -217,4 +226,8 @@ class Identity:
 
     def why_no_mm(self) -> str | None:
         """Return why there is no address space; None if there should be one."""
-        return no_mm(self.pidfd, -1 if self.is_hidden else self.proc)
+        lent, pidfd = self.lend(), self.pidfd
+        try:
+            return no_mm(pidfd, -1 if self.is_hidden else self.proc)
+        finally:
+            del lent

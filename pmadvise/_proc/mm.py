@@ -49,10 +49,13 @@ class Mm:
         self.identity = identity
         self._file: weakref.ref[Descriptor] | None = None
         self._pid = identity.number
+        lent, proc = identity.lend(), identity.proc
         try:
-            self._mark = _mm.Mark(identity.proc, self._pid)
+            self._mark = _mm.Mark(proc, self._pid)
         except (FileNotFoundError, ProcessLookupError):
             raise identity.gone("the process has exited") from None
+        finally:
+            del lent
         if not self._mark.has_mm:
             raise identity.gone()
         if not self._mark.is_readable:
@@ -77,8 +80,7 @@ class Mm:
 
     def _require_current(self, fd: int, name: str) -> None:
         """Raise unless the process runs in this mm, and in that of `fd` (-1: none)."""
-        identity = self.identity
-        fate = self.fate(_mm.mm_ended(identity.proc, self._pid, fd, self._mark))
+        identity, fate = self.identity, self._fate_by(fd)
         if fate == "refused":
             raise identity.refusal(name, errno.EACCES)
         if fate is not None:
@@ -90,9 +92,15 @@ class Mm:
         Raises:
             OSError: No file descriptor is free to look.
         """
-        file, proc = self._open_one(), self.identity.proc
-        fd = file.fd if file is not None else -1
-        return self.fate(_mm.mm_ended(proc, self._pid, fd, self._mark))
+        file = self._open_one()
+        return self._fate_by(file.fd if file is not None else -1)
+
+    def _fate_by(self, fd: int) -> Fate | None:
+        lent, proc = self.identity.lend(), self.identity.proc
+        try:
+            return self.fate(_mm.mm_ended(proc, self._pid, fd, self._mark))
+        finally:
+            del lent
 
     def fate(self, result: int) -> Fate | None:
         """Return what a result of the C functions means; raise OSError for -errno."""

@@ -7,6 +7,7 @@ import gc
 import os
 import pickle
 import signal
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -121,3 +122,34 @@ def test_closed_once() -> None:
         number,
         True,
     )
+
+
+@pytest.mark.parametrize(
+    "look", [Process.maps, Process.status, Process.resident, Process.memory]
+)
+def test_closed_by_another_thread(
+    target: Target, look: Callable[[Process], object]
+) -> None:
+    """A look at a handle that another thread closes succeeds, or reports just that."""
+    handles = [Process(target.pid)]
+    over = threading.Event()
+    wrong: list[BaseException] = []
+
+    def look_at_it() -> None:
+        while not over.is_set():
+            try:
+                look(handles[0])
+            except ValueError:
+                pass
+            except OSError as error:
+                wrong.append(error)
+
+    looking = threading.Thread(target=look_at_it)
+    looking.start()
+    for _ in range(400):
+        old, handles[0] = handles[0], Process(target.pid)
+        old.close()
+    over.set()
+    looking.join(60)
+    handles[0].close()
+    assert wrong == []
