@@ -61,6 +61,13 @@ int pmadvise_pidfd_open(int pid, unsigned int flags);
 /* pidfd_info.c */
 int pmadvise_pidfd_info(int pidfd, int *pid);
 
+/* descriptor.c */
+int pmadvise_descriptor_openat(int directory, const char *path, int flags,
+                               int *fd);
+int pmadvise_descriptor_pidfd_open(int pid, int *fd);
+int pmadvise_descriptor_dup(int other, int *fd);
+void pmadvise_descriptor_close(int *fd);
+
 /* ranges.c */
 size_t pmadvise_ranges_fill(struct pmadvise_range *ranges,
                             const uintptr_t *addresses, const size_t *lengths,

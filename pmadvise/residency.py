@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import os
 from types import TracebackType
 
 from pmadvise._native.base import ADDRESS_MAX, PAGE_SIZE
+from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.pagemap import (
     PAGE_IS_GUARD,
     PAGE_IS_HUGE,
@@ -51,8 +52,8 @@ class Pagemap:
     """
 
     def __init__(self, mm: Mm, check: Check = no_check, look: bool = True) -> None:
-        self._mm, self._check, self._fd = mm, check, -1
-        self._fd = mm.open_file("pagemap", look)
+        self._mm, self._check = mm, check
+        self._file = mm.open_file("pagemap", look)
         self._can_scan = True
 
     def __enter__(self) -> Pagemap:
@@ -70,9 +71,7 @@ class Pagemap:
 
     def close(self) -> None:
         """Close the file; may be called again."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self._file.close()
 
     def resident(self, within: Ranges | None = None) -> Ranges:
         """Return the pages in memory, but for the zero page, merged."""
@@ -96,7 +95,7 @@ class Pagemap:
         start = address & -size
         span = [(start, start + size)]
         try:
-            array = pagemap_scan(self._fd, span, PAGE_IS_HUGE | PAGE_IS_PRESENT)
+            array = pagemap_scan(self._file.fd, span, PAGE_IS_HUGE | PAGE_IS_PRESENT)
         except OSError as error:
             self._can_scan = error.errno != errno.ENOTTY
             return False
@@ -155,7 +154,7 @@ class Pagemap:
     ) -> Ranges:
         try:
             array = pagemap_scan(
-                self._fd, spans, wanted, unwanted, self._check, is_bounded
+                self._file.fd, spans, wanted, unwanted, self._check, is_bounded
             )
         except ProcessLookupError:
             raise self._mm.identity.gone() from None
@@ -166,7 +165,7 @@ class Pagemap:
         for bits in range(ADDRESS_MAX.bit_length(), 30, -1):
             end = (1 << bits) - PAGE_SIZE
             try:
-                pagemap_scan(self._fd, [(end - PAGE_SIZE, end)], PAGE_IS_PRESENT)
+                pagemap_scan(self._file.fd, [(end - PAGE_SIZE, end)], PAGE_IS_PRESENT)
             except OSError as error:
                 if error.errno != errno.EFAULT:
                     raise
@@ -191,16 +190,13 @@ class Pagemap:
             for address, length in wanted
             if address <= _LAST_PAGE
         ]
-        try:
-            kpageflags = os.open("/proc/kpageflags", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:  # not root: then the kernel hides frame numbers as well
-            kpageflags = -1
-        try:
-            array = pagemap_read(self._fd, kpageflags, spans, kind, self._check)
-            return Ranges.of_array(array)
-        finally:
-            if kpageflags >= 0:
-                os.close(kpageflags)
+        kpageflags = None
+        # not root: then the kernel hides frame numbers as well
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            kpageflags = Descriptor.open("/proc/kpageflags")
+        frames = kpageflags.fd if kpageflags is not None else -1
+        array = pagemap_read(self._file.fd, frames, spans, kind, self._check)
+        return Ranges.of_array(array)
 
 
 def resident(mm: Mm, within: RangesLike | None) -> Ranges:

@@ -72,7 +72,8 @@ class Run:
             finally:  # inside, as a signal handler may raise there too
                 self._target.close()
         except BaseException as error:
-            error.report = self._report("cancelled")  # type: ignore[attr-defined]
+            # Past any __setattr__ of its own: some exceptions are frozen.
+            BaseException.__setattr__(error, "report", self._report("cancelled"))
             raise
 
     def _run(self, ranges: Ranges | None) -> Report:

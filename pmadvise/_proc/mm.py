@@ -9,6 +9,7 @@ import weakref
 from typing import Literal
 
 from pmadvise._native import mm as _mm
+from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.procmap_query import procmap_vmas
 from pmadvise._native.ranges import RangeArray
@@ -35,22 +36,6 @@ def _host_randomizes() -> bool:
     return bool(read_int("/proc/sys/kernel/randomize_va_space"))
 
 
-class MapsFile:
-    """An open /proc/PID/maps, which belongs to the mm that it was opened on for ever.
-
-    It is closed when nobody needs it any more.
-    """
-
-    __slots__ = ("__weakref__", "fd")
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def __del__(self) -> None:
-        """Close the file."""
-        os.close(self.fd)
-
-
 class Mm:
     """The address space that a process had when this was made, and no later one.
 
@@ -74,21 +59,24 @@ class Mm:
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
-        self._file: weakref.ref[MapsFile] | None = None
+        self._file: weakref.ref[Descriptor] | None = None
         self._pid = identity.number
+        lent, proc = identity.lend(), identity.proc
         try:
-            self._mark = _mm.Mark(identity.proc, self._pid)
+            self._mark = _mm.Mark(proc, self._pid)
         except (FileNotFoundError, ProcessLookupError):
             raise identity.gone("the process has exited") from None
+        finally:
+            del lent
         if not self._mark.has_mm:
             raise identity.gone()
         if not self._mark.is_readable:
             raise identity.refusal("maps", errno.EACCES)
-        self._kept: MapsFile | None = None
+        self._kept: Descriptor | None = None
         if not (_host_randomizes() and _mm.mm_is_random(identity.proc)):
             self._kept = self.file()
 
-    def file(self) -> MapsFile:
+    def file(self) -> Descriptor:
         """Return an open maps of this mm, which lives as long as somebody has it.
 
         Raises:
@@ -97,18 +85,17 @@ class Mm:
         """
         file = self._open_one()
         if file is None:
-            file = MapsFile(self.identity.open_file("maps"))
+            file = self.identity.open_file("maps")
             self._require_current(file.fd, "maps")
             self._file = weakref.ref(file)
         return file
 
-    def _open_one(self) -> MapsFile | None:
+    def _open_one(self) -> Descriptor | None:
         return self._file() if self._file is not None else None
 
     def _require_current(self, fd: int, name: str) -> None:
         """Raise unless the process runs in this mm, and in that of `fd` (-1: none)."""
-        identity = self.identity
-        fate = self.fate(_mm.mm_ended(identity.proc, self._pid, fd, self._mark))
+        identity, fate = self.identity, self._fate_by(fd)
         if fate == "refused":
             raise identity.refusal(name, errno.EACCES)
         if fate is not None:
@@ -120,9 +107,15 @@ class Mm:
         Raises:
             OSError: No file descriptor is free to look.
         """
-        file, proc = self._open_one(), self.identity.proc
-        fd = file.fd if file is not None else -1
-        return self.fate(_mm.mm_ended(proc, self._pid, fd, self._mark))
+        file = self._open_one()
+        return self._fate_by(file.fd if file is not None else -1)
+
+    def _fate_by(self, fd: int) -> Fate | None:
+        lent, proc = self.identity.lend(), self.identity.proc
+        try:
+            return self.fate(_mm.mm_ended(proc, self._pid, fd, self._mark))
+        finally:
+            del lent
 
     def fate(self, result: int) -> Fate | None:
         """Return what a result of the C functions means; raise OSError for -errno."""
@@ -149,7 +142,7 @@ class Mm:
         return result if result > 0 else _mm.EXITED
 
     def advise(
-        self, file: MapsFile, vector: RangeArray, advice: int, tally: _mm.Tally
+        self, file: Descriptor, vector: RangeArray, advice: int, tally: _mm.Tally
     ) -> int:
         """Advise ranges if the process still runs in it; nothing stands in between.
 
@@ -174,7 +167,7 @@ class Mm:
             tally,
         )
 
-    def open_file(self, name: str, look: bool = True) -> int:
+    def open_file(self, name: str, look: bool = True) -> Descriptor:
         """Open a file of /proc/PID that is of this mm, and of no later one.
 
         Args:
@@ -186,17 +179,17 @@ class Mm:
             PermissionError: A right is missing.
             ProcessLookupError: The process no longer runs in it.
         """
-        fd = self.identity.open_file(name)
+        opened = self.identity.open_file(name)
         if not look:
-            return fd
+            return opened
         try:
             # Opened while the mm was the current one, so it is of that mm.
             file = self._open_one()
             self._require_current(file.fd if file is not None else -1, name)
         except BaseException:
-            os.close(fd)
+            opened.close()  # the traceback has it still
             raise
-        return fd
+        return opened
 
     def read_vmas(self, look: bool = True) -> VmaArray:
         """Return the VMAs as they are now; of no mm that came later: see open_file().
@@ -209,13 +202,13 @@ class Mm:
             PermissionError: A right is missing.
             ProcessLookupError: The process no longer runs in it.
         """
-        fd = self.open_file("maps", look)
+        file = self.open_file("maps", look)
         try:
-            return VmaArray.read(fd)
+            return VmaArray.read(file.fd)
         except ProcessLookupError:
             raise self.identity.gone() from None
         finally:
-            os.close(fd)
+            file.close()
 
     def vmas_of(self, merged: RangeArray) -> VmaArray:
         """Return the VMAs that merged ranges touch, as they are now.
