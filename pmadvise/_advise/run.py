@@ -81,11 +81,11 @@ class Run:
             self._ranges = ranges
         try:
             self._target.open()
+            require_permission(self._mm.identity.pidfd, self._profile.advice)
         except ProcessLookupError:
             if self._mm.ended() == "exec":
                 return self._measured("exec")
             raise
-        require_permission(self._mm.identity.pidfd, self._profile.advice)
         if self._limits.measure:
             self._before = self._status()
         space: AddressSpace | None = None

@@ -20,11 +20,8 @@ class Descriptor:
     __slots__ = ("__weakref__", "_cdata")
 
     def __init__(self) -> None:
-        self._cdata: Any = ffi.new("int *", -1)
-
-    def __del__(self) -> None:
-        """Close it."""
-        self.close()
+        # Not by __del__: that is Python code, which a signal handler may interrupt.
+        self._cdata: Any = ffi.gc(ffi.new("int *", -1), _close)
 
     @classmethod
     def open(cls, path: str, directory: int = _AT_FDCWD, flags: int = 0) -> Descriptor:
@@ -66,8 +63,11 @@ class Descriptor:
 
     def close(self) -> None:
         """Close it for all who have it; may be called again."""
-        lib.pmadvise_descriptor_close(self._cdata)
+        _close(self._cdata)
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be copied or pickled."""
         raise TypeError("a file descriptor can't be copied or pickled")
+
+
+_close = lib.pmadvise_descriptor_close

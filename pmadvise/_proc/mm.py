@@ -26,7 +26,7 @@ _FATES: dict[int, Fate] = {
 }
 
 
-_LOOKS = 5
+_LOOKS = 50
 """Milliseconds that the exec of a thread may take to replace the leader."""
 
 

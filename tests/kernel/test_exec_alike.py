@@ -178,18 +178,24 @@ def first_end(process: Process) -> str:
     return "" if ended == "complete" else ended
 
 
-def test_exec_of_a_thread() -> None:
+@pytest.fixture
+def threaded() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of which a thread that is not the leader execs, once it gets a line."""
+    with subprocess.Popen(
+        [sys.executable, "-ISc", EXEC_IN_A_THREAD], stdin=subprocess.PIPE
+    ) as popen:
+        wait_for_state(popen.pid, "S")
+        yield popen
+        popen.kill()
+
+
+@pytest.mark.parametrize("_", range(20))
+def test_exec_of_a_thread(threaded: subprocess.Popen[bytes], _: int) -> None:
     """The exec of a thread that is not the leader is an exec at every look, no exit."""
-    for _ in range(20):
-        with subprocess.Popen(
-            [sys.executable, "-ISc", EXEC_IN_A_THREAD], stdin=subprocess.PIPE
-        ) as popen:
-            wait_for_state(popen.pid, "S")
-            with Process(popen.pid) as process:
-                space = process.maps()
-                assert popen.stdin is not None
-                popen.stdin.write(b"\n")
-                popen.stdin.flush()
-                ended = until(functools.partial(first_end, process), "it execs")
-                assert (ended, space.stale) == ("exec", True)
-            popen.kill()
+    with Process(threaded.pid) as process:
+        space = process.maps()
+        assert threaded.stdin is not None
+        threaded.stdin.write(b"\n")
+        threaded.stdin.flush()
+        ended = until(functools.partial(first_end, process), "it execs")
+        assert (ended, space.stale) == ("exec", True)
