@@ -234,7 +234,8 @@ def open_mm(identity: Identity) -> Mm:
         PermissionError: ptrace read access is missing.
         ProcessLookupError: The process has gone, or has no memory.
     """
-    why = None
+    ended = identity.is_hidden and identity.has_ended()
+    why = "the process has exited" if ended else None
     while why is None:
         try:
             return Mm(identity)

@@ -105,16 +105,20 @@ def test_of_a_signal_handler(target: Target, process: Process) -> None:
     def handler(number: int, frame: FrameType | None) -> None:
         raise Interrupted
 
-    before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.002)
-    try:
+    def interrupted(delay: float) -> Report:
+        signal.setitimer(signal.ITIMER_REAL, delay)
         with pytest.raises(Interrupted) as caught:
-            process.cold([(address, 256 * MIB)] * 1000, max_stall=None)
+            process.cold([(address, 256 * MIB)] * 10_000, max_stall=None)
+        return report_of(caught.value)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        reports = map(interrupted, (0.002, 0.01, 0.05, 0.25, 1, 5))  # a busy machine
+        report = next(one for one in reports if one.calls)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    report = report_of(caught.value)
-    assert (report.calls > 0, report.advised > 0) == (True, True)
+    assert report.advised > 0
     assert report.advised + report.not_tried == report.requested
 
 
