@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from helpers.targets import GIB, MIB, PAGE, Target
 
-from pmadvise import Advice, Process, Report
+from pmadvise import Advice, Process, Ranges, Report
 from pmadvise._advise import target as advised
 from pmadvise._native.mm import Tally
 
@@ -105,16 +105,18 @@ def test_of_a_signal_handler(target: Target, process: Process) -> None:
     def handler(number: int, frame: FrameType | None) -> None:
         raise Interrupted
 
-    def interrupted(delay: float) -> Report:
+    asked = Ranges([(address, 256 * MIB)] * 10_000)
+
+    def interrupted(delay: float) -> Report | None:
         signal.setitimer(signal.ITIMER_REAL, delay)
         with pytest.raises(Interrupted) as caught:
-            process.cold([(address, 256 * MIB)] * 10_000, max_stall=None)
-        return report_of(caught.value)
+            process.cold(asked, max_stall=None)
+        return getattr(caught.value, "report", None)  # None before work began
 
     before = signal.signal(signal.SIGALRM, handler)
     try:
         reports = map(interrupted, (0.002, 0.01, 0.05, 0.25, 1, 5))  # a busy machine
-        report = next(one for one in reports if one.calls)
+        report = next(one for one in reports if one is not None and one.calls)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
