@@ -10,7 +10,7 @@ from pathlib import Path
 LAYERS = """
     _lazy  _ffi  _native  _proc  _advise
     _native.base
-    _native.pidfd_open  _native.pidfd_send_signal  _native.ranges  _native.read  _native.status  _native.task
+    _native.descriptor  _native.pidfd_info  _native.pidfd_open  _native.pidfd_send_signal  _native.ranges  _native.read  _native.status  _native.task
     _native.batch  _native.maps  _native.mm  _native.pagemap  _native.process_madvise
     _native.procmap_query  _native.ptrace
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from helpers.targets import GIB, MIB, PAGE, Target
 
-from pmadvise import Process, Report
+from pmadvise import Advice, Process, Report
 from pmadvise._advise import target as advised
 from pmadvise._native.mm import Tally
 
@@ -143,3 +143,19 @@ def test_of_cancel(target: Target, process: Process) -> None:
         process.cold([(target.filled(PAGE), PAGE)], cancel=Broken())
     report = report_of(caught.value)
     assert (report.calls, report.requested, report.not_tried) == (0, PAGE, PAGE)
+
+
+def test_a_frozen_exception(target: Target, process: Process) -> None:
+    """An exception that takes no attributes by its own __setattr__ has the report."""
+
+    class Frozen(Exception):
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(name)
+
+    def fail(done: int, total: int) -> None:
+        raise Frozen
+
+    ranges = [(target.filled(PAGE), PAGE)]
+    with pytest.raises(Frozen) as caught:
+        process.advise(ranges, Advice.COLD, on_progress=fail)
+    assert report_of(caught.value).advised == PAGE
