@@ -61,11 +61,8 @@ def test_leaving_without_memory(target: Running, method: str, failures: int) -> 
 
 @every_method
 def test_single_failures(target: Running, method: str) -> None:
-    """Any single allocation of a hold may fail: the target runs, the next one holds.
-
-    In a child, as CPython itself may crash (3.12.1 does, in bytes and tuples).
-    """
-    done = 0
+    """Any single allocation of a hold may fail: the target runs, the next one holds."""
+    done = 0  # in children, as CPython itself may crash (3.12.1: bytes and tuples)
     for n in range(0, 300, 3):
         pid = os.fork()
         if pid == 0:

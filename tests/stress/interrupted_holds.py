@@ -45,7 +45,8 @@ def interrupt_one(target: Running, method: str, delay: float, tally: Tally) -> N
         with target.hold(method, 20):
             tally.entered += 1
         tally.too_late += 1
-        time.sleep(60)  # the signal ends it
+        while True:
+            time.sleep(0.001)  # the signal ends it, now or after one of these
     except KeyboardInterrupt as error:
         kept.append(error)
     except OSError as error:
