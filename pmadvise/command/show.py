@@ -1,0 +1,103 @@
+"""`pmadvise show`: where the memory of processes is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from rich.console import Group as Lines
+from rich.console import RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from pmadvise.command.mappings import Layout, read_layout
+from pmadvise.command.output import Output
+from pmadvise.command.screen import Screen
+from pmadvise.command.targets import Target, Targets
+from pmadvise.memory import Status
+
+_OTHER_LINES = 22
+"""Lines of a screen beside those of the groups."""
+
+
+def show(output: Output, targets: Targets, every: bool, watch: float | None) -> None:
+    """Print the memory of each target; again and again if it is to be watched."""
+    for subject, refusal in targets.errors:
+        output.error(subject, refusal)
+    if watch is None:
+        _print(output, targets, Screen(output, every))
+        return
+    try:
+        _watch(output, targets, every, watch)
+    except KeyboardInterrupt:
+        output.interrupted = True
+
+
+def _print(output: Output, targets: Targets, screen: Screen) -> None:
+    for index, (target, status, layout) in enumerate(_looks(output, targets)):
+        if output.json:
+            output.write_json(to_json(target, status, layout))
+        elif status is not None and not output.quiet:
+            if index:
+                output.console().print()
+            output.console().print(screen.render(target, status, layout))
+
+
+def _watch(output: Output, targets: Targets, every: bool, seconds: float) -> None:
+    """Refresh in place, until every target has gone or Ctrl-C."""
+    console = output.console()
+    if output.json or not console.is_terminal:
+        while _some_live(targets):
+            _print(output, targets, Screen(output, every))
+            time.sleep(seconds)
+        return
+    n_groups = max(console.height - _OTHER_LINES, 4)
+    with Live(console=console, auto_refresh=False) as live:
+        while _some_live(targets):
+            screen = Screen(output, every, n_groups)
+            parts: list[RenderableType] = []
+            for target, status, layout in _looks(output, targets):
+                if status is not None:
+                    parts += [screen.render(target, status, layout), Text()]
+            live.update(Lines(*parts), refresh=True)
+            time.sleep(seconds)
+
+
+def _some_live(targets: Targets) -> bool:
+    return any(one.process is not None and one.process.alive for one in targets)
+
+
+def _looks(
+    output: Output, targets: Targets
+) -> Iterator[tuple[Target, Status | None, Layout | None]]:
+    """Yield each target as it is now, what is missing replaced by None."""
+    for target in targets:
+        if target.process is None:
+            if target.error is not None:
+                output.error(target.subject, target.error)
+                target.error = None  # once is enough where it is watched
+            yield target, None, None
+            continue
+        status = layout = None
+        try:
+            status = target.process.status()
+            layout = read_layout(target.process)
+            if layout.refusal is not None:
+                raise layout.refusal
+        except OSError as error:
+            output.error(target.subject, error)
+        yield target, status, layout
+
+
+def to_json(
+    target: Target, status: Status | None, layout: Layout | None
+) -> dict[str, object]:
+    """Return a target as --json prints it; null is what could not be read."""
+    return {
+        "pid": target.pid,
+        "name": target.name,
+        "status": None if status is None else status.to_dict(),
+        "mappings": None
+        if layout is None
+        else [one.to_dict() for one in layout.mappings],
+    }
