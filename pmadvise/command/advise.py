@@ -6,6 +6,7 @@ import os
 
 from pmadvise._advise.profiles import profile_of
 from pmadvise._native.base import PAGE_SIZE
+from pmadvise.command.effects import LOST, why_ended
 from pmadvise.command.guard import refusal, swap_warning
 from pmadvise.command.output import Output
 from pmadvise.command.result import print_results, to_json
@@ -52,6 +53,8 @@ def _print(output: Output, outcomes: list[Outcome], order: Order) -> None:
     for one in outcomes:
         if one.error is not None:
             output.error(one.target.subject, one.error)
+        elif one.report is not None and one.report.ended in LOST:
+            output.error(one.target.subject, why_ended(one.report, order))
         elif one.report is None or not _is_done(one, outcomes, order):
             output.failed = True
 

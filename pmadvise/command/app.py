@@ -10,10 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from pmadvise.advice import Advice
-from pmadvise.command import options
+from pmadvise.command import options, types
 from pmadvise.command.output import INTERRUPTED, Output
-from pmadvise.command.text import error_text
-from pmadvise.command.types import Share, Time
+from pmadvise.command.text import error_text, printable
+from pmadvise.command.types import Share
 
 _EPILOG = """\b
 Exit status: 0 all that was asked was advised (a budget used up is all);
@@ -55,7 +55,7 @@ def app() -> None:
 @click.option(
     "--watch",
     metavar="SECONDS",
-    type=Time(positive=True),
+    type=types.positive_time,
     help="Refresh in place, until Ctrl-C or the end of the targets.",
 )
 @options.common
@@ -174,7 +174,7 @@ _add(
 
 
 @app.command()
-@click.argument("pid", type=options.PID, required=False)
+@click.argument("pid", type=types.pid, required=False)
 @options.common
 @click.pass_context
 def check(context: click.Context, pid: int | None) -> None:
@@ -231,5 +231,5 @@ def _usage(error: click.ClickException) -> int:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "pmadvise"
     message = error.format_message().replace("\n", " ")
-    sys.stderr.write(f"pmadvise: {message} (see {path} --help)\n")
+    sys.stderr.write(f"pmadvise: {printable(message)} (see {path} --help)\n")
     return error.exit_code

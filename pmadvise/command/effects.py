@@ -11,7 +11,8 @@ from pmadvise.memory import Swap
 from pmadvise.report import Report
 
 _ENDED = {
-    "budget": "the budget is used up, or swap is down to its floor",
+    "budget": "the budget is used up",
+    "floor": "no more swap may be used: --swap-floor",
     "timeout": "the time was over",
     "cancelled": "interrupted",
     "exec": "the process executed another program",
@@ -19,6 +20,8 @@ _ENDED = {
     "refused": "the permission was lost meanwhile",
 }
 _FEW = 1 << 20
+LOST = ("exec", "exited", "refused")
+"""Ends of a target that are errors."""
 
 
 def notes(outcome: Outcome, order: Order, now: Swap) -> Iterator[str]:
@@ -36,10 +39,8 @@ def notes(outcome: Outcome, order: Order, now: Swap) -> Iterator[str]:
         where = "swap" if order.advice == Advice.WILLNEED else "memory"
         yield f"nothing to advise: none of the selected memory is in {where}"
     yield from _skipped(report)
-    if report.ended != "complete":
-        tried = "" if report.requested else "nothing was tried: "
-        left = f"{long_size(report.not_tried)} were not tried: " if not tried else ""
-        yield f"{tried or left}{_ENDED[report.ended]}"
+    if report.ended != "complete" and report.ended not in LOST:
+        yield why_ended(report, order)
     if order.advice == Advice.PAGEOUT and not order.dry_run:
         yield from _stayed(report, now)
         yield from _swapped(report, now)
@@ -48,6 +49,18 @@ def notes(outcome: Outcome, order: Order, now: Swap) -> Iterator[str]:
             "what was read is in the swap cache or the page cache: the process has it "
             "in memory at its next touch"
         )
+
+
+def why_ended(report: Report, order: Order) -> str:
+    """Return why a rest was not tried, and how much."""
+    ended: str = report.ended
+    if ended == "budget" and order.swap_floor:
+        is_floor = order.budget is None or report.advised < order.budget
+        ended = "floor" if is_floor else ended
+    left = "nothing was tried"
+    if report.requested:
+        left = f"{long_size(report.not_tried)} were not tried"
+    return f"{left}: {_ENDED[ended]}"
 
 
 def _skipped(report: Report) -> Iterator[str]:

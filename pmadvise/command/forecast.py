@@ -75,10 +75,16 @@ def forecast(
         finally:
             if pagemap is not None:
                 pagemap.close()
-    elapsed = time.monotonic() - began
     return Report(
-        *(advice, ranges.total, advised, tuple(skipped)),
-        *(0, elapsed, 0.0, ended, before),
+        advice,
+        ranges.total,
+        advised,
+        tuple(skipped),
+        calls=0,
+        elapsed=time.monotonic() - began,
+        longest_call=0.0,
+        ended=ended,
+        before=before,
     )
 
 
@@ -138,7 +144,8 @@ def _walk(
             functools.partial(_counted, profile, pagemap),
             profile.whole_elements,
         )
-    advised, skipped = 0, []
+    advised = 0
+    skipped: list[Skip] = []
     for address, length, number in pieces:
         if left is not None and left.is_used_up:
             return advised, skipped, "budget"

@@ -1,4 +1,4 @@
-"""The mappings of a process, each with its bytes in memory and in swap, and in groups."""
+"""The mappings of a process, one by one and in groups, and where their bytes are."""
 
 from __future__ import annotations
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
+from pmadvise.command import types
 from pmadvise.command.output import Output
-from pmadvise.command.types import AddressRange, Budget, Pid, Size, Time
 
 F = TypeVar("F", bound=Callable[..., object])
 
 METHODS = ("auto", "ptrace", "freezer", "sigstop")
-PID = Pid()
 
 
 def output_of(context: click.Context) -> Output:
@@ -44,11 +44,9 @@ def _all(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 def _complete_pid(
     context: click.Context, _: click.Parameter, incomplete: str
-) -> list[object]:
+) -> list[CompletionItem]:
     """Return the processes whose ID begins so, with their names."""
-    from click.shell_completion import CompletionItem  # noqa: PLC0415 - rarely needed
-
-    from pmadvise.command.targets import listed  # noqa: PLC0415 - for the same reason
+    from pmadvise.command.targets import listed  # noqa: PLC0415 - rarely needed
 
     name = output_of(context).name
     return [
@@ -67,9 +65,9 @@ common = _all(
 targets = _all(
     click.argument(
         "pid",
-        type=PID,
+        type=types.pid,
         nargs=-1,
-        shell_complete=_complete_pid,  # type: ignore[arg-type] - of CompletionItem
+        shell_complete=_complete_pid,
     ),
     click.option(
         "--cgroup",
@@ -82,9 +80,9 @@ targets = _all(
     click.option(
         "--tree",
         metavar="PID",
-        type=PID,
+        type=types.pid,
         multiple=True,
-        shell_complete=_complete_pid,  # type: ignore[arg-type] - of CompletionItem
+        shell_complete=_complete_pid,
         help="A process and its descendants.",
     ),
 )
@@ -103,7 +101,7 @@ selection = _all(
         "--range",
         "ranges",
         metavar="START-END",
-        type=AddressRange(),
+        type=types.address_range,
         multiple=True,
         help="Addresses in hexadecimal, as /proc/PID/maps has them; alone they are "
         "asked as given, in memory or not.",
@@ -111,7 +109,7 @@ selection = _all(
     click.option(
         "--min-size",
         metavar="SIZE",
-        type=Size(),
+        type=types.size,
         default=0,
         help="Mappings of at least this size.",
     ),
@@ -121,21 +119,21 @@ limits = _all(
     click.option(
         "--budget",
         metavar="SIZE|N%",
-        type=Budget(),
+        type=types.budget,
         help="Advise at most so many bytes that are in memory (willneed: that are "
         "not), of all targets together. N%: of their VmRSS (willneed: VmSwap).",
     ),
     click.option(
         "--swap-floor",
         metavar="SIZE",
-        type=Size(),
+        type=types.size,
         default=0,
         help="Leave so much swap free; for pageout.",
     ),
     click.option(
         "--max-stall",
         metavar="TIME|none",
-        type=Time(none=True, positive=True),
+        type=types.stall,
         default="50ms",
         show_default=True,
         help="The longest that a call shall hold a target's mmap lock.",
@@ -143,7 +141,7 @@ limits = _all(
     click.option(
         "--timeout",
         metavar="TIME",
-        type=Time(),
+        type=types.time,
         help="End after so long.",
     ),
     click.option(

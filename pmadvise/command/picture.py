@@ -63,11 +63,7 @@ def draw(layout: Layout, width: int, height: int) -> Picture:
     cell = _pages(sum(lengths) // (width * height))
     while sum(-(-n // (cell * width)) for n in lengths) > max(height, len(islands)):
         cell += _pages(cell // 8)
-    rows = [
-        row
-        for island in islands
-        for row in _rows(island, cell, width, longest)
-    ]
+    rows = [row for island in islands for row in _rows(island, cell, width, longest)]
     return Picture(rows, cell)
 
 

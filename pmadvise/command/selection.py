@@ -58,9 +58,7 @@ class Selection:
         if not kinds:
             # a path may be of any kind; a size alone is about the default selection
             any_kind = bool(self.paths or self.ranges)
-            kinds.append(
-                select() if any_kind else select(anonymous=True, private=True)
-            )
+            kinds.append(select() if any_kind else select(anonymous=True, private=True))
         chosen = functools.reduce(operator.or_, kinds)
         if self.paths:
             named = [space.select(path=path) for path in self.paths]

@@ -81,7 +81,7 @@ class Interrupts:
         """Give it back."""
         signal.signal(signal.SIGINT, self._before)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
         if self.event.is_set():
             raise KeyboardInterrupt
         self.event.set()
@@ -117,9 +117,7 @@ def advise(
 class _Work:
     """The outcomes so far, and the rest of the limits."""
 
-    def __init__(
-        self, order: Order, stop: threading.Event, observer: Observer
-    ) -> None:
+    def __init__(self, order: Order, stop: threading.Event, observer: Observer) -> None:
         self._order, self._stop, self._observer = order, stop, observer
         self._left = order.budget
         self._began = time.monotonic()

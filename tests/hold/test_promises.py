@@ -144,7 +144,10 @@ def test_ended(target: Running, method: str) -> None:
 @pytest.mark.parametrize("method", ["ptrace", "freezer", "sigstop", "auto"])
 def test_self(method: str) -> None:
     """The caller can't hold itself."""
-    with Process(os.getpid()) as process, pytest.raises(PermissionError, match="itself"):
+    with (
+        Process(os.getpid()) as process,
+        pytest.raises(PermissionError, match="itself"),
+    ):
         process.hold(method).__enter__()
 
 

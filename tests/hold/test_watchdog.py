@@ -103,7 +103,10 @@ def program(tmp_path: Path, text: str) -> str:
     [
         ("#!/bin/false\n", "ended at once (exit status 1)"),
         ("#!/bin/cat\n", "does not work as a shell"),
-        (f"#!{sys.executable}\nimport sys; sys.stderr.write(repr(sys.argv))\n", "shell"),
+        (
+            f"#!{sys.executable}\nimport sys; sys.stderr.write(repr(sys.argv))\n",
+            "shell",
+        ),
         ("#!/nothing/there\n", "can't be started"),
         ("#!/bin/sh\nkill -9 $$\n", "killed by signal 9"),
         ("#!/bin/sh\nexec sleep 600\n", "did not answer"),
