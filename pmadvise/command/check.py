@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -41,7 +40,7 @@ def check(output: Output, pid: int | None) -> None:
 
 
 def _table(output: Output, rows: list[Row]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table = output.table(gap=2)
     table.add_column("", no_wrap=True)
     table.add_column("what", no_wrap=True)
     table.add_column("found, and what to do", overflow="fold")

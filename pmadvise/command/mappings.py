@@ -97,7 +97,7 @@ def read_layout(process: Process) -> Layout:
     try:
         resident, swapped = process.resident(), process.swapped()
     except PermissionError as error:
-        refusal = error.with_traceback(None)
+        refusal = error
         nothing = Ranges()
         unknown = [Mapping(vma, None, None) for vma in vmas]
         return Layout(unknown, nothing, nothing, refusal)

@@ -13,6 +13,7 @@ from pmadvise.command.text import error_text, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 INTERRUPTED = 130
 
@@ -45,6 +46,20 @@ class Output:
                 soft_wrap=False,
             )
         return self._consoles[err]
+
+    def table(self, gap: int = 1) -> Table:
+        """Return an empty table with a line below its titles.
+
+        Args:
+            gap: Blanks between columns.
+        """
+        from rich import box  # noqa: PLC0415 - slow, --help needs none
+        from rich.table import Table  # noqa: PLC0415 - for the same reason
+
+        lines = box.SIMPLE_HEAD
+        if self.ascii_only:  # rich's own box for ASCII has bars between columns
+            lines = box.Box(str(lines).replace("─", "-"), ascii=True)
+        return Table(box=lines, padding=(0, gap - 1, 0, 0), show_edge=False)
 
     @property
     def ellipsis(self) -> str:

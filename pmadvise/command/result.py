@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from pmadvise.advice import advice_name
@@ -29,7 +27,7 @@ def print_results(
     separator = f" {arrow} " if console.width >= _WIDE else f"\n{arrow} "
     if order.dry_run:
         separator = ""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table = output.table(gap=2)
     table.add_column("PID", justify="right", no_wrap=True)
     table.add_column("name", overflow="fold")
     would = "would be\nadvised" if order.dry_run else "advised"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich import box
 from rich.console import Group as Lines
 from rich.console import RenderableType
 from rich.table import Table
@@ -34,7 +33,7 @@ _SHORT_BAR = 8
 _NUMBERS = ("maps", "size", "in memory", "in swap")
 _SIZES = {"size": 7, "in memory": 9, "in swap": 7}
 _GROUP_COLUMNS = {"maps": 5, **_SIZES, "": _BAR, "mapping": 0}
-_MAPPING_COLUMNS = {"address": 12, "perms": 5, **_SIZES, "": _SHORT_BAR, "mapping": 0}
+_MAPPING_COLUMNS = {"perms": 5, **_SIZES, "": _SHORT_BAR, "mapping": 0}
 _LEAST_NAME = 8
 _GROUPS = 20
 _ROWS = 8
@@ -128,7 +127,7 @@ class Screen:
 
     def _table(self, columns: dict[str, int]) -> Table:
         """Return a table whose columns have these widths; the last gets the rest."""
-        table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+        table = self._output.table()
         for title, width in columns.items():
             table.add_column(
                 title,
@@ -154,7 +153,9 @@ class Screen:
         return table
 
     def _mappings(self, layout: Layout) -> Table:
-        table = self._table(_MAPPING_COLUMNS)
+        longest = max(len(f"{one.vma.start:x}") for one in layout.mappings)
+        columns = {"address": max(longest, 12), **_MAPPING_COLUMNS}
+        table = self._table(columns)
         for one in layout.mappings:
             group = Group(one.vma.path)
             group.add(one)
@@ -162,7 +163,7 @@ class Screen:
                 f"{one.vma.start:012x}",
                 one.vma.perms,
                 *self._sizes(group, layout, _SHORT_BAR),
-                self._name(group.name, _MAPPING_COLUMNS),
+                self._name(group.name, columns),
             )
         return table
 

@@ -108,7 +108,7 @@ def _open(pid: int) -> Target:
     try:
         process = Process(pid)
     except OSError as error:
-        return Target(pid, "", None, error.with_traceback(None))
+        return Target(pid, "", None, error)
     return Target(pid, _name_of(process), process)
 
 
