@@ -1,25 +1,31 @@
 """The command `pmadvise`, and ``python -m pmadvise``."""
 
 import sys
+from importlib.util import find_spec
 
-_NEEDED = frozenset({"bitmath", "click", "humanize", "rich"})
+_NEEDED = ("bitmath", "click", "humanize", "rich")
 
 
 def main() -> int:
     """Run the command; return its exit status."""
-    try:
-        from pmadvise.command.app import run  # noqa: PLC0415 - may be missing
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in _NEEDED:
-            raise
+    missing = [name for name in _NEEDED if not _is_there(name)]
+    if missing:
         print(
-            f"pmadvise: the command needs {missing}, which is not installed: "
+            f"pmadvise: the command needs {', '.join(missing)}: "
             "pip install 'pmadvise[cli]'",
             file=sys.stderr,
         )
         return 1
+    from pmadvise.command.app import run  # noqa: PLC0415 - needs these
+
     return run()
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # of a finder that raises
+        return False
 
 
 if __name__ == "__main__":

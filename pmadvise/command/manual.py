@@ -22,7 +22,7 @@ _SEE_ALSO = r""".SH SEE ALSO
 
 def page() -> str:
     """Return the man page in the macros of man(7)."""
-    context = click.Context(app, info_name="pmadvise")
+    context = click.Context(app, info_name="pmadvise", **app.context_settings)
     lines = [_HEAD, ".SH SYNOPSIS"]
     commands = [
         (command, click.Context(command, info_name=name, parent=context))
@@ -47,7 +47,7 @@ def _usage(context: click.Context) -> str:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """Yield the paragraphs of a help text; one that begins with \\b as it stands."""
+    """Yield the paragraphs of a help text, those that click does not wrap as is."""
     for paragraph in text.strip().split("\n\n"):
         is_literal = paragraph.startswith("\b\n")
         yield ".PP"
@@ -60,7 +60,7 @@ def _paragraphs(text: str) -> Iterator[str]:
 def _options(command: click.Command, context: click.Context) -> Iterator[str]:
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
-        if record is not None:
+        if record is not None and record[1]:
             name, text = record
             yield f".TP\n.B {_escape(name)}\n{_escape(text)}"
 

@@ -193,7 +193,7 @@ def test_debug(dead: int) -> None:
 
 
 def test_check(target: Target) -> None:
-    """check --json is support() of the target."""
+    """The JSON of check is support() of the target."""
     pid = target.pid
     done = run("check", pid, "--json")
     [found] = done.objects

@@ -75,7 +75,7 @@ def test_json_has_the_very_name(hostile: bytes, target: Target) -> None:
     done = run("show", target.pid, "--json")
     [shown] = done.objects
     assert os.fsencode(shown["name"]) == hostile[:15]
-    assert done.out.isascii() and is_harmless(done.out)
+    assert (done.out.isascii(), is_harmless(done.out)) == (True, True)
     paths = {os.fsencode(one["path"]) for one in shown["mappings"]}
     assert any(path.endswith(hostile) for path in paths)
 
