@@ -41,7 +41,7 @@ def _observer(output: Output, order: Order) -> Observer:
         return Observer()
     from pmadvise.command.progress import Bars  # noqa: PLC0415 - slow, for a terminal
 
-    return Bars(output)
+    return Bars(output, order.budget)
 
 
 def _print(output: Output, outcomes: list[Outcome], order: Order) -> None:
@@ -54,7 +54,7 @@ def _print(output: Output, outcomes: list[Outcome], order: Order) -> None:
         if one.error is not None:
             output.error(one.target.subject, one.error)
         elif one.report is not None and one.report.ended in LOST:
-            output.error(one.target.subject, why_ended(one.report, order))
+            output.error(one.target.subject, str(why_ended(one.report, order)))
         elif one.report is None or not _is_done(one, outcomes, order):
             output.failed = True
 

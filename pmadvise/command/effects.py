@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from pmadvise.advice import Advice
 from pmadvise.command.text import count, errno_name, long_size
 from pmadvise.command.work import Order, Outcome
 from pmadvise.memory import Swap
 from pmadvise.report import Report
+
+LOST = ("exec", "exited", "refused")
+"""Ends of a target that are errors."""
 
 _ENDED = {
     "budget": "the budget is used up",
@@ -20,72 +24,102 @@ _ENDED = {
     "refused": "the permission was lost meanwhile",
 }
 _FEW = 1 << 20
-LOST = ("exec", "exited", "refused")
-"""Ends of a target that are errors."""
+_MANY = 3
+"""Outcomes whose notes are no longer one by one."""
 
 
-def notes(outcome: Outcome, order: Order, now: Swap) -> Iterator[str]:
-    """Yield what there is to tell of an outcome beside its numbers.
+class Note(NamedTuple):
+    """A sentence that begins with a number of bytes, or does not."""
+
+    n_bytes: int | None
+    text: str
+
+    def __str__(self) -> str:
+        """Return the sentence."""
+        if self.n_bytes is None:
+            return self.text
+        return f"{long_size(self.n_bytes)} {self.text}"
+
+
+def lines(outcomes: list[Outcome], order: Order, now: Swap) -> Iterator[str]:
+    """Yield what there is to tell beside the numbers: of many targets in sums.
 
     Args:
-        outcome: Of a target.
+        outcomes: Of the targets.
         order: What was asked for.
         now: The swap space afterwards.
     """
+    if len(outcomes) < _MANY:
+        for one in outcomes:
+            for note in notes(one, order, now):
+                yield f"{one.target.subject}: {note}"
+        return
+    found: dict[str, list[Note]] = {}
+    for one in outcomes:
+        for note in notes(one, order, now):
+            found.setdefault(note.text, []).append(note)
+    for text, alike in found.items():
+        yield f"{count(len(alike), 'target')}: {_sum(text, alike)}"
+
+
+def _sum(text: str, alike: Iterable[Note]) -> Note:
+    numbers = [one.n_bytes for one in alike if one.n_bytes is not None]
+    return Note(sum(numbers) if numbers else None, text)
+
+
+def notes(outcome: Outcome, order: Order, now: Swap) -> Iterator[Note]:
+    """Yield what there is to tell of one outcome."""
     report = outcome.report
     if report is None:
         return
     if not report.requested and report.ended == "complete":
         where = "swap" if order.advice == Advice.WILLNEED else "memory"
-        yield f"nothing to advise: none of the selected memory is in {where}"
-    yield from _skipped(report)
+        text = f"nothing to advise: none of what is selected is in {where}"
+        yield Note(None, text)
+    groups: dict[str, int] = {}
+    for skip in report.skipped:
+        text = f"skipped: {skip.reason} ({errno_name(skip.errno)})"
+        groups[text] = groups.get(text, 0) + skip.length
+    for text, n_bytes in groups.items():
+        yield Note(n_bytes, text)
     if report.ended != "complete" and report.ended not in LOST:
         yield why_ended(report, order)
-    if order.advice == Advice.PAGEOUT and not order.dry_run:
+    if order.dry_run:
+        return
+    if order.advice == Advice.PAGEOUT:
         yield from _stayed(report, now)
         yield from _swapped(report, now)
-    elif order.advice == Advice.WILLNEED and report.advised and not order.dry_run:
-        yield (
-            "what was read is in the swap cache or the page cache: the process has it "
-            "in memory at its next touch"
+    elif order.advice == Advice.WILLNEED and report.advised:
+        yield Note(
+            report.advised,
+            "are read ahead, into the swap cache or the page cache: the process has "
+            "them in memory at its next touch",
         )
 
 
-def why_ended(report: Report, order: Order) -> str:
+def why_ended(report: Report, order: Order) -> Note:
     """Return why a rest was not tried, and how much."""
     ended: str = report.ended
     if ended == "budget" and order.swap_floor:
         is_floor = order.budget is None or report.advised < order.budget
         ended = "floor" if is_floor else ended
-    left = "nothing was tried"
     if report.requested:
-        left = f"{long_size(report.not_tried)} were not tried"
-    return f"{left}: {_ENDED[ended]}"
+        return Note(report.not_tried, f"not tried: {_ENDED[ended]}")
+    return Note(None, f"nothing was tried: {_ENDED[ended]}")
 
 
-def _skipped(report: Report) -> Iterator[str]:
-    groups: dict[tuple[int, str], list[int]] = {}
-    for skip in report.skipped:
-        groups.setdefault((skip.errno, skip.reason), []).append(skip.length)
-    for (number, reason), lengths in groups.items():
-        ranges = count(len(lengths), "range")
-        yield (
-            f"skipped {long_size(sum(lengths))} in {ranges}: "
-            f"{reason} ({errno_name(number)})"
-        )
-
-
-def _stayed(report: Report, now: Swap) -> Iterator[str]:
-    """Say why memory that was advised is still there."""
+def _stayed(report: Report, now: Swap) -> Iterator[Note]:
+    """Tell why memory that was advised is still there."""
     remaining = report.remaining
     if remaining is None or report.ended != "complete":
         return
-    locked = sum(skip.length for skip in report.skipped)
-    own = max(remaining.resident - remaining.shared - locked, 0)
+    skipped = sum(skip.length for skip in report.skipped)
+    own = max(remaining.resident - remaining.shared - skipped, 0)
     if remaining.shared:
-        yield (
-            f"{long_size(remaining.shared)} stayed in memory: shared with other "
-            "processes, and the kernel passes over shared pages"
+        yield Note(
+            remaining.shared,
+            "stayed in memory: shared with other processes, and the kernel passes "
+            "over what is shared",
         )
     if not own:
         return
@@ -94,21 +128,22 @@ def _stayed(report: Report, now: Swap) -> Iterator[str]:
     elif now.free < _FEW:
         why = "no swap is free"
     else:
-        why = "in use meanwhile, not yet on a list of the kernel, or no swap allowed"
-    yield f"{long_size(own)} stayed in memory: {why}"
+        why = "used again meanwhile, or touched last, or its cgroup may use no swap"
+    yield Note(own, f"stayed in memory: {why}")
 
 
-def _swapped(report: Report, now: Swap) -> Iterator[str]:
-    """Say whether memory that was swapped is free."""
+def _swapped(report: Report, now: Swap) -> Iterator[Note]:
+    """Tell whether memory that was swapped is free."""
     if report.before is None or report.after is None:
         return
     moved = report.after.swap - report.before.swap
     if moved <= 0:
         return
     if now.frees_at_once:
-        yield f"{long_size(moved)} went to swap, and are free: the swap is zram"
+        text = "went to swap and are free, as all of the swap is zram"
     else:
-        yield (
-            f"{long_size(moved)} went to swap, but are not free yet: they stay in the "
-            "swap cache, clean, until the next reclaim (the swap is not zram)"
+        text = (
+            "went to swap but are not free yet: they stay in the swap cache, clean, "
+            "until the next reclaim, as the swap is not zram"
         )
+    yield Note(moved, text)

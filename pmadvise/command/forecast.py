@@ -55,9 +55,9 @@ def forecast(
         OSError: The refusal of the whole, as Process.advise().
     """
     began = time.monotonic()
-    process.check(advice)
     with closing(Identity.of_pidfd(process)) as identity:
         mm = open_mm(identity)
+        process.check(advice)
         before = read_status(identity)
         profile = profile_of(advice)
         space = AddressSpace(mm)

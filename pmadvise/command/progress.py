@@ -42,10 +42,16 @@ class _Rate(ProgressColumn):
 
 
 class Bars(Observer):
-    """The lines on stderr, while the work goes on."""
+    """The lines on stderr, while the work goes on.
 
-    def __init__(self, output: Output) -> None:
-        self._output = output
+    Args:
+        output: Where to.
+        budget: Bytes that end the work; None if there is no such number.
+    """
+
+    def __init__(self, output: Output, budget: int | None) -> None:
+        self._output, self._left = output, budget
+        self._done = 0
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
@@ -62,6 +68,9 @@ class Bars(Observer):
         if not self._tasks:
             self._progress.start()
         self._finish()
+        if self._left is not None:
+            self._left = max(self._left - self._done, 0)
+        self._done = 0
         name = self._output.name(target.subject)
         text = shorten(name, _NAME_WIDTH, self._output.ellipsis)
         self._tasks.append(self._progress.add_task(text, total=None))
@@ -69,7 +78,10 @@ class Bars(Observer):
             self._progress.update(self._tasks[-_MAX_LINES - 1], visible=False)
 
     def progress(self, done: int, total: int) -> None:
-        """Move the bar of the last line."""
+        """Move the bar of the last line, whose end is that of the budget if need be."""
+        self._done = done
+        if self._left is not None:
+            total = max(min(total, self._left), done)
         self._progress.update(self._tasks[-1], completed=done, total=total)
 
     def _finish(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from pmadvise.advice import advice_name
-from pmadvise.command.effects import notes
+from pmadvise.command.effects import lines
 from pmadvise.command.output import Output
 from pmadvise.command.text import duration, size
 from pmadvise.command.work import Order, Outcome
@@ -27,7 +27,7 @@ def print_results(
     separator = f" {arrow} " if console.width >= _WIDE else f"\n{arrow} "
     if order.dry_run:
         separator = ""
-    table = output.table(gap=2)
+    table = output.table(gap=2 if console.width >= _WIDE else 1)
     table.add_column("PID", justify="right", no_wrap=True)
     table.add_column("name", overflow="fold")
     would = "would be\nadvised" if order.dry_run else "advised"
@@ -40,10 +40,8 @@ def print_results(
         assert one.report is not None
         table.add_row(*_row(output, one, one.report, separator))
     console.print(table)
-    for one in shown:
-        for text in notes(one, order, now):
-            line = f"{one.target.subject}: {text}"
-            console.print(Text(output.name(line)), soft_wrap=False)
+    for line in lines(shown, order, now):
+        console.print(Text(output.name(line)))
 
 
 def _row(

@@ -64,7 +64,7 @@ class Screen:
             if layout.refusal is None:
                 parts += [Text(), *self._picture(layout)]
             table = self._mappings(layout) if self._every else self._groups(layout)
-            parts.append(table)
+            parts += [Text(), table]
         return Lines(*parts)
 
     def _totals(

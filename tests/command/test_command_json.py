@@ -45,8 +45,8 @@ def dead() -> int:
 def is_exact(found: dict[str, Any]) -> bool:
     """Return whether every byte asked for is accounted for."""
     skipped = sum(skip["length"] for skip in found["skipped"])
-    rest: int = found["requested"] - found["advised"] - skipped
-    return rest == found["not_tried"]
+    rest = found["requested"] - found["advised"] - skipped
+    return bool(rest == found["not_tried"])
 
 
 @pytest.mark.parametrize("advice", ADVICES)
