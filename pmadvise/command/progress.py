@@ -13,6 +13,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from pmadvise._native.base import PAGE_SIZE
 from pmadvise.command.output import Output
 from pmadvise.command.targets import Target
 from pmadvise.command.text import shorten, size
@@ -85,10 +86,11 @@ class Bars(Observer):
         self._progress.update(self._tasks[-1], completed=done, total=total)
 
     def _finish(self) -> None:
-        """Let the bar of a target that had nothing to do stand still."""
+        """Let the bar of a target stand still that is done, or had nothing to do."""
         for task in self._progress.tasks[-1:]:
-            if task.total is None:
-                self._progress.update(task.id, completed=0, total=0)
+            total = task.total or 0
+            if total - task.completed < PAGE_SIZE:  # a budget may end inside a page
+                self._progress.update(task.id, completed=total, total=total)
 
     def end(self) -> None:
         """Leave the lines as they are."""
