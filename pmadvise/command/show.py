@@ -16,8 +16,9 @@ from pmadvise.command.screen import Screen
 from pmadvise.command.targets import Target, Targets
 from pmadvise.memory import Status
 
-_OTHER_LINES = 22
+_OTHER_LINES = 17
 """Lines of a screen beside those of the groups."""
+_LEAST_GROUPS = 5
 
 
 def show(output: Output, targets: Targets, every: bool, watch: float | None) -> None:
@@ -25,7 +26,7 @@ def show(output: Output, targets: Targets, every: bool, watch: float | None) -> 
     for subject, refusal in targets.errors:
         output.error(subject, refusal)
     if watch is None:
-        _print(output, targets, Screen(output, every))
+        _print(output, targets, every)
         return
     try:
         _watch(output, targets, every, watch)
@@ -33,7 +34,17 @@ def show(output: Output, targets: Targets, every: bool, watch: float | None) -> 
         output.interrupted = True
 
 
-def _print(output: Output, targets: Targets, screen: Screen) -> None:
+def _screen(output: Output, every: bool) -> Screen:
+    """Return what renders; on a terminal with no more groups than fit."""
+    console = output.console()
+    if not console.is_terminal:
+        return Screen(output, every)
+    fitting = max(console.height - _OTHER_LINES, _LEAST_GROUPS)
+    return Screen(output, every, fitting)
+
+
+def _print(output: Output, targets: Targets, every: bool) -> None:
+    screen = _screen(output, every)
     for index, (target, status, layout) in enumerate(_looks(output, targets)):
         if output.json:
             output.write_json(to_json(target, status, layout))
@@ -48,13 +59,12 @@ def _watch(output: Output, targets: Targets, every: bool, seconds: float) -> Non
     console = output.console()
     if output.json or not console.is_terminal:
         while _some_live(targets):
-            _print(output, targets, Screen(output, every))
+            _print(output, targets, every)
             time.sleep(seconds)
         return
-    n_groups = max(console.height - _OTHER_LINES, 4)
     with Live(console=console, auto_refresh=False) as live:
         while _some_live(targets):
-            screen = Screen(output, every, n_groups)
+            screen = _screen(output, every)
             parts: list[RenderableType] = []
             for target, status, layout in _looks(output, targets):
                 if status is not None:
@@ -75,7 +85,7 @@ def _looks(
         if target.process is None:
             if target.error is not None:
                 output.error(target.subject, target.error)
-                target.error = None  # once is enough where it is watched
+                target.error = None  # once is enough
             yield target, None, None
             continue
         status = layout = None
@@ -85,7 +95,9 @@ def _looks(
             if layout.refusal is not None:
                 raise layout.refusal
         except OSError as error:
-            output.error(target.subject, error)
+            if str(error) != str(target.error):  # once is enough
+                output.error(target.subject, error)
+            target.error = error
         yield target, status, layout
 
 
