@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.console import Group as Lines
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -35,6 +34,7 @@ _SIZES = {"size": 7, "in memory": 9, "in swap": 7}
 _GROUP_COLUMNS = {"maps": 5, **_SIZES, "": _BAR, "mapping": 0}
 _MAPPING_COLUMNS = {"perms": 5, **_SIZES, "": _SHORT_BAR, "mapping": 0}
 _LEAST_NAME = 8
+_ROWS_AT_ONCE = 500
 _GROUPS = 20
 _ROWS = 8
 _LABEL = 15
@@ -55,17 +55,21 @@ class Screen:
         self._signs = _ASCII if output.ascii_only else _UTF8
         self._width = output.console().width
 
-    def render(
+    def parts(
         self, target: Target, status: Status, layout: Layout | None
-    ) -> RenderableType:
-        """Return all of a process."""
-        parts: list[RenderableType] = list(self._totals(target, status, layout))
-        if layout is not None and layout.mappings:
-            if layout.refusal is None:
-                parts += [Text(), *self._picture(layout)]
-            table = self._mappings(layout) if self._every else self._groups(layout)
-            parts += [Text(), table]
-        return Lines(*parts)
+    ) -> Iterator[RenderableType]:
+        """Yield all of a process, to be printed one below the other."""
+        yield from self._totals(target, status, layout)
+        if layout is None or not layout.mappings:
+            return
+        if layout.refusal is None:
+            yield Text()
+            yield from self._picture(layout)
+        yield Text()
+        if self._every:
+            yield from self._mappings(layout)
+        else:
+            yield self._groups(layout)
 
     def _totals(
         self, target: Target, status: Status, layout: Layout | None
@@ -152,20 +156,23 @@ class Screen:
             )
         return table
 
-    def _mappings(self, layout: Layout) -> Table:
+    def _mappings(self, layout: Layout) -> Iterator[Table]:
+        """Yield tables that make one: rich takes its time, and the first is there."""
         longest = max(len(f"{one.vma.start:x}") for one in layout.mappings)
         columns = {"address": max(longest, 12), **_MAPPING_COLUMNS}
-        table = self._table(columns)
-        for one in layout.mappings:
-            group = Group(one.vma.path)
-            group.add(one)
-            table.add_row(
-                f"{one.vma.start:012x}",
-                one.vma.perms,
-                *self._sizes(group, layout, _SHORT_BAR),
-                self._name(group.name, columns),
-            )
-        return table
+        for first in range(0, len(layout.mappings), _ROWS_AT_ONCE):
+            table = self._table(columns)
+            table.show_header = first == 0
+            for one in layout.mappings[first : first + _ROWS_AT_ONCE]:
+                group = Group(one.vma.path)
+                group.add(one)
+                table.add_row(
+                    f"{one.vma.start:012x}",
+                    one.vma.perms,
+                    *self._sizes(group, layout, _SHORT_BAR),
+                    self._name(group.name, columns),
+                )
+            yield table
 
     def _sizes(self, one: Group, layout: Layout, bar: int) -> list[Text]:
         if layout.refusal is not None:

@@ -51,7 +51,8 @@ def _print(output: Output, targets: Targets, every: bool) -> None:
         elif status is not None and not output.quiet:
             if index:
                 output.console().print()
-            output.console().print(screen.render(target, status, layout))
+            for part in screen.parts(target, status, layout):
+                output.console().print(part)
 
 
 def _watch(output: Output, targets: Targets, every: bool, seconds: float) -> None:
@@ -68,7 +69,7 @@ def _watch(output: Output, targets: Targets, every: bool, seconds: float) -> Non
             parts: list[RenderableType] = []
             for target, status, layout in _looks(output, targets):
                 if status is not None:
-                    parts += [screen.render(target, status, layout), Text()]
+                    parts += [*screen.parts(target, status, layout), Text()]
             live.update(Lines(*parts), refresh=True)
             time.sleep(seconds)
 
