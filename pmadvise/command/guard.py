@@ -37,4 +37,9 @@ def swap_warning(advice: Advice, swap: Swap) -> str | None:
             f"swap is nearly full: {long_size(swap.free)} of "
             f"{long_size(swap.total)} are free"
         )
+    if not swap.frees_at_once:
+        return (
+            "not all of the swap is zram: what goes to a disk stays in the swap cache, "
+            "and in memory, until the next reclaim"
+        )
     return None

@@ -147,6 +147,7 @@ def test_a_tree_leaves_the_command_out() -> None:
         (Advice.PAGEOUT, Swap(0, 0, False), "swap is off"),
         (Advice.PAGEOUT, Swap(100 * MIB, MIB, True), "nearly full"),
         (Advice.PAGEOUT, Swap(100 * MIB, 50 * MIB, True), None),
+        (Advice.PAGEOUT, Swap(100 * MIB, 50 * MIB, False), "swap cache"),
         (Advice.COLD, Swap(0, 0, False), None),
     ],
 )
