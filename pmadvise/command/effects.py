@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pmadvise.advice import Advice
+from pmadvise.command.sharers import sharers
 from pmadvise.command.text import count, errno_name, long_size
 from pmadvise.command.work import Order, Outcome
 from pmadvise.memory import Swap
@@ -24,6 +25,7 @@ _ENDED = {
     "refused": "the permission was lost meanwhile",
 }
 _FEW = 1 << 20
+_OTHERS = "other processes"
 _MANY = 3
 """Outcomes whose notes are no longer one by one."""
 
@@ -87,7 +89,7 @@ def notes(outcome: Outcome, order: Order, now: Swap) -> Iterator[Note]:
     if order.dry_run:
         return
     if order.advice == Advice.PAGEOUT:
-        yield from _stayed(report, now)
+        yield from _stayed(outcome, report, order, now)
         yield from _swapped(report, now)
     elif order.advice == Advice.WILLNEED and report.advised:
         yield Note(
@@ -108,7 +110,9 @@ def why_ended(report: Report, order: Order) -> Note:
     return Note(None, f"nothing was tried: {_ENDED[ended]}")
 
 
-def _stayed(report: Report, now: Swap) -> Iterator[Note]:
+def _stayed(
+    outcome: Outcome, report: Report, order: Order, now: Swap
+) -> Iterator[Note]:
     """Tell why memory that was advised is still there."""
     remaining = report.remaining
     if remaining is None or report.ended != "complete":
@@ -116,10 +120,13 @@ def _stayed(report: Report, now: Swap) -> Iterator[Note]:
     skipped = sum(skip.length for skip in report.skipped)
     own = max(remaining.resident - remaining.shared - skipped, 0)
     if remaining.shared:
+        process = outcome.target.process
+        n = None if process is None else sharers(process, order.selection)
+        others = _OTHERS if n is None else count(n, "other process", _OTHERS)
         yield Note(
             remaining.shared,
-            "stayed in memory: shared with other processes, and the kernel passes "
-            "over what is shared",
+            f"stayed in memory: shared with {others}, and the kernel passes over what "
+            "is shared",
         )
     if not own:
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -148,6 +149,21 @@ def test_pageout_moves_memory(target: Target) -> None:
     assert found["after"]["swap"] == target.status("VmSwap")
     assert found["after"]["swap"] - found["before"]["swap"] > 24 * MIB
     assert list(found["remaining"]) == ["resident", "shared"]
+
+
+@pytest.mark.needs_swap
+def test_shared_memory_is_told_with_whom(target: Target) -> None:
+    """What stays as it is shared is told, with the number of the others."""
+    target.filled(8 * MIB)
+    children = [target.run("fork()") for _ in range(2)]
+    try:
+        done = run("pageout", target.pid)
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+    text = " ".join(done.out.split())
+    assert "stayed in memory: shared with 2 other processes" in text
+    assert done.status == 0
 
 
 def test_hold(target: Target) -> None:

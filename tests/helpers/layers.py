@@ -67,7 +67,7 @@ LAYERS = """
     command.targets
     command.options
     command.forecast  command.guard  command.mappings  command.selection
-    command.picture  command.work
+    command.picture  command.sharers  command.work
     command.check  command.effects  command.progress  command.screen
     command.result  command.show
     command.advise
