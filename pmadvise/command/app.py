@@ -42,6 +42,7 @@ def _version() -> str:
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     epilog=_EPILOG,
+    no_args_is_help=False,
 )
 @click.version_option(_version(), prog_name="pmadvise")
 @options.common

@@ -41,8 +41,8 @@ def check(output: Output, pid: int | None) -> None:
 
 def _table(output: Output, rows: list[Row]) -> Table:
     table = output.table(gap=2)
-    table.add_column("", no_wrap=True)
-    table.add_column("what", no_wrap=True)
+    table.add_column("", no_wrap=True, overflow="crop")
+    table.add_column("what", no_wrap=True, overflow="crop")
     table.add_column("found, and what to do", overflow="fold")
     for row in rows:
         mark = _MARKS[row.mark][output.ascii_only]

@@ -28,14 +28,16 @@ def print_results(
     if order.dry_run:
         separator = ""
     table = output.table(gap=2 if console.width >= _WIDE else 1)
-    table.add_column("PID", justify="right", no_wrap=True)
+    table.add_column("PID", justify="right", no_wrap=True, overflow="crop")
     table.add_column("name", overflow="fold")
     would = "would be\nadvised" if order.dry_run else "advised"
     for title in ("asked", would, "skipped", "in memory", "in swap"):
-        table.add_column(title, justify="right", no_wrap=True)
+        table.add_column(title, justify="right", no_wrap=True, overflow="crop")
     if not order.dry_run:
-        table.add_column("time", justify="right", no_wrap=True)
-        table.add_column("longest\ncall", justify="right", no_wrap=True)
+        table.add_column("time", justify="right", no_wrap=True, overflow="crop")
+        table.add_column(
+            "longest\ncall", justify="right", no_wrap=True, overflow="crop"
+        )
     for one in shown:
         assert one.report is not None
         table.add_row(*_row(output, one, one.report, separator))

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from helpers.needs import ROOT
 from helpers.targets import MIB, PAGE, Target
 
 from pmadvise import Advice, Process, Ranges
-from pmadvise.command import advise, guard
+from pmadvise.command import advise, guard, work
 from pmadvise.command.app import app
 from pmadvise.command.selection import Selection
+from pmadvise.command.targets import Targets
+from pmadvise.command.work import Observer, Order
 from pmadvise.memory import Swap
 
 pytestmark = pytest.mark.needs_root
@@ -155,3 +158,24 @@ def test_swap_is_looked_at(advice: Advice, swap: Swap, words: str | None) -> Non
     """There is a warning where pageout finds no swap."""
     warning = guard.swap_warning(advice, swap)
     assert warning is None if words is None else words in (warning or "")
+
+
+class Impatient(Observer):
+    """Presses Ctrl-C a second time as soon as there is any progress."""
+
+    def progress(self, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("selection", [Selection(), Selection(anon=True)], ids=repr)
+def test_a_second_interrupt(target: Target, selection: Selection) -> None:
+    """Ctrl-C twice ends it at once; the report has what was done all the same."""
+    target.filled(64 * MIB)
+    with Targets([target.pid, os.getpid()], (), ()) as targets:
+        order = Order(Advice.COLD, selection)
+        first, second = work.advise(targets, order, threading.Event(), Impatient())
+    assert first.report is not None
+    assert second.report is not None
+    assert 0 < first.report.advised < first.report.requested
+    assert (first.report.ended, second.report.ended) == ("cancelled", "cancelled")
+    assert (second.report.requested, first.error, second.error) == (0, None, None)
