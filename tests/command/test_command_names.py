@@ -61,7 +61,7 @@ def test_text_is_harmless(
 @pytest.mark.needs_root
 def test_terminal_is_not_commanded(hostile: bytes, target: Target) -> None:
     """On a terminal without colours nothing of a name is a control character."""
-    with terminal("cold", target.pid, NO_COLOR="1") as running:
+    with terminal("cold", target.pid, variables={"NO_COLOR": "1"}) as running:
         assert running.finish() == 0
     if any(octet < 0x20 or octet >= 0x7F for octet in hostile):
         assert hostile not in running.output

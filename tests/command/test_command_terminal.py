@@ -121,13 +121,13 @@ def test_watch_ends_with_the_target(target: Target) -> None:
     assert b"Traceback" not in running.output
 
 
-@pytest.mark.parametrize("no_color", ["", "1"])
-def test_no_color(target: Target, no_color: str) -> None:
+@pytest.mark.parametrize("variable", ["NO_COLOR", "UNKNOWN"])
+def test_no_color(target: Target, variable: str) -> None:
     """NO_COLOR turns colours off; without it there are some."""
-    with terminal("show", target.pid, NO_COLOR=no_color) as running:
+    with terminal("show", target.pid, variables={variable: "1"}) as running:
         assert running.finish() == 0
     colours = re.findall(rb"\x1b\[[0-9;]*3[0-7][;m]", running.output)
-    assert bool(colours) is not bool(no_color)
+    assert bool(colours) is (variable != "NO_COLOR")
 
 
 def test_a_reader_that_leaves(target: Target, tmp_path: Path) -> None:

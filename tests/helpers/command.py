@@ -14,7 +14,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from helpers.needs import ROOT
@@ -69,7 +69,10 @@ class Terminal:
     """A command whose stdout and stderr are a terminal."""
 
     def __init__(
-        self, *arguments: object, size: tuple[int, int] = (24, 80), **variables: str
+        self,
+        *arguments: object,
+        size: tuple[int, int] = (24, 80),
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self._fd, other = os.openpty()
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("4H", *size, 0, 0))
@@ -77,7 +80,7 @@ class Terminal:
         self._process = subprocess.Popen(
             [*COMMAND, *map(str, arguments)],
             cwd=ROOT,
-            env=environment(**variables),
+            env=environment(**variables or {}),
             stdin=subprocess.DEVNULL,
             stdout=other,
             stderr=other,
@@ -127,10 +130,12 @@ class Terminal:
 
 @contextlib.contextmanager
 def terminal(
-    *arguments: object, size: tuple[int, int] = (24, 80), **variables: str
+    *arguments: object,
+    size: tuple[int, int] = (24, 80),
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Terminal]:
     """Run the command on a terminal."""
-    running = Terminal(*arguments, size=size, **variables)
+    running = Terminal(*arguments, size=size, variables=variables)
     try:
         yield running
     finally:
