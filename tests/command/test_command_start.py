@@ -71,7 +71,7 @@ def test_the_package_needs_none_of_it() -> None:
 def test_help_is_light() -> None:
     """--help loads neither rich nor what sizes are read with: it starts at once."""
     code = "from pmadvise.command.app import run; run(['--help'])"
-    heavy = {"rich", "bitmath", "humanize", "subprocess", "asyncio"}
+    heavy = {"rich", "bitmath", "humanize"}
     assert loaded_by(code) & heavy == set()
 
 
