@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Whether a process still runs in the mm that it was found in, and advice
- * to that mm alone.
+ * that is given to that mm alone.
  *
  * An open /proc/PID/maps belongs for ever to the mm that it was opened on,
  * which tells an execve(2): but not where others share the old mm, as the
@@ -20,7 +20,11 @@
 
 #include "pmadvise.h"
 
-enum { FORKNOEXEC = 0x40 }; /* PF_FORKNOEXEC, include/linux/sched.h */
+/* PF_EXITING and PF_FORKNOEXEC, include/linux/sched.h */
+enum { EXITING = 0x4, FORKNOEXEC = 0x40 };
+
+/* ADDR_NO_RANDOMIZE, include/uapi/linux/personality.h */
+enum { NO_RANDOMIZE = 0x0040000 };
 
 /* fs/proc/array.c, do_task_stat(): fields numbered as in proc_pid_stat(5) */
 enum { STATE = 3, FLAGS = 9, START_CODE = 26, START_STACK = 28 };
@@ -37,6 +41,8 @@ pmadvise_mm_read(int proc, int pid, struct pmadvise_mm *mm)
 {
     char path[48], text[1024];
     const char *at;
+    char state = 'X';
+    unsigned long flags = 0;
     ssize_t length;
 
     snprintf(path, sizeof(path), "task/%d/stat", pid);
@@ -53,15 +59,34 @@ pmadvise_mm_read(int proc, int pid, struct pmadvise_mm *mm)
         at += strcspn(at, " ");
         at += *at == ' ';
         if (field == STATE)
-            mm->state = *at;
+            state = *at;
         else if (field == FLAGS)
-            mm->forked = (strtoul(at, NULL, 10) & FORKNOEXEC) != 0;
+            flags = strtoul(at, NULL, 10);
         else if (field == START_CODE)
             mm->start_code = strtoull(at, NULL, 10);
         else if (field == START_STACK)
             mm->start_stack = strtoull(at, NULL, 10);
     }
+    mm->forked = (flags & FORKNOEXEC) != 0;
+    mm->exiting = (flags & EXITING) || state == 'Z' || state == 'X';
     return *at ? 0 : -EPROTO;
+}
+
+/*
+ * Returns whether the addresses of a process's next program are random: 1 or
+ * 0 by its personality(2), or -errno: EACCES, the file may not be read.
+ */
+int
+pmadvise_mm_is_random(int proc)
+{
+    char text[32];
+    ssize_t n = pmadvise_read_small(proc, "personality", text,
+                                    sizeof(text) - 1);
+
+    if (n < 0)
+        return (int)n;
+    text[n] = '\0';
+    return !(strtoul(text, NULL, 16) & NO_RANDOMIZE);
 }
 
 /*
@@ -83,7 +108,7 @@ lives(int maps_fd)
 }
 
 /*
- * Returns how the mm `then` of a process ended, on which `maps_fd` was
+ * Returns what became of the mm `then` of a process, on which `maps_fd` was
  * opened (-1: no file is): one of enum pmadvise_mm_ended, or -errno.
  */
 int
@@ -98,9 +123,10 @@ pmadvise_mm_ended(int proc, int pid, int maps_fd,
         return PMADVISE_MM_EXITED;
     if (error)
         return error;
-    if (now.start_code == 0 || now.state == 'Z' || now.state == 'X')
+    if (now.exiting)
         return PMADVISE_MM_EXITED;
-    if (!alive || now.forked != then->forked)
+    /* execve(2) sets start_code when it has mapped the new program */
+    if (now.start_code == 0 || !alive || now.forked != then->forked)
         return PMADVISE_MM_EXEC;
     if (now.start_code == 1 && now.start_stack == 0)
         return PMADVISE_MM_REFUSED;

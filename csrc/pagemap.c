@@ -35,7 +35,8 @@ _Static_assert(sizeof(struct scan) == 96, "not struct pm_scan_arg");
 _Static_assert(sizeof(struct region) == 24, "not struct page_region");
 
 enum {
-    STEPS = 16, /* ioctls or reads, then the caller gets a say */
+    STEPS = 16,       /* ioctls or reads, then the caller gets a say */
+    CLOSE = 64 << 20, /* bytes between ranges of one walk */
     REGIONS = 256,
     ENTRIES = 1024,
     PAGES = 1 << 15, /* half a millisecond of the target's mmap lock */
@@ -79,6 +80,41 @@ add(struct pmadvise_range *out, size_t n, uint64_t start, uint64_t end)
 }
 
 /*
+ * Join `n` merged ranges, rounded to whole pages, to at most `capacity` walks:
+ * first those that are close to each other, as one walk over them is faster
+ * than several.  The last page of the address space is in none.  Returns how
+ * many walks were written.
+ */
+size_t
+pmadvise_pagemap_walks(const struct pmadvise_range *ranges, size_t n,
+                       struct pmadvise_range *out, size_t capacity)
+{
+    const uintptr_t page = (uintptr_t)getpagesize();
+    const uintptr_t last_page = UINTPTR_MAX - (page - 1);
+    size_t walks = n > 0 ? capacity + 1 : 0;
+
+    for (uintptr_t gap = CLOSE; walks > capacity;
+         gap = gap > UINTPTR_MAX / 16 ? UINTPTR_MAX : gap * 16) {
+        walks = 0;
+        for (size_t i = 0; i < n && walks <= capacity; i++) {
+            uintptr_t start = ranges[i].address & ~(page - 1);
+            uintptr_t last = ranges[i].address + (ranges[i].length - 1);
+            uintptr_t end = last >= last_page ? last_page
+                                              : (last & ~(page - 1)) + page;
+
+            uintptr_t behind =
+                walks > 0 ? out[walks - 1].address + out[walks - 1].length : 0;
+
+            if (walks > 0 && (start <= behind || start - behind <= gap))
+                out[walks - 1].length = end - out[walks - 1].address;
+            else if (walks++ < capacity)
+                out[walks - 1] = (struct pmadvise_range){start, end - start};
+        }
+    }
+    return walks;
+}
+
+/*
  * Write the ranges of pages in [start, end) that have all categories of
  * `wanted` and none of `unwanted`, as many as `capacity` takes, in a few
  * steps.  Only pages in memory or in swap are looked at.  *walk_end is where
@@ -91,12 +127,14 @@ add(struct pmadvise_range *out, size_t n, uint64_t start, uint64_t end)
  * after a number of pages that match, so every page that has an entry
  * matches the kernel's question, and the rest is sorted out here: then
  * no walk over dense memory is long, and empty memory is skipped by whole
- * page tables.
+ * page tables.  But memory that was freed may have kept its page tables, which
+ * are walked: so no ioctl gets more than `most` bytes of addresses.
  */
 ssize_t
 pmadvise_pagemap_scan(int pagemap_fd, uintptr_t start, uintptr_t end,
-                      uint64_t wanted, uint64_t unwanted, uintptr_t *walk_end,
-                      struct pmadvise_range *out, size_t capacity)
+                      uint64_t most, uint64_t wanted, uint64_t unwanted,
+                      uintptr_t *walk_end, struct pmadvise_range *out,
+                      size_t capacity)
 {
     struct region regions[REGIONS];
     uint64_t since = 0;
@@ -105,10 +143,11 @@ pmadvise_pagemap_scan(int pagemap_fd, uintptr_t start, uintptr_t end,
     *walk_end = start;
     take_turns(&since);
     for (int i = 0; i < STEPS && *walk_end < end && n < capacity; i++) {
+        uint64_t left = end - *walk_end;
         struct scan scan = {
             .size = sizeof(scan),
             .start = *walk_end,
-            .end = end,
+            .end = *walk_end + (left < most ? left : most),
             .vec = (uint64_t)(uintptr_t)regions,
             .vec_len = capacity - n < REGIONS ? capacity - n : REGIONS,
             .max_pages = PAGES,

@@ -58,6 +58,16 @@ ssize_t pmadvise_process_madvise_range_checked(int pidfd, uintptr_t address,
 /* pidfd_open.c */
 int pmadvise_pidfd_open(int pid, unsigned int flags);
 
+/* pidfd_info.c */
+int pmadvise_pidfd_info(int pidfd, int *pid);
+
+/* descriptor.c */
+int pmadvise_descriptor_openat(int directory, const char *path, int flags,
+                               int *fd);
+int pmadvise_descriptor_pidfd_open(int pid, int *fd);
+int pmadvise_descriptor_dup(int other, int *fd);
+void pmadvise_descriptor_close(int *fd);
+
 /* ranges.c */
 size_t pmadvise_ranges_fill(struct pmadvise_range *ranges,
                             const uintptr_t *addresses, const size_t *lengths,
@@ -178,8 +188,8 @@ size_t pmadvise_batch(const struct pmadvise_range *ranges, size_t n,
 struct pmadvise_mm {
     uint64_t start_code; /* 0: no mm; 1: ptrace read access is refused */
     uint64_t start_stack;
-    int forked; /* 1: it has not called execve(2) since its fork */
-    int state;  /* of the leader, a letter as of a thread below */
+    int forked;  /* 1: it has not called execve(2) since its fork */
+    int exiting; /* 1: its leader exits or has exited */
 };
 enum pmadvise_mm_ended {
     PMADVISE_MM_CURRENT = 0,
@@ -187,7 +197,7 @@ enum pmadvise_mm_ended {
     PMADVISE_MM_EXITED = 2,
     PMADVISE_MM_REFUSED = 3 /* ptrace read access; it may be the same */
 };
-/* The calls made: sums, and (the last two) the results of the latest. */
+/* Calls and what they did, in all and (the last two) the latest of them. */
 struct pmadvise_tally {
     uint64_t calls;
     uint64_t advised; /* bytes */
@@ -197,6 +207,7 @@ struct pmadvise_tally {
 };
 
 int pmadvise_mm_read(int proc, int pid, struct pmadvise_mm *mm);
+int pmadvise_mm_is_random(int proc);
 int pmadvise_mm_ended(int proc, int pid, int maps_fd,
                       const struct pmadvise_mm *then);
 int pmadvise_mm_advise(int pidfd, int proc, int pid, int maps_fd,
@@ -219,10 +230,12 @@ enum pmadvise_pages {
     PMADVISE_PAGES_SHARED = 2
 };
 
+size_t pmadvise_pagemap_walks(const struct pmadvise_range *ranges, size_t n,
+                              struct pmadvise_range *out, size_t capacity);
 ssize_t pmadvise_pagemap_scan(int pagemap_fd, uintptr_t start, uintptr_t end,
-                              uint64_t wanted, uint64_t unwanted,
-                              uintptr_t *walk_end, struct pmadvise_range *out,
-                              size_t capacity);
+                              uint64_t most, uint64_t wanted,
+                              uint64_t unwanted, uintptr_t *walk_end,
+                              struct pmadvise_range *out, size_t capacity);
 ssize_t pmadvise_pagemap_read(int pagemap_fd, int kpageflags_fd,
                               uintptr_t start, uintptr_t end, int kind,
                               uintptr_t *walk_end, struct pmadvise_range *out,

@@ -2,14 +2,17 @@
 /* The few numbers of /proc/PID/status and stat that daemons often look at. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include "pmadvise.h"
 
-enum { SIZE = 1 << 14 }; /* of status: a mask of 8,192 CPUs has 2,304 bytes */
+enum { BLOCK = 1 << 13 };
 
 /* proc_pid_stat(5): the fields of stat by their number */
 enum {
@@ -21,25 +24,67 @@ enum {
     STARTTIME = 22
 };
 
-static int
-read_text(int proc, const char *name, char *text)
+/*
+ * The value of a line "name:\t  number kB" in bytes, 0 if there is none.  A
+ * name of a process begins no line: the kernel escapes its newlines.
+ */
+static void
+kilobytes(const char *line, const char *name, uint64_t *value)
 {
-    ssize_t n = pmadvise_read_small(proc, name, text, SIZE - 1);
+    size_t length = strlen(name);
 
-    if (n < 0)
-        return (int)n;
-    text[n] = '\0';
-    return n ? 0 : -ESRCH;
+    if (strncmp(line, name, length) == 0)
+        *value = strtoull(line + length, NULL, 10) * 1024;
 }
 
-/* The value of a line "name:\t  number kB" in bytes, 0 if there is none. */
-static uint64_t
-kilobytes(const char *text, const char *name)
+static void
+line_of_status(const char *line, struct pmadvise_status *status)
 {
-    /* a name of a process begins no line: the kernel escapes its newlines */
-    const char *line = strstr(text, name);
+    kilobytes(line, "VmRSS:", &status->rss);
+    kilobytes(line, "RssAnon:", &status->anonymous);
+    kilobytes(line, "RssFile:", &status->file);
+    kilobytes(line, "RssShmem:", &status->shmem);
+    kilobytes(line, "VmSwap:", &status->swap);
+    kilobytes(line, "VmLck:", &status->locked);
+}
 
-    return line ? strtoull(line + strlen(name), NULL, 10) * 1024 : 0;
+/*
+ * Read the sizes, line by line: 65,536 groups, or a mask of very many CPUs,
+ * make a line longer than the block; of that, all but the end is passed over.
+ */
+static int
+read_status(int proc, struct pmadvise_status *status)
+{
+    char text[BLOCK + 1];
+    size_t used = 0;
+    int fd = openat(proc, "status", O_RDONLY | O_CLOEXEC);
+    int error = 0;
+
+    if (fd < 0)
+        return -errno;
+    for (bool more = true; more;) {
+        ssize_t n = read(fd, text + used, BLOCK - used);
+        char *line = text, *newline;
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            error = -errno;
+            break;
+        }
+        more = (size_t)n ==
+               BLOCK - used; /* the kernel has all of it at once */
+        used += (size_t)n;
+        text[used] = '\0';
+        for (; (newline = strchr(line, '\n')); line = newline + 1)
+            line_of_status(line, status);
+        used -= (size_t)(line - text);
+        if (used == BLOCK)
+            used = 0;
+        memmove(text, line, used);
+    }
+    close(fd);
+    return error;
 }
 
 /*
@@ -50,23 +95,19 @@ kilobytes(const char *text, const char *name)
 int
 pmadvise_status_read(int proc, struct pmadvise_status *status)
 {
-    char text[SIZE];
+    char text[1024];
     const char *at;
-    int error = read_text(proc, "status", text);
+    ssize_t n;
+    int error;
 
-    if (error)
-        return error;
     memset(status, 0, sizeof(*status));
-    status->rss = kilobytes(text, "\nVmRSS:");
-    status->anonymous = kilobytes(text, "\nRssAnon:");
-    status->file = kilobytes(text, "\nRssFile:");
-    status->shmem = kilobytes(text, "\nRssShmem:");
-    status->swap = kilobytes(text, "\nVmSwap:");
-    status->locked = kilobytes(text, "\nVmLck:");
-
-    error = read_text(proc, "stat", text);
+    error = read_status(proc, status);
     if (error)
         return error;
+    n = pmadvise_read_small(proc, "stat", text, sizeof(text) - 1);
+    if (n < 0)
+        return (int)n;
+    text[n] = '\0';
     /* the name, which may hold anything, ends at the last bracket */
     at = strrchr(text, ')');
     if (!at)

@@ -104,8 +104,8 @@ def _tree(root: Identity) -> list[Identity]:
     for pid in _listed():
         try:
             stat = parse_stat(read(f"/proc/{pid}/stat"))
-        except OSError:  # it exits
-            continue
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it exits, or is hidden
         children.setdefault(stat.parent, []).append(pid)
     found = [root]
     for parent in found:
@@ -211,7 +211,7 @@ def advise_each(
         for process in processes:
             work.advise(process)
     except BaseException as error:
-        error.reports = work.results  # type: ignore[attr-defined]
+        BaseException.__setattr__(error, "reports", work.results)
         raise
     return work.results
 

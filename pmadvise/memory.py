@@ -8,11 +8,12 @@ import re
 from dataclasses import asdict, dataclass
 
 from pmadvise._native.status import status_read
-from pmadvise._proc.files import lines, parse_kb_fields, read_or_none
+from pmadvise._proc.files import lines, parse_kb_fields, read
 from pmadvise._proc.identity import Identity
 from pmadvise._proc.mm import Mm
 
 _ZRAM = re.compile(rb"/dev/(block/)?zram[0-9]+")
+_BLANKS = re.compile(rb"[ \t]+")
 _HUGE_FIELDS = ("AnonHugePages", "ShmemPmdMapped", "FilePmdMapped")
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -131,9 +132,14 @@ def swap() -> Swap:
     """
     total = used = 0
     on_zram = []
-    for line in lines(read_or_none("/proc/swaps"))[1:]:
-        # Filename, which the kernel escapes, Type, Size and Used in KiB, Priority
-        name, _, size, in_use, *_ = line.split()
+    try:
+        text = read("/proc/swaps")
+    except FileNotFoundError:  # built without CONFIG_SWAP
+        text = b""
+    for line in lines(text)[1:]:
+        # Filename, of which the kernel escapes blanks, tabs and newlines alone, Type,
+        # Size and Used in KiB, Priority
+        name, _, size, in_use, *_ = filter(None, _BLANKS.split(line))
         total += int(size) * 1024
         used += int(in_use) * 1024
         on_zram.append(_ZRAM.fullmatch(name) is not None)
@@ -154,7 +160,7 @@ def measure_working_set(mm: Mm, seconds: float) -> WorkingSet:
         raise ValueError(f"seconds {seconds!r} is not 0 or more, and finite")
     file = mm.file()  # so that an exec meanwhile is noticed
     mm.identity.write("clear_refs", b"1")
-    mm.identity.has_ended(math.ceil(seconds * 1000))
+    mm.identity.wait(seconds)
     rollup = parse_kb_fields(mm.identity.read("smaps_rollup"))
     if mm.ended() is not None:
         raise mm.identity.gone()
@@ -173,10 +179,13 @@ def read_status(identity: Identity) -> Status:
         ProcessLookupError: It has gone.
         PermissionError: Its directory in /proc is hidden.
     """
+    lent, proc = identity.lend(), identity.proc
     try:
-        found = status_read(identity.proc)
+        found = status_read(proc)
     except OSError as error:
         raise identity.refusal("status", error.errno or 0) from None
+    finally:
+        del lent
     return Status(
         *found[:8],
         found.cpu_ticks * _TICK,

@@ -8,8 +8,11 @@ import os
 import select
 import time
 
+from pmadvise._native.descriptor import Descriptor
+
 _SHORTEST, _LONGEST = 0.5, 10.0  # seconds: kernel/sched/psi.c, WINDOW_{MIN,MAX}_US
 _COMMON_WINDOW = 2.0  # seconds: without CAP_SYS_RESOURCE a multiple of this
+_FOREVER = 1e9  # s
 _POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
 
 
@@ -43,7 +46,7 @@ class Pressure:
         OSError: The kernel refuses the trigger; the message has the reason.
     """
 
-    __slots__ = ("_fd", "path", "stall", "window")
+    __slots__ = ("_file", "path", "stall", "window")
 
     def __init__(
         self,
@@ -51,21 +54,21 @@ class Pressure:
         stall: float = 0.02,
         window: float = 2.0,
     ) -> None:
-        self._fd = -1
+        self._file: Descriptor | None = None
         self.path = os.fspath(path)
         self.stall, self.window = _checked(stall, window)
         """The seconds that the kernel took."""
-        fd = self._open()
+        file = self._open()
         try:
-            self._arm(fd)
+            self._arm(file.fd)
         except BaseException:
-            os.close(fd)
+            file.close()  # the traceback has it still
             raise
-        self._fd = fd
+        self._file = file
 
-    def _open(self) -> int:
+    def _open(self) -> Descriptor:
         try:
-            return os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            return Descriptor.open(self.path, flags=os.O_RDWR | os.O_NONBLOCK)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.EOPNOTSUPP):
                 why = (
@@ -114,9 +117,10 @@ class Pressure:
         Raises:
             ValueError: This is closed.
         """
-        if self._fd < 0:
+        file = self._file
+        if file is None:
             raise ValueError(f"the Pressure of {self.path} is closed")
-        return self._fd
+        return file.fd
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it fires.
@@ -135,7 +139,9 @@ class Pressure:
             raise ValueError(f"timeout {timeout!r} is negative")
         poll = select.poll()
         poll.register(self.fileno(), select.POLLPRI)
-        end = math.inf if timeout is None else time.monotonic() + timeout
+        if timeout is None or timeout > _FOREVER:  # an int may be too large for a float
+            timeout = math.inf
+        end = time.monotonic() + timeout
         while True:
             left = max(1000 * (end - time.monotonic()), 0)
             milliseconds = _POLL_MAX if left > _POLL_MAX else math.ceil(left)
@@ -149,9 +155,9 @@ class Pressure:
 
     def close(self) -> None:
         """Remove the trigger; may be called again."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def __enter__(self) -> Pressure:
         """Return itself."""
@@ -161,11 +167,6 @@ class Pressure:
     def __exit__(self, *_: object) -> None:
         """Remove the trigger."""
         self.close()
-
-    def __del__(self) -> None:
-        """Remove a trigger that nobody closed."""
-        if getattr(self, "_fd", -1) >= 0:
-            self.close()
 
 
 def _checked(stall: float, window: float) -> tuple[float, float]:

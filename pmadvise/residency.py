@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import os
 from types import TracebackType
 
 from pmadvise._native.base import ADDRESS_MAX, PAGE_SIZE
+from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.pagemap import (
     PAGE_IS_GUARD,
     PAGE_IS_HUGE,
@@ -18,6 +19,7 @@ from pmadvise._native.pagemap import (
     PAGES_SWAPPED,
     pagemap_read,
     pagemap_scan,
+    walks,
 )
 from pmadvise._proc.mm import Mm
 from pmadvise._proc.smaps import (
@@ -29,9 +31,6 @@ from pmadvise._proc.smaps import (
 )
 from pmadvise.ranges import Ranges, RangesLike
 
-_MAX_SEPARATE_WALKS = 64
-_MAX_JOINED = 1024
-_CLOSE = 64 << 20
 _LAST_PAGE = ADDRESS_MAX + 1 - PAGE_SIZE
 # Without PAGEMAP_SCAN, reading the entries of more addresses than this takes longer
 # than reading smaps to learn which mappings have any.
@@ -53,8 +52,8 @@ class Pagemap:
     """
 
     def __init__(self, mm: Mm, check: Check = no_check, look: bool = True) -> None:
-        self._mm, self._check, self._fd = mm, check, -1
-        self._fd = mm.open_file("pagemap", look)
+        self._mm, self._check = mm, check
+        self._file = mm.open_file("pagemap", look)
         self._can_scan = True
 
     def __enter__(self) -> Pagemap:
@@ -72,9 +71,7 @@ class Pagemap:
 
     def close(self) -> None:
         """Close the file; may be called again."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self._file.close()
 
     def resident(self, within: Ranges | None = None) -> Ranges:
         """Return the pages in memory, but for the zero page, merged."""
@@ -98,7 +95,7 @@ class Pagemap:
         start = address & -size
         span = [(start, start + size)]
         try:
-            array = pagemap_scan(self._fd, span, PAGE_IS_HUGE | PAGE_IS_PRESENT)
+            array = pagemap_scan(self._file.fd, span, PAGE_IS_HUGE | PAGE_IS_PRESENT)
         except OSError as error:
             self._can_scan = error.errno != errno.ENOTTY
             return False
@@ -125,28 +122,40 @@ class Pagemap:
             raise OSError(errno.ENOTTY, "PAGEMAP_SCAN")
         if wanted is not None:
             try:
-                return self._scan_spans(_spans(wanted), swapped)
+                return self._scan_spans(walks(wanted.array), swapped)
             except OSError as error:
                 if error.errno != errno.EFAULT:
                     raise
-        user = Ranges([(0, self._user_end())])
-        spans = _spans(user if wanted is None else wanted & user)
-        return self._scan_spans(spans, swapped)
+        end = self._user_end()
+        if wanted is None:
+            return self._scan_spans([(0, end)], swapped, is_bounded=False)
+        user = wanted & Ranges([(0, end)])
+        return self._scan_spans(walks(user.array), swapped)
 
-    def _scan_spans(self, spans: list[tuple[int, int]], swapped: bool) -> Ranges:
+    def _scan_spans(
+        self, spans: list[tuple[int, int]], swapped: bool, is_bounded: bool = True
+    ) -> Ranges:
         if not swapped:
-            return self._walk(spans, PAGE_IS_PRESENT, PAGE_IS_PFNZERO)
+            return self._walk(spans, PAGE_IS_PRESENT, PAGE_IS_PFNZERO, is_bounded)
         try:
             # A guard page shows as swapped and is not; the category is of Linux 6.15.
-            return self._walk(spans, PAGE_IS_SWAPPED, PAGE_IS_GUARD)
+            return self._walk(spans, PAGE_IS_SWAPPED, PAGE_IS_GUARD, is_bounded)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-        return self._walk(spans, PAGE_IS_SWAPPED, 0)
+        return self._walk(spans, PAGE_IS_SWAPPED, 0, is_bounded)
 
-    def _walk(self, spans: list[tuple[int, int]], wanted: int, unwanted: int) -> Ranges:
+    def _walk(
+        self,
+        spans: list[tuple[int, int]],
+        wanted: int,
+        unwanted: int,
+        is_bounded: bool,
+    ) -> Ranges:
         try:
-            array = pagemap_scan(self._fd, spans, wanted, unwanted, self._check)
+            array = pagemap_scan(
+                self._file.fd, spans, wanted, unwanted, self._check, is_bounded
+            )
         except ProcessLookupError:
             raise self._mm.identity.gone() from None
         return Ranges.of_array(array)
@@ -156,7 +165,7 @@ class Pagemap:
         for bits in range(ADDRESS_MAX.bit_length(), 30, -1):
             end = (1 << bits) - PAGE_SIZE
             try:
-                pagemap_scan(self._fd, [(end - PAGE_SIZE, end)], PAGE_IS_PRESENT)
+                pagemap_scan(self._file.fd, [(end - PAGE_SIZE, end)], PAGE_IS_PRESENT)
             except OSError as error:
                 if error.errno != errno.EFAULT:
                     raise
@@ -181,46 +190,13 @@ class Pagemap:
             for address, length in wanted
             if address <= _LAST_PAGE
         ]
-        try:
-            kpageflags = os.open("/proc/kpageflags", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:  # not root: then the kernel hides frame numbers as well
-            kpageflags = -1
-        try:
-            array = pagemap_read(self._fd, kpageflags, spans, kind, self._check)
-            return Ranges.of_array(array)
-        finally:
-            if kpageflags >= 0:
-                os.close(kpageflags)
-
-
-def _spans(wanted: Ranges) -> list[tuple[int, int]]:
-    """Return [start, end) of whole pages to walk, so that they hold `wanted`.
-
-    One walk over ranges that are close to each other is faster than several, and one
-    over everything is faster than very many.
-    """
-    if len(wanted) > _MAX_JOINED:
-        return [(_page_of(wanted[0]), _page_behind(wanted[-1]))]
-    spans: list[tuple[int, int]] = []
-    for one in wanted:
-        start, end = _page_of(one), _page_behind(one)
-        if spans and start - spans[-1][1] <= _CLOSE:
-            spans[-1] = spans[-1][0], end
-        else:
-            spans.append((start, end))
-    if len(spans) > _MAX_SEPARATE_WALKS:
-        return [(spans[0][0], spans[-1][1])]
-    return spans
-
-
-def _page_of(one: tuple[int, int]) -> int:
-    """Return the address of the first page of a range."""
-    return one[0] & -PAGE_SIZE
-
-
-def _page_behind(one: tuple[int, int]) -> int:
-    """Return the address behind the last page of a range, as far as it has one."""
-    return min(-(-sum(one) // PAGE_SIZE) * PAGE_SIZE, _LAST_PAGE)
+        kpageflags = None
+        # not root: then the kernel hides frame numbers as well
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            kpageflags = Descriptor.open("/proc/kpageflags")
+        frames = kpageflags.fd if kpageflags is not None else -1
+        array = pagemap_read(self._file.fd, frames, spans, kind, self._check)
+        return Ranges.of_array(array)
 
 
 def resident(mm: Mm, within: RangesLike | None) -> Ranges:

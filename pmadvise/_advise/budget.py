@@ -68,10 +68,10 @@ class Budget:
 
 def _prefix(one: Ranges, counted: Ranges, left: int) -> int:
     """Return the length of the first part of a range in which `left` bytes count."""
-    address, _ = one[0]
     left -= left % PAGE_SIZE
-    for start, length in counted & one:
-        if length > left:
-            return start + left - address
+    parts = iter(counted & one)  # more than `left` bytes
+    start, length = next(parts)
+    while length <= left:
         left -= length
-    return one.total
+        start, length = next(parts)
+    return start + left - one[0][0]

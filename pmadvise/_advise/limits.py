@@ -85,6 +85,7 @@ class Limits:
                 raise TypeError(f"budget {self.budget!r} is not an int") from None
             if budget < 0:
                 raise ValueError(f"budget {budget} is negative")
+            object.__setattr__(self, "budget", budget)  # frozen
         if self.cancel is not None and not callable(
             getattr(self.cancel, "is_set", None)
         ):

@@ -72,7 +72,8 @@ class Run:
             finally:  # inside, as a signal handler may raise there too
                 self._target.close()
         except BaseException as error:
-            error.report = self._report("cancelled")  # type: ignore[attr-defined]
+            # Past any __setattr__ of its own: some exceptions are frozen.
+            BaseException.__setattr__(error, "report", self._report("cancelled"))
             raise
 
     def _run(self, ranges: Ranges | None) -> Report:
@@ -80,11 +81,11 @@ class Run:
             self._ranges = ranges
         try:
             self._target.open()
+            require_permission(self._mm.identity.pidfd, self._profile.advice)
         except ProcessLookupError:
             if self._mm.ended() == "exec":
                 return self._measured("exec")
             raise
-        require_permission(self._mm.identity.pidfd, self._profile.advice)
         if self._limits.measure:
             self._before = self._status()
         space: AddressSpace | None = None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 
 from pmadvise._advise.profiles import Profile, huge_page_size
+from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.mm import Tally
 from pmadvise._native.process_madvise import probe, process_madvise
 from pmadvise._native.ranges import RangeArray
-from pmadvise._proc.mm import Fate, MapsFile, Mm
+from pmadvise._proc.mm import Fate, Mm
 from pmadvise._proc.smaps import Check
 from pmadvise.calls import explain
 from pmadvise.ranges import Ranges
@@ -27,7 +28,8 @@ class Target:
 
     def __init__(self, mm: Mm, profile: Profile, check: Check) -> None:
         self.mm, self._profile, self._check = mm, profile, check
-        self._file: MapsFile | None = None
+        self._file: Descriptor | None = None
+        self._lent: object = None
         self._pagemap: Pagemap | None = None
         self._may_read_pages = True
         self._huge_page_size: int | None = None
@@ -35,10 +37,12 @@ class Target:
 
     def open(self) -> None:
         """Open the file that marks the mm; errors as Mm.file()."""
+        self._lent = self.mm.identity.lend()
         self._file = self.mm.file()
 
     def close(self) -> None:
         """Close the files."""
+        self._lent = None
         pagemap, self._pagemap, self._file = self._pagemap, None, None
         if pagemap is not None:
             pagemap.close()

@@ -64,16 +64,13 @@ class Batches:
         """Make the last range of a vector longer or shorter, within its range.
 
         Args:
-            vector: The one that next() returned last.
+            vector: The one that next() returned last, cut: rest_of_range() is not 0.
             length: Bytes, more than 0.
         """
         last = vector.cdata[vector.n - 1]
         change = length - last.length
         last.length = length
         index, offset = self.position()
-        if offset == 0 and change < 0:  # it ended where its range does
-            index -= 1
-            offset = self._array.cdata[index].length
         self.rewind((index, offset + change), 0)
 
     def shorten(

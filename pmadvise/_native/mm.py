@@ -41,6 +41,14 @@ class Mark:
         return not (self.cdata.start_code == 1 and self.cdata.start_stack == 0)
 
 
+def mm_is_random(proc: int) -> bool:
+    """Return whether the addresses of a process's next program are known to be random.
+
+    By its personality(2) alone; False too where that may not be read.
+    """
+    return lib.pmadvise_mm_is_random(proc) == 1
+
+
 class Tally:
     """A native ``struct pmadvise_tally``: the calls made, counted beside each call.
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pmadvise._native.base import check, ffi, grown, lib, uninitialized
+from pmadvise._native.base import (
+    ADDRESS_MAX,
+    PAGE_SIZE,
+    check,
+    ffi,
+    grown,
+    lib,
+    uninitialized,
+)
 from pmadvise._native.ranges import RangeArray
 
 PAGE_IS_PRESENT: int = lib.PMADVISE_PAGE_IS_PRESENT
@@ -19,6 +27,19 @@ PAGES_SWAPPED: int = lib.PMADVISE_PAGES_SWAPPED
 PAGES_SHARED: int = lib.PMADVISE_PAGES_SHARED
 
 _FIRST = 1024
+_MOST_WALKS = 64
+_MOST_ADDRESSES = 2048 * (PAGE_SIZE // 8 * PAGE_SIZE)
+"""Bytes of addresses of 2,048 page tables: all of them empty, they take 2 ms."""
+
+
+def walks(merged: RangeArray) -> list[tuple[int, int]]:
+    """Return [start, end) of whole pages to walk, so that they hold merged ranges.
+
+    They are few, as a walk over everything is faster than very many.
+    """
+    out = uninitialized("struct pmadvise_range[]", _MOST_WALKS)
+    n = lib.pmadvise_pagemap_walks(merged.cdata, merged.n, out, _MOST_WALKS)
+    return [(one.address, one.address + one.length) for one in out[0:n]]
 
 
 def _collect(
@@ -50,19 +71,23 @@ def pagemap_scan(
     wanted: int,
     unwanted: int = 0,
     check_step: Callable[[], object] | None = None,
+    is_bounded: bool = True,
 ) -> RangeArray:
     """Return the pages with all wanted and no unwanted categories, in [start, end).
 
-    `check_step` is called after each step of the walk, and may raise.
+    `check_step` is called after each step of the walk, and may raise. The target's mmap
+    lock is not held for long if it `is_bounded`; to walk the whole address space takes
+    20 ms then.
 
     Raises:
         OSError: ENOTTY, the kernel lacks PAGEMAP_SCAN; EINVAL, it does not know a
             category; ESRCH, the mm is gone; EFAULT, an end outside of user space.
     """
+    most = _MOST_ADDRESSES if is_bounded else ADDRESS_MAX
 
     def walk(start: int, end: int, walk_end: Any, out: Any, capacity: int) -> int:
         return lib.pmadvise_pagemap_scan(
-            pagemap_fd, start, end, wanted, unwanted, walk_end, out, capacity
+            pagemap_fd, start, end, most, wanted, unwanted, walk_end, out, capacity
         )
 
     return _collect(walk, spans, check_step, "PAGEMAP_SCAN")

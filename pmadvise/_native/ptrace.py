@@ -11,7 +11,7 @@ _FOREVER = (1 << 64) - 1  # nanoseconds
 
 
 def ptrace_refused() -> int:
-    """Return the errno with which a seccomp filter refuses ptrace(2), 0 if none does."""
+    """Return the errno of a seccomp filter that refuses ptrace(2), 0 if none does."""
     return lib.pmadvise_ptrace_refused()
 
 

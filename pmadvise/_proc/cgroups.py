@@ -114,16 +114,18 @@ def find_cgroup(path: bytes) -> Cgroup:
 
     Raises:
         FileNotFoundError: There is none.
+        OSError: No file descriptor is free.
     """
     for hierarchy in hierarchies():
-        below = os.path.relpath(os.path.abspath(path), hierarchy.mount)
+        # a mount point has names that are links: cpu, cpuacct
+        below = os.path.relpath(os.path.realpath(path), hierarchy.mount)
         if below != b".." and not below.startswith(b"../"):
             inner = os.path.normpath(os.path.join(hierarchy.root, below))
-            directory = os.path.abspath(path)
+            directory = os.path.realpath(path)
         else:
             inner = os.path.normpath(path)
             directory = hierarchy.directory_of(path) or b""
-        if os.path.exists(os.path.join(directory, b"cgroup.procs")):
+        if directory and os.path.exists(os.path.join(directory, b"cgroup.procs")):
             return Cgroup(directory, hierarchy.version, hierarchy.controllers, inner)
     raise FileNotFoundError(
         errno.ENOENT,
@@ -226,10 +228,16 @@ def processes_in(fd: int) -> Iterator[int]:
     yield from map(int, lines(read_in(fd, "cgroup.procs")))
     if os.fstat(fd).st_nlink == _LEAF_LINKS:
         return
-    for path, _, _, directory in os.fwalk(".", dir_fd=fd):
+    for path, _, _, directory in os.fwalk(".", dir_fd=fd, onerror=_unless_removed):
         try:
             if path != ".":
                 yield from map(int, lines(read_in(directory, "cgroup.procs")))
         except OSError as error:
-            if error.errno not in (errno.ENODEV, errno.ENOENT):  # just removed
-                raise
+            # The processes of a threaded cgroup are those of the one above it.
+            if error.errno != errno.EOPNOTSUPP:
+                _unless_removed(error)
+
+
+def _unless_removed(error: OSError) -> None:
+    if error.errno not in (errno.ENODEV, errno.ENOENT):
+        raise error

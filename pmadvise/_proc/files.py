@@ -118,9 +118,17 @@ class Mount(NamedTuple):
 
 
 def mounts(kind: bytes = b"") -> list[Mount]:
-    """Return the mounts that this process sees, of file systems named `kind`..."""
-    found = []
-    for line in lines(read_or_none("/proc/self/mountinfo")):
+    """Return the mounts that this process sees, of file systems named `kind`...
+
+    Raises:
+        OSError: No file descriptor is free.
+    """
+    found: list[Mount] = []
+    try:
+        text = read("/proc/self/mountinfo")
+    except (FileNotFoundError, PermissionError):  # no /proc
+        return found
+    for line in lines(text):
         if b" - " + kind not in line:
             continue
         before, _, after = line.partition(b" - ")

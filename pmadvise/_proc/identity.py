@@ -8,19 +8,31 @@ import os
 import time
 
 from pmadvise import _reasons
-from pmadvise._proc.files import Stat, open_in, parse_stat, read_in
+from pmadvise._native.descriptor import Descriptor
+from pmadvise._proc.files import Stat, parse_stat, read_in
 from pmadvise._proc.pidfds import directory_of, has_ended, no_mm, pid_of
-from pmadvise.calls import PidfdLike, fileno_of, pidfd_open
+from pmadvise.calls import PidfdLike, c_int, fileno_of
 
 _POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
 _FOREVER = 1e9  # s: int may be too large for a float
+
+_Descriptors = tuple[Descriptor, Descriptor | None]
+
+
+def open_pidfd(pid: int) -> Descriptor:
+    """Open a pidfd of a process by its ID; errors as pidfd_open()."""
+    number, pidfd = c_int("pid", pid), Descriptor()
+    error = pidfd.open_process(number)
+    if error < 0:
+        raise _reasons.of_pidfd_open(-error).error(f"pidfd_open({number})")
+    return pidfd
 
 
 class Identity:
     """A process for ever: its pidfd and its directory in /proc, both owned.
 
     Args:
-        pidfd: Of the process; taken over, and closed if this raises.
+        pidfd: Of the process; taken over.
         pid: The number that it was opened by.
 
     Raises:
@@ -28,22 +40,22 @@ class Identity:
         ProcessLookupError: The process has been reaped.
     """
 
-    __slots__ = ("_pidfd", "_proc", "number", "pid")
+    __slots__ = ("_descriptors", "number", "pid")
 
-    def __init__(self, pidfd: int, pid: int) -> None:
-        self.pid, self._pidfd, self._proc = int(pid), pidfd, -1
-        self.number = 0
-        """The process ID as /proc counts, which may show another pid namespace."""
+    def __init__(self, pidfd: Descriptor, pid: int) -> None:
+        self.pid = int(pid)
         try:
-            self._proc, self.number = directory_of(pidfd)
+            proc, self.number = directory_of(pidfd.fd)
+            """The process ID as /proc counts, which may show another pid namespace."""
         except BaseException:
-            self.close()
+            pidfd.close()  # the traceback has it still
             raise
+        self._descriptors: _Descriptors | None = (pidfd, proc)
 
     @classmethod
     def open(cls, pid: int) -> Identity:
         """Open a process by its ID; errors as pidfd_open()."""
-        return cls(pidfd_open(pid), pid)
+        return cls(open_pidfd(pid), pid)
 
     @classmethod
     def of_pidfd(cls, pidfd: PidfdLike) -> Identity:
@@ -55,34 +67,38 @@ class Identity:
             ProcessLookupError: The process has been reaped.
         """
         number = fileno_of(pidfd)
-        copy = os.dup(number)
+        copy = Descriptor.copy_of(number)
         try:
-            pid = pid_of(copy)
+            pid = pid_of(copy.fd)
             if pid == 0:
                 raise ValueError(
                     f"the process of pidfd {number} is not of this pid namespace"
                 )
         except BaseException:
-            os.close(copy)
+            copy.close()
             raise
         return cls(copy, pid)
 
-    def __del__(self) -> None:
-        """Close a handle that nobody closed."""
-        if getattr(self, "_pidfd", -1) >= 0:
-            self.close()
-
     def close(self) -> None:
-        """Close both file descriptors; may be called again."""
-        for fd in (self._proc, self._pidfd):
-            if fd >= 0:
-                os.close(fd)
-        self._proc = self._pidfd = -1
+        """Close both file descriptors, unless they are lent; may be called again."""
+        self._descriptors = None
+
+    def lend(self) -> object:
+        """Return an object as long as which the descriptors stay open.
+
+        Another thread may close this while a system call has their numbers, which the
+        next process to be opened would get.
+
+        Raises:
+            ValueError: This is closed.
+        """
+        self.pidfd  # noqa: B018 - raises when closed
+        return self._descriptors
 
     @property
     def closed(self) -> bool:
         """Whether close() was called."""
-        return self._pidfd < 0
+        return self._descriptors is None
 
     @property
     def pidfd(self) -> int:
@@ -91,9 +107,10 @@ class Identity:
         Raises:
             ValueError: This is closed.
         """
-        if self._pidfd < 0:
+        descriptors = self._descriptors
+        if descriptors is None:
             raise ValueError(f"the Process of pid {self.pid} is closed")
-        return self._pidfd
+        return descriptors[0].fd
 
     @property
     def proc(self) -> int:
@@ -103,48 +120,53 @@ class Identity:
             ValueError: This is closed.
             PermissionError: It is hidden: hidepid, or no /proc of this namespace.
         """
-        if self._proc < 0:
-            self.pidfd  # noqa: B018 - raises when closed
+        descriptors = self._descriptors
+        if descriptors is None:
+            raise ValueError(f"the Process of pid {self.pid} is closed")
+        if descriptors[1] is None:
             raise _reasons.hidden().error(f"process {self.pid}")
-        return self._proc
+        return descriptors[1].fd
 
     @property
     def is_hidden(self) -> bool:
         """Whether the directory /proc/PID could not be opened."""
-        return self._proc < 0
+        descriptors = self._descriptors
+        return descriptors is None or descriptors[1] is None
 
-    def open_file(self, name: str) -> int:
-        """Open a file of /proc/PID; return its file descriptor.
+    def open_file(self, name: str, flags: int = 0) -> Descriptor:
+        """Open a file of /proc/PID for reading, or with other flags.
 
         Raises:
             PermissionError: A right is missing; the message names it.
             ProcessLookupError: The process has gone, or has no memory.
         """
-        proc = self.proc
+        lent, proc = self.lend(), self.proc
         try:
-            return open_in(proc, name)
+            return Descriptor.open(name, proc, flags)
         except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
             raise self.refusal(name, error.errno or 0) from None
+        finally:
+            del lent  # a traceback would have it still
 
     def read(self, name: str) -> bytes:
         """Return the contents of a file of /proc/PID; errors as open_file()."""
+        lent, proc = self.lend(), self.proc
         try:
-            return read_in(self.proc, name)
+            return read_in(proc, name)
         except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
             raise self.refusal(name, error.errno or 0) from None
+        finally:
+            del lent
 
     def write(self, name: str, text: bytes) -> None:
         """Write to a file of /proc/PID; errors as open_file()."""
+        file = self.open_file(name, os.O_WRONLY)
         try:
-            fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self.proc)
-        except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
-            raise self.refusal(name, error.errno or 0) from None
-        try:
-            os.write(fd, text)
+            os.write(file.fd, text)
         except (ProcessLookupError, PermissionError) as error:
             raise self.refusal(name, error.errno or 0) from None
         finally:
-            os.close(fd)
+            file.close()
 
     def refusal(self, name: str, number: int) -> OSError:
         """Return the exception for an errno of a file of /proc/PID."""
@@ -159,7 +181,11 @@ class Identity:
 
     def has_ended(self, timeout: int | None = 0) -> bool:
         """Return whether the last thread has ended, waiting up to `timeout` ms."""
-        return has_ended(self.pidfd, timeout)
+        lent, pidfd = self.lend(), self.pidfd
+        try:
+            return has_ended(pidfd, timeout)
+        finally:
+            del lent
 
     def is_alive(self) -> bool:
         """Return whether the leader has not exited."""
@@ -200,4 +226,8 @@ class Identity:
 
     def why_no_mm(self) -> str | None:
         """Return why there is no address space; None if there should be one."""
-        return no_mm(self.pidfd, self._proc)
+        lent, pidfd = self.lend(), self.pidfd
+        try:
+            return no_mm(pidfd, -1 if self.is_hidden else self.proc)
+        finally:
+            del lent

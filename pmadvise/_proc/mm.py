@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import weakref
 from typing import Literal
 
 from pmadvise._native import mm as _mm
+from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.procmap_query import procmap_vmas
 from pmadvise._native.ranges import RangeArray
+from pmadvise._proc.files import read_int
 from pmadvise._proc.identity import Identity
 
 Fate = Literal["exec", "exited", "refused"]
@@ -23,20 +26,14 @@ _FATES: dict[int, Fate] = {
 }
 
 
-class MapsFile:
-    """An open /proc/PID/maps, which belongs to the mm that it was opened on for ever.
+_LOOKS = 50
+"""Milliseconds that the exec of a thread may take to replace the leader."""
 
-    It is closed when nobody needs it any more.
-    """
 
-    __slots__ = ("__weakref__", "fd")
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def __del__(self) -> None:
-        """Close the file."""
-        os.close(self.fd)
+@functools.cache
+def _host_randomizes() -> bool:
+    """Return whether the kernel randomizes address spaces; looked at once."""
+    return bool(read_int("/proc/sys/kernel/randomize_va_space"))
 
 
 class Mm:
@@ -46,9 +43,9 @@ class Mm:
     PF_FORKNOEXEC of /proc/PID/stat, which cost no descriptor; and an open maps, which
     is opened when it is needed and stays open as long as somebody has it (an
     AddressSpace, an advise()). The first alone does not show a program that execs
-    itself without address space randomization and with arguments of the same size. The
-    second does not show an exec when others share the old mm, as the parent of a
-    vfork(2) child does.
+    itself without address space randomization and with arguments of the same size:
+    where that can't be ruled out, maps stays open. The second does not show an exec
+    when others share the old mm, as the parent of a vfork(2) child does.
 
     Args:
         identity: Of the process; borrowed.
@@ -58,22 +55,28 @@ class Mm:
         ProcessLookupError: The process has gone, or has no memory.
     """
 
-    __slots__ = ("_file", "_mark", "_pid", "identity")
+    __slots__ = ("_file", "_kept", "_mark", "_pid", "identity")
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
-        self._file: weakref.ref[MapsFile] | None = None
+        self._file: weakref.ref[Descriptor] | None = None
         self._pid = identity.number
+        lent, proc = identity.lend(), identity.proc
         try:
-            self._mark = _mm.Mark(identity.proc, self._pid)
+            self._mark = _mm.Mark(proc, self._pid)
         except (FileNotFoundError, ProcessLookupError):
             raise identity.gone("the process has exited") from None
+        finally:
+            del lent
         if not self._mark.has_mm:
             raise identity.gone()
         if not self._mark.is_readable:
             raise identity.refusal("maps", errno.EACCES)
+        self._kept: Descriptor | None = None
+        if not (_host_randomizes() and _mm.mm_is_random(identity.proc)):
+            self._kept = self.file()
 
-    def file(self) -> MapsFile:
+    def file(self) -> Descriptor:
         """Return an open maps of this mm, which lives as long as somebody has it.
 
         Raises:
@@ -82,18 +85,17 @@ class Mm:
         """
         file = self._open_one()
         if file is None:
-            file = MapsFile(self.identity.open_file("maps"))
+            file = self.identity.open_file("maps")
             self._require_current(file.fd, "maps")
             self._file = weakref.ref(file)
         return file
 
-    def _open_one(self) -> MapsFile | None:
+    def _open_one(self) -> Descriptor | None:
         return self._file() if self._file is not None else None
 
     def _require_current(self, fd: int, name: str) -> None:
         """Raise unless the process runs in this mm, and in that of `fd` (-1: none)."""
-        identity = self.identity
-        fate = self.fate(_mm.mm_ended(identity.proc, self._pid, fd, self._mark))
+        identity, fate = self.identity, self._fate_by(fd)
         if fate == "refused":
             raise identity.refusal(name, errno.EACCES)
         if fate is not None:
@@ -105,19 +107,42 @@ class Mm:
         Raises:
             OSError: No file descriptor is free to look.
         """
-        file, proc = self._open_one(), self.identity.proc
-        fd = file.fd if file is not None else -1
-        return self.fate(_mm.mm_ended(proc, self._pid, fd, self._mark))
+        file = self._open_one()
+        return self._fate_by(file.fd if file is not None else -1)
+
+    def _fate_by(self, fd: int) -> Fate | None:
+        lent, proc = self.identity.lend(), self.identity.proc
+        try:
+            return self.fate(_mm.mm_ended(proc, self._pid, fd, self._mark))
+        finally:
+            del lent
 
     def fate(self, result: int) -> Fate | None:
         """Return what a result of the C functions means; raise OSError for -errno."""
         if result < 0:
             text = f"/proc/{self._pid}/task/{self._pid}/stat: {os.strerror(-result)}"
             raise OSError(-result, text)
+        if result == _mm.EXITED:
+            result = self._settled()
         return _FATES.get(result)
 
+    def _settled(self) -> int:
+        """Look again where the leader seems to have exited.
+
+        While a thread that is not the leader execs, the leader dies, and the thread
+        takes its place.
+        """
+        identity, result = self.identity, _mm.EXITED
+        for _ in range(_LOOKS):
+            if identity.has_ended(1):
+                break
+            result = _mm.mm_ended(identity.proc, self._pid, -1, self._mark)
+            if result != _mm.EXITED:
+                break
+        return result if result > 0 else _mm.EXITED
+
     def advise(
-        self, file: MapsFile, vector: RangeArray, advice: int, tally: _mm.Tally
+        self, file: Descriptor, vector: RangeArray, advice: int, tally: _mm.Tally
     ) -> int:
         """Advise ranges if the process still runs in it; nothing stands in between.
 
@@ -142,7 +167,7 @@ class Mm:
             tally,
         )
 
-    def open_file(self, name: str, look: bool = True) -> int:
+    def open_file(self, name: str, look: bool = True) -> Descriptor:
         """Open a file of /proc/PID that is of this mm, and of no later one.
 
         Args:
@@ -154,17 +179,17 @@ class Mm:
             PermissionError: A right is missing.
             ProcessLookupError: The process no longer runs in it.
         """
-        fd = self.identity.open_file(name)
+        opened = self.identity.open_file(name)
         if not look:
-            return fd
+            return opened
         try:
             # Opened while the mm was the current one, so it is of that mm.
             file = self._open_one()
             self._require_current(file.fd if file is not None else -1, name)
         except BaseException:
-            os.close(fd)
+            opened.close()  # the traceback has it still
             raise
-        return fd
+        return opened
 
     def read_vmas(self, look: bool = True) -> VmaArray:
         """Return the VMAs as they are now; of no mm that came later: see open_file().
@@ -177,13 +202,13 @@ class Mm:
             PermissionError: A right is missing.
             ProcessLookupError: The process no longer runs in it.
         """
-        fd = self.open_file("maps", look)
+        file = self.open_file("maps", look)
         try:
-            return VmaArray.read(fd)
+            return VmaArray.read(file.fd)
         except ProcessLookupError:
             raise self.identity.gone() from None
         finally:
-            os.close(fd)
+            file.close()
 
     def vmas_of(self, merged: RangeArray) -> VmaArray:
         """Return the VMAs that merged ranges touch, as they are now.
@@ -209,7 +234,8 @@ def open_mm(identity: Identity) -> Mm:
         PermissionError: ptrace read access is missing.
         ProcessLookupError: The process has gone, or has no memory.
     """
-    why = identity.why_no_mm() if identity.has_ended() else None
+    ended = identity.is_hidden and identity.has_ended()
+    why = "the process has exited" if ended else None
     while why is None:
         try:
             return Mm(identity)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
 
+from pmadvise._native.descriptor import Descriptor
+from pmadvise._native.pidfd_info import pidfd_info
 from pmadvise._native.pidfd_open import PIDFD_THREAD
-from pmadvise._proc.files import fields, read, read_stat
+from pmadvise._proc.files import read_stat
 
 _PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h
 
@@ -23,22 +26,24 @@ def pid_of(pidfd: int) -> int:
         ValueError: It is no pidfd, or a thread's.
         ProcessLookupError: The process has been reaped.
     """
-    found = fields(read(f"/proc/self/fdinfo/{pidfd}"))
-    if "Pid" not in found:
+    flags, pid = pidfd_info(pidfd)
+    if flags == -errno.EINVAL:
         raise ValueError(f"file descriptor {pidfd} is not a pidfd")
-    if int(found["flags"], 8) & PIDFD_THREAD:
+    if flags < 0:
+        name = f"/proc/self/fdinfo/{pidfd}"
+        raise OSError(-flags, os.strerror(-flags), name)
+    if flags & PIDFD_THREAD:
         raise ValueError(f"pidfd {pidfd} is of a thread, not of a process")
-    pid = int(found["Pid"])
     if pid < 0:
         raise ProcessLookupError(errno.ESRCH, "the process has exited")
     return pid
 
 
-def directory_of(pidfd: int) -> tuple[int, int]:
+def directory_of(pidfd: int) -> tuple[Descriptor | None, int]:
     """Open the directory of a pidfd's process in /proc.
 
     Returns:
-        Its file descriptor, -1 if it is hidden; and the process ID as that /proc
+        Its file descriptor, None if it is hidden; and the process ID as that /proc
         counts, 0 if it does not show the process.
 
     Raises:
@@ -49,20 +54,19 @@ def directory_of(pidfd: int) -> tuple[int, int]:
     try:
         pid = pid_of(pidfd)
     except FileNotFoundError:  # no /proc, or that of a pid namespace without us
-        return -1, 0
+        return None, 0
     if pid == 0:
-        return -1, 0
+        return None, 0
+    proc: Descriptor | None = None
+    with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
+        proc = Descriptor.open(f"/proc/{pid}", flags=os.O_DIRECTORY)  # else: hidepid
+    # Of this process if it has not been reaped since, else of anybody.
     try:
-        proc = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (FileNotFoundError, PermissionError, ProcessLookupError):
-        proc = -1  # hidepid
-    try:
-        # Of this process if it has not been reaped since, else of anybody.
         if has_ended(pidfd):
             pid_of(pidfd)
     except BaseException:
-        if proc >= 0:
-            os.close(proc)
+        if proc is not None:
+            proc.close()
         raise
     return proc, pid
 

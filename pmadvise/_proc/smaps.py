@@ -39,15 +39,15 @@ def populated(mm: Mm, fields: frozenset[bytes], check: Check = no_check) -> Rang
         ProcessLookupError: The process no longer runs in that mm.
     """
     parts = []
-    fd = mm.open_file("smaps")
+    file = mm.open_file("smaps")
     try:
-        while part := os.read(fd, _READ_SIZE):
+        while part := os.read(file.fd, _READ_SIZE):
             parts.append(part)
             check()
     except ProcessLookupError:
         raise mm.identity.gone() from None
     finally:
-        os.close(fd)
+        file.close()
     return Ranges(parse_populated(b"".join(parts), fields)).merged()
 
 

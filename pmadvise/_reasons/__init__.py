@@ -47,6 +47,7 @@ __all__ = [
     "no_cap_sys_nice",
     "no_dac_read_search",
     "no_descriptor",
+    "no_huge_pages",
     "no_memory",
     "no_ptrace",
     "of_own_process",
@@ -140,6 +141,13 @@ def advice_unknown(advice: int) -> Answer:
         errno.EINVAL,
         f"the kernel does not know {advice_name(advice)} for another process",
         f"Linux {since} or newer{huge} is needed" if since else "",
+    )
+
+
+def no_huge_pages() -> Answer:
+    """Return the answer where COLLAPSE is known and can make no huge page."""
+    return refusal(
+        "kernel", errno.EINVAL, "there are no transparent huge pages on this machine"
     )
 
 
@@ -238,15 +246,10 @@ def _no_access(pidfd: int, number: int) -> Answer:
             return no_ptrace(-1)
         reaped = isinstance(error, ProcessLookupError)
         return no_memory("the process has exited" if reaped else _NO_MEMORY)
-    try:
-        if number == errno.ESRCH and proc >= 0:
-            return no_memory(no_mm(pidfd, proc) or _NO_MEMORY)
-        if number == errno.ESRCH:
-            return no_memory(_NO_MEMORY)
-        return no_ptrace(proc) if proc >= 0 else hidden()
-    finally:
-        if proc >= 0:
-            os.close(proc)
+    if number == errno.ESRCH:
+        why = no_mm(pidfd, proc.fd) if proc is not None else None
+        return no_memory(why or _NO_MEMORY)
+    return no_ptrace(proc.fd) if proc is not None else hidden()
 
 
 def _is_own(pidfd: int) -> bool:

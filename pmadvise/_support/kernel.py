@@ -124,9 +124,10 @@ def advices(call: Answer, own: int, target: int) -> tuple[dict[Advice, Answer], 
 
 
 def _advice(pidfd: int, advice: Advice) -> Answer:
-    unknown = pidfd >= 0 and probe(pidfd, advice) == -errno.EINVAL
-    if unknown or (advice == Advice.COLLAPSE and huge_page_size() is None):
+    if pidfd >= 0 and probe(pidfd, advice) == -errno.EINVAL:
         return _reasons.advice_unknown(advice)
+    if advice == Advice.COLLAPSE and huge_page_size() is None:
+        return _reasons.no_huge_pages()
     return YES
 
 

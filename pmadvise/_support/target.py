@@ -6,14 +6,15 @@ import os
 from dataclasses import dataclass
 
 from pmadvise import _reasons
+from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.process_madvise import probe
 from pmadvise._proc.files import open_in
-from pmadvise._proc.identity import Identity
+from pmadvise._proc.identity import Identity, open_pidfd
 from pmadvise._proc.mm import open_mm
 from pmadvise._proc.pidfds import no_mm, pid_of
 from pmadvise._reasons import YES, Answer
 from pmadvise.advice import Advice
-from pmadvise.calls import PidfdLike, fileno_of, pidfd_open
+from pmadvise.calls import PidfdLike, fileno_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Target:
 
     def _open_pid(self, pid: int) -> None:
         try:
-            pidfd = pidfd_open(pid)
+            pidfd = open_pidfd(pid)
         except OSError as error:
             self._refusal = _reasons.of_pidfd_open(error.errno or 0)
             if self._refusal.refused_by in ("argument", "descriptors"):
@@ -63,24 +64,20 @@ class Target:
             self._identify(pidfd)
 
     def _open_pidfd(self, number: int) -> None:
-        copy = os.dup(number)
+        copy = Descriptor.copy_of(number)
         try:
-            self.pid = self.pid or pid_of(copy)
+            self.pid = self.pid or pid_of(copy.fd)
         except FileNotFoundError:  # no /proc, or that of a pid namespace without us
             self.pid = 0
         except ProcessLookupError:
-            os.close(copy)
             self._refusal = _reasons.no_memory("the process has exited")
             return
-        except BaseException:
-            os.close(copy)
-            raise
         self._identify(copy)
 
-    def _identify(self, pidfd: int) -> None:
+    def _identify(self, pidfd: Descriptor) -> None:
         try:
             self._identity = Identity(pidfd, self.pid)
-        except ProcessLookupError:  # reaped since; Identity has closed the pidfd
+        except ProcessLookupError:  # reaped since
             self._refusal = _reasons.no_memory("the process has exited")
 
     @property
@@ -140,7 +137,7 @@ class Target:
         result = probe(pidfd, advice)
         if result == 0:
             # Newer kernels do not look at the advice that the own process is given.
-            return known
+            return known if self.pid == os.getpid() else YES
         if not call:
             return call
         return _reasons.of_process_madvise(pidfd, advice, -result)

@@ -25,24 +25,62 @@ class OwnedFd:
 
     __slots__ = ("_fd", "_file")
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._file = _file_of(fd)
+    def __init__(self) -> None:
+        self._fd = -1
+        self._file: tuple[int, int] | None = None
 
     @classmethod
-    def open_all(cls, open_fds: Callable[[], tuple[int, ...]]) -> tuple[OwnedFd, ...]:
-        """Open descriptors and own them, with no fork between the two."""
+    def open(cls, open_fd: Callable[[], int]) -> OwnedFd:
+        """Open a descriptor and own it, with no fork between the two."""
+        owned = cls()
         with _fork_lock:
             _watch_forks()
-            owned = tuple(cls(_above_stdio(fd)) for fd in open_fds())
-            _open.update(owned)
+            _open.add(owned)
+            # Nothing that takes memory stands between these two.
+            owned._fd = open_fd()
+            owned._identify()
         return owned
+
+    @classmethod
+    def pipe(cls, flags: int) -> tuple[OwnedFd, OwnedFd]:
+        """Open a pipe and own both ends: that to read from, that to write to."""
+        ends = reader, writer = cls(), cls()
+        with _fork_lock:
+            _watch_forks()
+            _open.update(ends)
+            reader._fd, writer._fd = os.pipe2(flags | os.O_CLOEXEC)
+            try:
+                reader._identify()
+                writer._identify()
+            except BaseException:
+                reader._drop()
+                writer._drop()
+                raise
+        return ends
 
     @classmethod
     def copy(cls, fd: int) -> OwnedFd:
         """Own a copy of a descriptor of somebody else."""
-        (owned,) = cls.open_all(lambda: (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3),))
-        return owned
+        return cls.open(lambda: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STDERR + 1))
+
+    def _identify(self) -> None:
+        """Note which file it is; move it from the numbers of the standard files."""
+        try:
+            if self._fd <= _STDERR:
+                low = self._fd
+                self._fd = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _STDERR + 1)
+                os.close(low)
+            self._file = _file_of(self._fd)
+        except BaseException:
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        """Close a descriptor that has just been opened."""
+        fd, self._fd = self._fd, -1
+        _open.discard(self)
+        if fd >= 0:
+            os.close(fd)
 
     @property
     def fd(self) -> int:
@@ -56,15 +94,6 @@ class OwnedFd:
             _open.discard(self)
             if fd >= 0:
                 os.close(fd)
-
-
-def _above_stdio(fd: int) -> int:
-    """Return a number that nobody takes for stdin, stdout or stderr."""
-    if fd > _STDERR:
-        return fd
-    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STDERR + 1)
-    os.close(fd)
-    return moved
 
 
 def _file_of(fd: int) -> tuple[int, int] | None:

@@ -14,8 +14,9 @@ from pmadvise._proc.cgroups import (
 )
 from pmadvise._proc.files import read_in
 from pmadvise.hold import frozen
+from pmadvise.hold.deadline import Deadline
 from pmadvise.hold.fds import OwnedFd
-from pmadvise.hold.target import Deadline, HeldProcess
+from pmadvise.hold.target import HeldProcess
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -66,9 +67,7 @@ class FreezerStop:
         return [membership for membership in found if membership.can_freeze]
 
     def _freeze(self, version: int, directory: str, deadline: Deadline) -> None:
-        (cgroup,) = OwnedFd.open_all(
-            lambda: (os.open(directory, os.O_RDONLY | os.O_DIRECTORY),)
-        )
+        cgroup = OwnedFd.open(lambda: os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
         try:
             self._check_company(version, cgroup.fd)
             found = os.fstat(cgroup.fd)

@@ -9,28 +9,35 @@ import threading
 
 from pmadvise._proc.cgroups import VERSIONS
 from pmadvise._proc.files import lines, read_in
+from pmadvise.hold.deadline import Deadline
 from pmadvise.hold.fds import OwnedFd
-from pmadvise.hold.target import Deadline
 from pmadvise.hold.watchdog import Watchdog
 
 _Key = tuple[int, int]
 
 
 class FrozenCgroup:
-    """A frozen cgroup, with a watchdog that thaws it if the caller is killed."""
+    """A frozen cgroup, with a watchdog that thaws it if the caller is killed.
+
+    Args:
+        version: Of the cgroup interface.
+        fd: File descriptor of its directory; lent until ``freeze()`` is over.
+    """
 
     def __init__(self, version: int, fd: int) -> None:
         self._names = VERSIONS[version]
-        self._directory = OwnedFd.copy(fd)
+        self._fd = fd
+        self._directory: OwnedFd | None = None
         self._control: OwnedFd | None = None
         self._watchdog: Watchdog | None = None
 
     def freeze(self, deadline: Deadline) -> None:
         """Freeze the cgroup, if it is not."""
+        self._directory = OwnedFd.copy(self._fd)
         names, directory = self._names, self._directory.fd
         if read_in(directory, names.own).strip() != b"1":
-            (self._control,) = OwnedFd.open_all(
-                lambda: (os.open(names.control, os.O_WRONLY, dir_fd=directory),)
+            self._control = OwnedFd.open(
+                lambda: os.open(names.control, os.O_WRONLY, dir_fd=directory)
             )
             self._watchdog = Watchdog(self._control.fd, names.thaw.decode())
             self._watchdog.start(deadline)
@@ -41,9 +48,8 @@ class FrozenCgroup:
         raise TimeoutError(errno.ETIMEDOUT, "the cgroup did not freeze in time")
 
     def _is_frozen(self) -> bool:
-        return self._names.is_frozen in lines(
-            read_in(self._directory.fd, self._names.state)
-        )
+        directory = -1 if self._directory is None else self._directory.fd
+        return self._names.is_frozen in lines(read_in(directory, self._names.state))
 
     def broken(self) -> str | None:
         """Return why it may not have been frozen all the time, None if it was."""
@@ -67,7 +73,8 @@ class FrozenCgroup:
             self._control.close()
         if self._watchdog is not None:
             self._watchdog.dismiss()
-        self._directory.close()
+        if self._directory is not None:
+            self._directory.close()
 
 
 class _Entry:
@@ -80,7 +87,7 @@ class _Entry:
 
 
 # Only threads of holds take these locks, and no signal handler runs there.
-_lock = threading.Lock()
+_locks = [threading.Lock()]
 _entries: dict[_Key, _Entry] = {}
 
 
@@ -104,7 +111,7 @@ def join(
         TimeoutError: It was not frozen in time, or others were busy with it.
     """
     _forget_in_children()
-    with _lock:
+    with _locks[0]:
         entry = _entries.setdefault(key, _Entry())
         entry.users.add(user)
     wait = min(max(deadline.left(), 0), threading.TIMEOUT_MAX)
@@ -136,7 +143,7 @@ def leave(key: _Key, user: object) -> None:
         if entry.users == {user} and entry.frozen is not None:
             entry.frozen.release()
             entry.frozen = None
-        with _lock:
+        with _locks[0]:
             entry.users.discard(user)
             if not entry.users and entry.frozen is None:
                 _entries.pop(key, None)
@@ -149,6 +156,5 @@ def _forget_in_children() -> None:
 
 
 def _forget() -> None:
-    global _lock
-    _lock = threading.Lock()
     _entries.clear()
+    _locks[:] = [threading.Lock()]  # the thread that may hold it is not in the child

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from types import TracebackType
 
 from pmadvise._proc.identity import Identity
-from pmadvise.hold import shared
+from pmadvise.hold import holders
 from pmadvise.hold.choice import METHODS, Choice
+from pmadvise.hold.shared import Part
 
 
 def hold(
@@ -72,7 +73,7 @@ def hold(
         raise ValueError(f"timeout {timeout!r} is not 0 s or longer")
     if not isinstance(whole_cgroup, bool):
         raise TypeError(f"whole_cgroup {whole_cgroup!r} is not a bool")
-    return Hold(identity, method, _seconds(timeout), whole_cgroup)
+    return Hold(Choice(identity, method, whole_cgroup), _seconds(timeout))
 
 
 def _seconds(timeout: float) -> float:
@@ -95,21 +96,24 @@ class _Exit:
     end, even if an exception of a signal handler strikes at the first instruction of
     ``__exit__`` or at the last one of ``__enter__``. So each look-up gives an object of
     its own, and the hold ends when that object dies, called or not.
+
+    Args:
+        leave: Function that ends a hold.
+        watch: Function that gets a hold and the object that was looked up.
     """
+
+    def __init__(
+        self, leave: Callable[..., None], watch: Callable[[Hold, object], None]
+    ) -> None:
+        self._leave = leave
+        self._watch = watch
 
     def __get__(self, held: Hold | None, owner: type[Hold] | None = None) -> _Leave:
         if held is None:
-            return self  # type: ignore[return-value]  # contextlib.ExitStack calls it
-        leave = functools.partial(_leave, held)
-        held.watch(leave)
+            return self._leave  # contextlib.ExitStack calls it with the hold
+        leave = functools.partial(self._leave, held)
+        self._watch(held, leave)
         return leave
-
-    def __call__(self, held: Hold, *details: object) -> None:
-        held.leave()
-
-
-def _leave(held: Hold, *details: object) -> None:
-    held.leave()
 
 
 class Hold:
@@ -133,28 +137,22 @@ class Hold:
 
     __slots__ = (
         "__weakref__",
+        "_choice",
         "_guard",
-        "_identity",
         "_owner",
         "_part",
         "_timeout",
-        "_whole_cgroup",
         "method",
         "refused",
     )
 
-    __exit__ = _Exit()
-
-    def __init__(
-        self, identity: Identity, method: str, timeout: float, whole_cgroup: bool
-    ) -> None:
-        self.method = method
-        self.refused: dict[str, str] = {}
-        self._identity = identity
+    def __init__(self, choice: Choice, timeout: float) -> None:
+        self.method = choice.method
+        self.refused = choice.refused
+        self._choice = choice
         self._timeout = timeout
-        self._whole_cgroup = whole_cgroup
         self._owner = 0  # pid of the process whose hold it is; 0: not yet entered
-        self._part: shared.Part | None = None
+        self._part: Part | None = None
         self._guard: weakref.ref[object] = weakref.ref(self)
 
     @property
@@ -166,11 +164,6 @@ class Hold:
         """
         return self._part.broken if self._part is not None else None
 
-    def watch(self, leave: object) -> None:
-        """End the hold when `leave` dies; without effect once it is entered."""
-        if not self._owner:
-            self._guard = weakref.ref(leave)
-
     def __enter__(self) -> Hold:
         """Stop the process; the class says what this raises."""
         if self._owner:
@@ -181,26 +174,32 @@ class Hold:
             # Nothing is called from here on: no signal handler may raise in between.
             return self
         except BaseException:
-            self.leave()
+            self._leave()
             raise
 
     def _enter(self, deadline: float) -> None:
         asked = self.method
-        stat = self._identity.stat()
-        key = stat.pid, stat.start_ticks
-        choice = Choice(self._identity, key, asked, self._whole_cgroup)
-        choice.refused = self.refused
-        guard = self._guard if self._guard() is not None else weakref.ref(self)
-        self._part = shared.Part(key, choice, guard, deadline)
-        self.method = shared.join(self._part).method
+        key = self._choice.identify()
+        if self._guard() is None:
+            self._guard = weakref.ref(self)
+        # Nothing there refers to the hold itself, whose end may be its only leaving.
+        self._part = Part(key, self._choice, self._guard, deadline)
+        self.method = holders.join(self._part).method
         if asked not in ("auto", self.method):
             self.refused[asked] = f"joined an earlier hold, by {self.method}"
 
-    def leave(self) -> None:
+    def _leave(self, *_: object) -> None:
         """End the hold; may be called again, and before it is entered."""
         part = self._part
         if part is None or self._owner != os.getpid():
             return
         # Without memory its thread lets go alone: it is asked to by the first step.
         with contextlib.suppress(MemoryError):
-            shared.leave(part)
+            holders.leave(part)
+
+    def _watch(self, leave: object) -> None:
+        """End the hold when `leave` dies; without effect once it is entered."""
+        if not self._owner:
+            self._guard = weakref.ref(leave)
+
+    __exit__ = _Exit(_leave, _watch)

@@ -17,10 +17,11 @@ from pmadvise._native.ptrace import (
 )
 from pmadvise._native.task import Thread, ThreadArray, task_list
 from pmadvise._proc.cgroups import is_frozen
-from pmadvise.hold.target import Deadline, HeldProcess, begin_tracing, pauses
+from pmadvise.hold.deadline import Deadline, pauses
+from pmadvise.hold.target import HeldProcess, begin_tracing
 
-_RESERVE = 0.5
-"""The share of the time that is kept for detaching from many threads."""
+_DETACH = 50e-6
+"""Seconds that detaching from a thread may take, kept from the time for stopping."""
 _RESTOP = 1.0
 """Seconds to wait for a process to be stopped anew as it was before."""
 
@@ -56,15 +57,17 @@ class PtraceStop:
         if number := ptrace_refused():
             raise target.refuse(_reasons.refused_by_seccomp("ptrace", number))
         begin_tracing()
-        seizing = deadline.part(_RESERVE)
         for _ in deadline.pauses():
             array = self._threads = target.list_threads()
-            stopped = ptrace_seize(target.proc, array, seizing.at)
+            latest = deadline.at - len(array) * _DETACH
+            stopped = ptrace_seize(target.proc, array, latest)
             if array.any_refused():
                 stopped += self._check_refusals(target.look_at(array))
             if stopped == len(array) and target.is_all(stopped):
                 break
             target.check_alive()
+            if time.monotonic() > latest:
+                raise target.late(self.method)
         else:
             raise target.late(self.method)
         target.check_alive()
@@ -104,9 +107,12 @@ class PtraceStop:
         stops it would wake it afterwards.
         """
         for _ in pauses(time.monotonic() + _RESTOP):
-            if self._target.proc < 0 or self._target.is_dead():
-                return
-            if all(thread.state in "TtZX" for thread in self._target.threads()):
+            try:
+                states = {thread.state for thread in self._target.threads()}
+            except OSError:
+                return  # it died, or the caller closed all its descriptors
+            # One that sleeps runs: a SIGCONT came while it was held.
+            if states <= set("TtZX") or not states.isdisjoint("SDI"):
                 return
 
     def _check_refusals(self, threads: Iterable[Thread]) -> int:

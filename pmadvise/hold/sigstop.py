@@ -12,8 +12,9 @@ from pmadvise._native.pidfd_send_signal import pidfd_send_signal
 from pmadvise._native.task import Thread
 from pmadvise._proc.cgroups import is_frozen
 from pmadvise._proc.rights import initial_namespace
+from pmadvise.hold.deadline import Deadline
 from pmadvise.hold.fds import OwnedFd
-from pmadvise.hold.target import Deadline, HeldProcess
+from pmadvise.hold.target import HeldProcess
 
 _PATIENCE = 3
 """Looks in vain after which the process may be frozen."""
@@ -102,7 +103,7 @@ class SigstopStop:
                 "if the caller were killed, the kernel could not let it go: that takes "
                 "the same user, or root"
             )
-        self._pipe = OwnedFd.open_all(lambda: os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK))
+        self._pipe = OwnedFd.pipe(os.O_NONBLOCK)
         try:
             for end in self._pipe:
                 fcntl.fcntl(end.fd, fcntl.F_SETOWN, self._target.pid)

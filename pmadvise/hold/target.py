@@ -5,8 +5,6 @@ from __future__ import annotations
 import _thread
 import errno
 import os
-import time
-from collections.abc import Callable, Iterator
 
 from pmadvise import _reasons
 from pmadvise._native.task import (
@@ -25,8 +23,6 @@ from pmadvise.hold.fds import OwnedFd
 _KERNEL_THREAD = 0x00200000  # PF_KTHREAD, include/linux/sched.h
 
 
-_BRISK = 2
-"""Looks that follow each other at once."""
 _tracers: set[int] = set()
 
 
@@ -38,66 +34,14 @@ def begin_tracing() -> None:
     _tracers.add(_thread.get_native_id())
 
 
+def has_traced() -> bool:
+    """Return whether the calling thread may be a target's tracer until it ends."""
+    return _thread.get_native_id() in _tracers
+
+
 def is_ending_tracer(tid: int) -> bool:
     """Return whether a thread is an earlier hold's, which traces until it ends."""
     return tid in _tracers and not task_ended(tid, 0)
-
-
-class AbandonedError(Exception):
-    """Nobody wants the hold any more that is being taken."""
-
-
-class Deadline:
-    """The time until which a target is to be stopped, if that is still wanted.
-
-    Args:
-        at: Of time.monotonic(), in seconds.
-        is_wanted: Returns whether somebody waits for the hold.
-    """
-
-    __slots__ = ("at", "is_wanted")
-
-    def __init__(self, at: float, is_wanted: Callable[[], bool]) -> None:
-        self.at = at
-        self.is_wanted = is_wanted
-
-    def left(self) -> float:
-        """Return the seconds that are left; less than 0 when it is over."""
-        return self.at - time.monotonic()
-
-    def part(self, share: float) -> Deadline:
-        """Return an earlier one, after a share of what is left."""
-        at = time.monotonic() + max(self.left(), 0) * share
-        return Deadline(at, self.is_wanted)
-
-    def pauses(self) -> Iterator[None]:
-        """Yield as pauses() does, until it is over.
-
-        Raises:
-            AbandonedError: The hold is no longer wanted.
-        """
-        for _ in pauses(self.at):
-            if not self.is_wanted():
-                raise AbandonedError
-            yield
-
-
-def pauses(at: float) -> Iterator[None]:
-    """Yield three times at once, then after sleeps of 20 us growing to 1 ms, to a time.
-
-    Args:
-        at: Of time.monotonic(), in seconds. When it is past there is one look.
-    """
-    pause = 20e-6
-    yield
-    for _ in range(_BRISK):
-        if time.monotonic() < at:
-            os.sched_yield()  # a look takes longer than most targets need to stop
-            yield
-    while (left := at - time.monotonic()) > 0:
-        time.sleep(min(pause, left))
-        pause = min(2 * pause, 1e-3)
-        yield
 
 
 class HeldProcess:
@@ -115,10 +59,11 @@ class HeldProcess:
 
     def __init__(self, identity: Identity, key: tuple[int, int]) -> None:
         self.pid = key[0]
-        self._fds: list[OwnedFd] = []
+        self._pidfd: OwnedFd | None = None
+        self._proc: OwnedFd | None = None
         try:
-            for fd in (identity.pidfd, identity.proc):
-                self._fds.append(OwnedFd.copy(fd))
+            self._pidfd = OwnedFd.copy(identity.pidfd)
+            self._proc = OwnedFd.copy(identity.proc)
             self._check(key)
         except BaseException:
             self.close()
@@ -151,22 +96,24 @@ class HeldProcess:
 
     def close(self) -> None:
         """Close the descriptors; may be called again."""
-        for fd in self._fds:
-            fd.close()
+        self.close_pidfd()
+        if self._proc is not None:
+            self._proc.close()
 
     def close_pidfd(self) -> None:
         """Close the pidfd, which only stopping needs."""
-        self._fds[0].close()
+        if self._pidfd is not None:
+            self._pidfd.close()
 
     @property
     def pidfd(self) -> int:
         """The pidfd; -1 after all descriptors were closed."""
-        return self._fds[0].fd
+        return -1 if self._pidfd is None else self._pidfd.fd
 
     @property
     def proc(self) -> int:
         """The /proc/PID directory; -1 after all descriptors were closed."""
-        return self._fds[1].fd
+        return -1 if self._proc is None else self._proc.fd
 
     def status(self) -> dict[str, bytes]:
         """Return the fields of /proc/PID/status."""

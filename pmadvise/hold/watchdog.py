@@ -10,8 +10,8 @@ import select
 import signal
 import time
 
+from pmadvise.hold.deadline import Deadline, pauses
 from pmadvise.hold.fds import OwnedFd
-from pmadvise.hold.target import Deadline, pauses
 
 _SHELL = "/bin/sh"
 _ANSWER = b"42\n"
@@ -28,7 +28,7 @@ class Watchdog:
     that pipe is its own end.
 
     Args:
-        control: File descriptor of the file to write to; lent until ``start()`` is over.
+        control: File descriptor of the file to write to; lent for ``start()``.
         text: What to write.
     """
 
@@ -37,9 +37,10 @@ class Watchdog:
         # A sum, so that a program that prints its arguments does not pass for a shell.
         self._script = f"echo $((6 * 7)) >&2; read -r x || echo {text}"
         self._pid = 0
+        self._stdin: OwnedFd | None = None
+        self._stderr: OwnedFd | None = None
         self._calls: OwnedFd | None = None
         self._answers: OwnedFd | None = None
-        self._lent: list[OwnedFd] = []
 
     def start(self, deadline: Deadline) -> None:
         """Start it, and wait until it watches.
@@ -48,15 +49,14 @@ class Watchdog:
             PermissionError: It can't run; with the reason.
             TimeoutError: It did not answer in time.
         """
-        reader, self._calls = OwnedFd.open_all(lambda: os.pipe2(os.O_CLOEXEC))
-        self._lent.append(reader)
-        self._answers, writer = OwnedFd.open_all(lambda: os.pipe2(os.O_CLOEXEC))
-        self._lent.append(writer)
+        self._stdin, self._calls = OwnedFd.pipe(0)
+        self._answers, self._stderr = OwnedFd.pipe(0)
+        files = self._stdin.fd, self._control, self._stderr.fd
         try:
-            self._pid = _spawn(self._script, reader.fd, self._control, writer.fd)
+            self._pid = _spawn(self._script, files)
         except OSError as error:
             raise _unfit(f"{_SHELL} can't be started ({error.strerror})") from None
-        self._close_lent()
+        self._close_its_ends()
         poll = select.poll()
         poll.register(self._answers.fd, select.POLLIN)
         for _ in deadline.pauses():
@@ -83,7 +83,7 @@ class Watchdog:
 
     def dismiss(self) -> None:
         """Send it away, and reap it; may be called again."""
-        self._close_lent()
+        self._close_its_ends()
         if self._calls is not None and (fd := self._calls.fd) >= 0:
             with contextlib.suppress(BrokenPipeError):  # killed by someone
                 os.write(fd, b"\n")
@@ -123,22 +123,19 @@ class Watchdog:
             return f"exit status {code}"
         return f"killed by signal {-code}, perhaps a seccomp filter or a limit"
 
-    def _close_lent(self) -> None:
-        for fd in self._lent:
-            fd.close()
+    def _close_its_ends(self) -> None:
+        for end in (self._stdin, self._stderr):
+            if end is not None:
+                end.close()
 
 
-def _spawn(script: str, stdin: int, stdout: int, stderr: int) -> int:
+def _spawn(script: str, files: tuple[int, int, int]) -> int:
     spawn = functools.partial(
         os.posix_spawn,
         _SHELL,
         ["sh", "-c", script],
         {},
-        file_actions=[
-            (os.POSIX_SPAWN_DUP2, stdin, 0),
-            (os.POSIX_SPAWN_DUP2, stdout, 1),
-            (os.POSIX_SPAWN_DUP2, stderr, 2),
-        ],
+        file_actions=[(os.POSIX_SPAWN_DUP2, fd, i) for i, fd in enumerate(files)],
         setsigmask=signal.valid_signals(),
     )
     try:

@@ -21,7 +21,7 @@ from helpers.hold_programs import COUNTERS, THREADS
 from helpers.needs import cgroup_mount
 from helpers.waiting import until
 from pmadvise._proc.identity import Identity
-from pmadvise.hold import Hold, hold, shared
+from pmadvise.hold import Hold, hold, holders
 
 FROZEN_ONLY = (pytest.mark.needs_root, pytest.mark.needs_cgroup2)
 METHODS = [
@@ -35,15 +35,16 @@ every_method = pytest.mark.parametrize("method", METHODS)
 
 def hold_census() -> frozenset[str]:
     """Return what this process has: open files, threads, children, holds."""
-    children = b"".join(
-        path.read_bytes() for path in Path("/proc/self/task").glob("*/children")
-    )
+    children = b""
+    for path in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # a thread that ended meanwhile
+            children += path.read_bytes()
     return frozenset(
         [
             *(f"file {fd}" for fd in os.listdir("/proc/self/fd")),
             *(f"thread {tid}" for tid in os.listdir("/proc/self/task")),
             *(f"child {int(pid)}" for pid in children.split()),
-            *(f"hold of {key}" for key in shared.held()),
+            *(f"hold of {key}" for key in holders.held()),
         ]
     )
 

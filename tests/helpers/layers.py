@@ -10,7 +10,7 @@ from pathlib import Path
 LAYERS = """
     _lazy  _ffi  _native  _proc  _advise
     _native.base
-    _native.pidfd_open  _native.pidfd_send_signal  _native.ranges  _native.read  _native.status  _native.task
+    _native.descriptor  _native.pidfd_info  _native.pidfd_open  _native.pidfd_send_signal  _native.ranges  _native.read  _native.status  _native.task
     _native.batch  _native.maps  _native.mm  _native.pagemap  _native.process_madvise
     _native.procmap_query  _native.ptrace
 
@@ -33,10 +33,10 @@ LAYERS = """
     _advise.engine  _advise.target
     _advise.run
 
-    hold.fds
-    hold.target
+    hold.deadline  hold.fds
+    hold.stop  hold.target
     hold.ptrace  hold.shared  hold.sigstop  hold.watchdog
-    hold.frozen
+    hold.frozen  hold.holders
     hold.freezer
     hold.choice
     hold.handle

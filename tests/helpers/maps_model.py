@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from pmadvise import AddressSpace, Vma
+from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.maps import VmaArray
-from pmadvise._proc.mm import Fate, MapsFile, Mm
+from pmadvise._proc.mm import Fate, Mm
 
 PAGE = 4096
 TOP = 2**64
@@ -35,9 +36,9 @@ class TextMm(Mm):
     def __init__(self, octets: bytes) -> None:
         self.octets = octets
 
-    def file(self) -> MapsFile:
+    def file(self) -> Descriptor:
         """Return an open file, of no process."""
-        return MapsFile(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        return Descriptor.open(os.devnull)
 
     def ended(self) -> Fate | None:
         """Return that it is the current one."""

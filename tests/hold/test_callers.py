@@ -192,3 +192,13 @@ def test_sigstop_with_cap_kill_alone(target: Running) -> None:
         True,
     )
     assert "T" not in target.states()
+
+
+@every_method
+def test_continued_while_held(target: Running, method: str) -> None:
+    """A process that was stopped, and continued while it is held, runs afterwards."""
+    os.kill(target.pid, signal.SIGSTOP)
+    until(lambda: target.states() == "TTT")
+    with target.hold(method):
+        os.kill(target.pid, signal.SIGCONT)
+    target.goes_on()

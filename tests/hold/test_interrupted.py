@@ -55,11 +55,9 @@ def grid(method: str) -> list[float]:
 
 @every_method
 def test_interrupted(target: Running, method: str, tmp_path: Any) -> None:
-    """An exception at any instant: the target runs, and the next hold stops it.
-
-    The handler writes to a file, and so gives up the GIL; the exception is kept, and
-    with it each frame that it came through.
-    """
+    """An exception at any instant: the target runs, and the next hold stops it."""
+    # The handler writes, and so gives up the GIL; the exception, which is kept, keeps
+    # each frame that it came through.
     log = (tmp_path / "log").open("w", buffering=1)
     interrupts = 0
 

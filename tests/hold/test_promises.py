@@ -44,11 +44,16 @@ def test_goes_on(target: Running, method: str) -> None:
 @every_method
 def test_goes_on_after_an_exception(target: Running, method: str) -> None:
     """Every thread goes on when the block raises, and the exception is its own."""
-    error = KeyError("ours")
-    with pytest.raises(KeyError) as caught, target.hold(method):
-        assert target.is_held()
-        raise error
-    assert caught.value is error
+
+    def fail(error: Exception) -> None:
+        with target.hold(method):
+            assert target.is_held()
+            raise error
+
+    ours = KeyError("ours")
+    with pytest.raises(KeyError) as caught:
+        fail(ours)
+    assert caught.value is ours
     target.goes_on()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import platform
@@ -20,7 +19,7 @@ from helpers.hold_targets import Cgroup, Running
 from helpers.waiting import until
 
 from pmadvise._native.ptrace import ptrace_seize
-from pmadvise._native.task import ThreadArray, task_list
+from pmadvise._native.task import Thread, ThreadArray, task_list
 
 _NR_PTRACE = {"x86_64": 101, "aarch64": 117, "riscv64": 117}.get(platform.machine(), 26)
 
@@ -90,6 +89,36 @@ def test_vfork_parent(vfork_parent: Running, tmp_path: Path, method: str) -> Non
     assert not pending & 1 << signal.SIGSTOP - 1
     os.close(os.open(tmp_path / "fifo", os.O_WRONLY))
     assert vfork_parent.line() == "spawned"
+
+
+def test_vfork_parent_stopped_late(vfork_parent: Running, tmp_path: Path) -> None:
+    """After ptrace took too long, "auto" goes on to a method that has time enough."""
+    held = vfork_parent.hold("auto", 4)
+
+    def release() -> None:
+        until(lambda: "freezer" in held.refused)
+        os.close(os.open(tmp_path / "fifo", os.O_WRONLY))
+
+    thread = threading.Thread(target=release)
+    thread.start()
+    with held:
+        assert vfork_parent.is_held()
+    thread.join()
+    assert (held.method, held.broken) == ("sigstop", None)
+    assert vfork_parent.line() == "spawned"
+
+
+def test_joined_as_it_is_left(target: Running) -> None:
+    """One thread's hold that ends as another's begins stops the target once more."""
+    for _ in range(200):
+        first, second = target.hold("ptrace", 20), target.hold("sigstop", 20)
+        first.__enter__()
+        thread = threading.Thread(target=first.__exit__, args=(None, None, None))
+        thread.start()
+        with second:
+            assert target.is_held()
+        thread.join()
+        assert (first.broken, second.broken) == (None, None)
 
 
 @pytest.mark.needs_root
@@ -246,20 +275,11 @@ def test_tracer_that_comes_while_it_is_stopped(
 ) -> None:
     """One that begins to trace the caller while it is being stopped is let go."""
     target = start()
-    from pmadvise.hold import target as module
-
-    traces: list[int] = []
-    looks = iter([[], [ctypes.c_int(0)]])
-
-    def threads_of_caller() -> list[object]:
-        return [
-            type("Thread", (), {"tid": 1, "tracer": target.pid})
-            for _ in next(looks)
-            if not traces.append(1)
-        ]
-
-    monkeypatch.setattr(module, "_threads_of_caller", threads_of_caller)
+    (tid, *_) = target.threads()
+    looks = iter(([], [Thread(1, "S", tid, 0)]))
+    name = "pmadvise.hold.target._threads_of_caller"
+    monkeypatch.setattr(name, lambda: next(looks))
     with pytest.raises(PermissionError, match="traces the caller"):
         target.hold("ptrace").__enter__()
-    assert traces
+    assert next(looks, None) is None
     target.goes_on()

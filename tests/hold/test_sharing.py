@@ -11,6 +11,8 @@ from collections.abc import Callable
 import pytest
 from helpers.hold_targets import Running, every_method
 
+from pmadvise.hold.choice import Choice
+
 
 @every_method
 def test_nested(target: Running, witness: Callable[[], None], method: str) -> None:
@@ -98,8 +100,6 @@ def test_threads_join(target: Running, method: str) -> None:
 def test_busy(target: Running, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hold that another keeps waiting too long: TimeoutError; the other goes on."""
     entered, go_on = threading.Event(), threading.Event()
-    from pmadvise.hold.choice import Choice
-
     take = Choice.take
 
     def slow(self: Choice, deadline: object) -> object:

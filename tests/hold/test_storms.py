@@ -11,7 +11,7 @@ from helpers.hold_programs import CLONES, CROWD, DEAD_LEADER, EXECS
 from helpers.hold_targets import Running
 from helpers.waiting import until
 
-from pmadvise.hold import target as target_module
+from pmadvise.hold import deadline
 
 
 @pytest.mark.parametrize("method", ["ptrace", "sigstop"])
@@ -70,4 +70,4 @@ def test_crowd(start: Callable[..., Running], method: str) -> None:
 
 def test_pauses_end() -> None:
     """Looking goes on until the deadline, and at least once."""
-    assert len(list(target_module.pauses(time.monotonic() - 1))) == 1
+    assert len(list(deadline.pauses(time.monotonic() - 1))) == 1

@@ -52,7 +52,7 @@ def watchdogs() -> list[int]:
 
 
 def test_killed_in_the_block(frozen_target: Running, cgroup: Cgroup) -> None:
-    """A watchdog that is killed in the block leaves the hold at risk: `broken` has it."""
+    """A watchdog that is killed in the block: the hold is at risk, as `broken` has."""
     with frozen_target.hold("freezer") as held:
         (pid,) = watchdogs()
         os.kill(pid, signal.SIGKILL)

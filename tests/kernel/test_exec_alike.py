@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from helpers import proc
+from helpers.targets import PAGE, Target
 from helpers.waiting import until, wait_for_state
 
 from pmadvise import Process, Ranges
@@ -141,3 +143,59 @@ def test_advice_to_a_program_that_executes_itself(executing: int, fifo: Path) ->
         let_exec(executing, fifo)
         report = process.cold(space.select(path="[heap]"))
         assert (report.ended, report.calls, report.advised) == ("exec", 0, 0)
+
+
+@pytest.mark.usefixtures("with_and_without_procmap_query")
+def test_advice_without_a_snapshot(executing: int, fifo: Path) -> None:
+    """A handle alone notices the exec too: it keeps maps open of such a program."""
+    with Process(executing) as process:
+        let_exec(executing, fifo)
+        report = process.cold()
+        assert (report.ended, report.calls, report.advised) == ("exec", 0, 0)
+
+
+def test_a_handle_of_others_has_two_descriptors(target: Target) -> None:
+    """Where addresses are random, a handle at rest has two descriptors."""
+    before = len(os.listdir("/proc/self/fd"))
+    with Process(target.pid) as process:
+        process.cold()
+        assert len(os.listdir("/proc/self/fd")) - before == 2
+
+
+EXEC_IN_A_THREAD = """
+import os, sys, threading
+code = "import time; time.sleep(99)"
+run = lambda: os.execv(sys.executable, [sys.executable, "-ISc", code])
+sys.stdin.readline()
+threading.Thread(target=run).start()
+threading.Event().wait()
+"""
+
+
+def first_end(process: Process) -> str:
+    """Return how advising ends, "" while it is complete."""
+    ended = process.cold([(0, PAGE)]).ended
+    return "" if ended == "complete" else ended
+
+
+@pytest.fixture
+def threaded() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of which a thread that is not the leader execs, once it gets a line."""
+    with subprocess.Popen(
+        [sys.executable, "-ISc", EXEC_IN_A_THREAD], stdin=subprocess.PIPE
+    ) as popen:
+        wait_for_state(popen.pid, "S")
+        yield popen
+        popen.kill()
+
+
+@pytest.mark.parametrize("_", range(20))
+def test_exec_of_a_thread(threaded: subprocess.Popen[bytes], _: int) -> None:
+    """The exec of a thread that is not the leader is an exec at every look, no exit."""
+    with Process(threaded.pid) as process:
+        space = process.maps()
+        assert threaded.stdin is not None
+        threaded.stdin.write(b"\n")
+        threaded.stdin.flush()
+        ended = until(functools.partial(first_end, process), "it execs")
+        assert (ended, space.stale) == ("exec", True)

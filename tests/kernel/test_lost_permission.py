@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from helpers.children import value_of_child
 from helpers.handles import READS
@@ -16,11 +14,6 @@ pytestmark = pytest.mark.needs_root
 
 HIDE = "prctl(PR_SET_DUMPABLE, 0)"
 SHOW = "prctl(PR_SET_DUMPABLE, 1)"
-
-
-def reader(name: str) -> Callable[[Process], object]:
-    """Return a method of Process by its name."""
-    return READS[name]
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from helpers.proc import open_files
 from helpers.targets import Target
 
 from pmadvise import Process
+from pmadvise._native.descriptor import Descriptor
 
 pytestmark = pytest.mark.needs_root
 
@@ -87,15 +88,15 @@ def test_pid_reused_while_it_is_opened(
 ) -> None:
     """A pid that changes hands between pidfd and directory opens no handle."""
     target.run("None")
-    real_open, todo = os.open, [fork_as]
+    real_open, todo = Descriptor.open, [fork_as]
 
-    def open_late(path: str, *arguments: int, **named: int) -> int:
+    def open_late(path: str, **named: int) -> Descriptor:
         if path == f"/proc/{target.pid}" and todo:
             target.kill()
             todo.pop()(target.pid)
-        return real_open(path, *arguments, **named)
+        return real_open(path, **named)
 
-    monkeypatch.setattr(os, "open", open_late)
+    monkeypatch.setattr(Descriptor, "open", open_late)
     before = open_files()
     with pytest.raises(ProcessLookupError, match="exited"):
         Process(target.pid)

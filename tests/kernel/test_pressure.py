@@ -143,3 +143,19 @@ def test_its_cgroup_goes(cgroup: Cgroup) -> None:
         with pytest.raises(OSError, match="has been removed") as caught:
             pressure.wait(60)
     assert caught.value.errno == errno.ENODEV
+
+
+def test_wait_for_ages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timeout that no float holds is for ever."""
+
+    class Poll:
+        def register(self, fd: int, events: int) -> None:
+            """Take anything."""
+
+        def poll(self, milliseconds: int) -> list[tuple[int, int]]:
+            """Fire at once."""
+            return [(0, select.POLLPRI)]
+
+    monkeypatch.setattr(select, "poll", Poll)
+    with Pressure() as pressure:
+        assert pressure.wait(timeout=10**400)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -34,6 +37,21 @@ while True:
         os._exit(0)
     os.waitpid(-1, 0)
 """
+
+
+@contextlib.contextmanager
+def only_descriptors(n_free: int) -> Iterator[None]:
+    """Let only so many file descriptors be free."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.open("/dev/null", os.O_RDONLY) for _ in range(64)]
+    first_free = taken[-1] + 1
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (first_free + n_free, limits[1]))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for fd in taken:
+            os.close(fd)
 
 
 def pids_of(found: Iterator[Process]) -> list[int]:
@@ -134,6 +152,46 @@ def test_cgroup(cgroup: Cgroup, target: Target) -> None:
         found = pids_of(processes(cgroup=cgroup.path))
         other.close()
         assert sorted(found) == sorted([target.pid, other.pid])
+    finally:
+        below.close()
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_cgroup2
+def test_cgroup_with_a_threaded_one(cgroup: Cgroup, target: Target) -> None:
+    """A threaded cgroup below has no processes of its own, and is no error."""
+    below = cgroup.path / "below"
+    below.mkdir()
+    try:
+        (below / "cgroup.type").write_text("threaded")
+        cgroup.add(target.pid)
+        assert pids_of(processes(cgroup=cgroup.path)) == [target.pid]
+        (below / "cgroup.threads").write_text(str(target.pid))
+        assert pids_of(processes(cgroup=cgroup.path)) == [target.pid]
+        (cgroup.path / "cgroup.threads").write_text(str(target.pid))
+    finally:
+        below.rmdir()
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_cgroup2
+@pytest.mark.parametrize("of", ["tree", "cgroup"])
+def test_no_descriptor_is_an_error(cgroup: Cgroup, target: Target, of: str) -> None:
+    """Where no file descriptor is free, nobody is silently left out."""
+    below = cgroup.child()
+    try:
+        below.add(target.pid)
+        asked = {"cgroup": cgroup.path} if of == "cgroup" else {"tree": os.getpid()}
+        for n_free in range(12):
+            found, number = [target.pid], errno.EMFILE
+            with only_descriptors(n_free):
+                try:
+                    found, number = pids_of(processes(**asked)), 0
+                except OSError as error:
+                    number = error.errno or 0
+            assert number in (0, errno.EMFILE)
+            assert target.pid in found
+        assert number == 0
     finally:
         below.close()
 

@@ -49,6 +49,18 @@ def test_status_is_what_proc_has(target: Target, process: Process) -> None:
     assert found.state == "S"
 
 
+@pytest.mark.needs_root
+@pytest.mark.parametrize("n_groups", [1_000, 1_450, 10_000, 65_536])
+def test_status_behind_many_groups(
+    target: Target, process: Process, n_groups: int
+) -> None:
+    """The line of a process's groups, however long, hides nothing behind it."""
+    target.run(f"os.setgroups(range(100_000, {100_000 + n_groups}))")
+    found = process.status()
+    assert found.rss == target.status("VmRSS") > 0
+    assert found.anonymous == target.status("RssAnon")
+
+
 def test_cpu_grows_with_work(target: Target, process: Process) -> None:
     """The CPU time counts user and system time of all threads, in seconds."""
     before = process.status().cpu
@@ -142,12 +154,13 @@ SWAPS = b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
             b"/dev/zram0 partition 1024 24 100\n/swap\\040file file 2048 0 -2\n",
             Swap(3 << 20, 3048 << 10, False),
         ),
+        (b"/a\x0bb\x0cc file 1024 24 -2\n", Swap(1 << 20, 1000 << 10, False)),
         (b"/zram0 file 1024 0 -2\n", Swap(1 << 20, 1 << 20, False)),
     ],
 )
 def test_swap(monkeypatch: pytest.MonkeyPatch, lines: bytes, expected: Swap) -> None:
     """Sizes are added up; memory is free at once where all is zram."""
-    monkeypatch.setattr(memory, "read_or_none", lambda path: SWAPS + lines)
+    monkeypatch.setattr(memory, "read", lambda path: SWAPS + lines)
     assert swap() == expected
 
 
@@ -191,6 +204,16 @@ def test_wrong_seconds(
 ) -> None:
     """A time that is none is refused by its value."""
     with pytest.raises(error, match=str(seconds)):
+        process.working_set(seconds)
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("seconds", [1e8, 10**400])
+def test_working_set_for_ages(target: Target, seconds: float) -> None:
+    """However long it is to watch, the end of the process ends it."""
+    process = Process(target.pid)
+    target.run_detached("os.kill(os.getpid(), 9)")
+    with process, pytest.raises(ProcessLookupError):
         process.working_set(seconds)
 
 

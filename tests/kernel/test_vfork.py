@@ -13,7 +13,8 @@ from helpers.targets import Target
 from helpers.waiting import until, wait_for_state
 
 from pmadvise import Advice, Process, Ranges
-from pmadvise._proc.files import open_in
+from pmadvise._native.descriptor import Descriptor
+from pmadvise._proc.identity import Identity
 
 root = pytest.mark.needs_root
 
@@ -78,20 +79,20 @@ def test_vforked_child_that_execs_while_it_is_read(
     vforked: Vforked, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """An exec between the files that are opened is noticed too."""
-    todo = [vforked.exec]
+    open_file, todo = Identity.open_file, [vforked.exec]
 
-    def open_slowly(directory: int, name: str) -> int:
+    def open_slowly(self: Identity, name: str) -> Descriptor:
         if name != "maps" or not todo:
-            return open_in(directory, name)
+            return open_file(self, name)
         if when.startswith("before"):
             todo.pop()()
-            return open_in(directory, name)
-        fd = open_in(directory, name)
+            return open_file(self, name)
+        opened = open_file(self, name)
         todo.pop()()
-        return fd
+        return opened
 
     with Process(vforked.pid) as process:
-        monkeypatch.setattr("pmadvise._proc.identity.open_in", open_slowly)
+        monkeypatch.setattr(Identity, "open_file", open_slowly)
         assert is_shell(process)
         assert todo == []
 

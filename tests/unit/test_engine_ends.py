@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import NoReturn
 
 import pytest
 from helpers.scripted_kernel import (
@@ -172,3 +173,30 @@ def test_progress() -> None:
     )
     assert seen == sorted(set(seen))
     assert seen[-1] == (6 * GIB, 6 * GIB)
+
+
+@pytest.mark.parametrize("question", ["vmas_of", "resident"])
+def test_gone_while_it_is_asked(question: str) -> None:
+    """A target that goes while its memory is looked at ends the work as such."""
+
+    def gone(ranges: Ranges) -> NoReturn:
+        kernel.ended = lambda: "exited"  # type: ignore[method-assign]
+        raise ProcessLookupError
+
+    kernel = ScriptedKernel([Area(0, pages(4))])
+    setattr(kernel, question, gone)
+    report = advise(kernel, [(0, pages(4))], budget=pages(4))
+    assert (report.ended, report.calls) == ("exited", 0)
+
+
+@pytest.mark.parametrize("question", ["vmas_of", "resident"])
+def test_an_error_of_a_target_that_lives(question: str) -> None:
+    """The same error of a target that has not gone is raised."""
+
+    def fail(ranges: Ranges) -> NoReturn:
+        raise ProcessLookupError
+
+    kernel = ScriptedKernel([Area(0, pages(4))])
+    setattr(kernel, question, fail)
+    with pytest.raises(ProcessLookupError):
+        advise(kernel, [(0, pages(4))], budget=pages(4))

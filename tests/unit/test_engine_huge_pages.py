@@ -52,6 +52,26 @@ def test_small_pages_between_huge_ones() -> None:
     assert (kernel.split_pages(), report.advised) == ([], N_PAGES * HUGE)
 
 
+@pytest.mark.parametrize(
+    ("asked", "calls"),
+    [
+        ([(HUGE - pages(64), 2 * HUGE)], [[(HUGE - pages(64), pages(64))]]),
+        ([(0, pages(4)), (HUGE, 2 * HUGE)], [[(0, pages(4))], [(HUGE, HUGE)]]),
+    ],
+    ids=["the range goes on in it", "the next range begins in it"],
+)
+def test_a_call_that_would_end_inside(
+    asked: list[tuple[int, int]], calls: list[list[tuple[int, int]]]
+) -> None:
+    """A call that has more ends in front of the huge page, and is not made longer."""
+    kernel = all_huge()
+    kernel.seconds = 1e-6
+    # an eighth of 20 ms at the first rate: more than 1 MiB, less than a huge page
+    report = advise(kernel, asked, Advice.PAGEOUT, max_stall=0.020)
+    assert kernel.calls[: len(calls)] == calls
+    assert report.advised == sum(length for _, length in asked)
+
+
 @given(
     huge=st.sets(st.integers(0, N_PAGES - 1)),
     ranges=st.lists(

@@ -79,3 +79,13 @@ def test_values_taken(limits: dict[str, Any]) -> None:
     """The largest and the smallest values that make sense are taken."""
     ((name, value),) = limits.items()
     assert getattr(Limits(**limits), name) == value
+
+
+def test_budget_is_an_int() -> None:
+    """What is only an index is counted with as an int."""
+
+    class Index:
+        def __index__(self) -> int:
+            return 1 << 20
+
+    assert Limits(budget=Index()).budget == 1 << 20  # type: ignore[arg-type]

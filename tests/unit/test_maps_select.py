@@ -122,3 +122,8 @@ def test_select_refuses(
     """An argument that makes no sense is refused with its value."""
     with pytest.raises(error, match=words):
         space_of(text_of(SPACE)).select(**asked)
+
+
+def test_longer_than_all_addresses() -> None:
+    """No VMA is longer than the address space."""
+    assert space_of(text_of(SPACE)).select(min_length=2**64).total == 0

@@ -120,7 +120,7 @@ def test_mounts(root: bytes, point: bytes) -> None:
         octal(point, escaped),
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "read_or_none", lambda path: line * 2)
+        patch.setattr(files, "read", lambda path: line * 2)
         found = mounts()
     assert found == [Mount(root, point, b"cgroup2", [b"rw", b"memory"])] * 2
 
@@ -168,3 +168,15 @@ def test_no_int(tmp_path: Path, text: bytes) -> None:
     """A file that holds something else has no number."""
     (tmp_path / "file").write_bytes(text)
     assert files.read_int(str(tmp_path / "file")) is None
+
+
+def test_lines_of_another_form() -> None:
+    """A line without a colon is no field."""
+    assert files.fields(b"none\nA:\t1\nB 2\nC: 3") == {"A": b"1", "C": b"3"}
+
+
+def test_mounts_of_another_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that lacks fields is no mount."""
+    text = b"30 23 0:26 / - cgroup2\n30 23 0:26 / /c rw - cgroup2 c rw\nx\n"
+    monkeypatch.setattr(files, "read", lambda path: text)
+    assert [mount.point for mount in files.mounts()] == [b"/c"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pmadvise._native.mm import CURRENT, EXEC, EXITED, REFUSED, Mark, mm_ended
 
 PID = 77
-PF_FORKNOEXEC = 0x40
+PF_EXITING, PF_FORKNOEXEC = 0x4, 0x40
 NO_FILE = -1
 
 Stat = Callable[..., None]
@@ -87,7 +87,10 @@ def test_a_name_changes_nothing(proc: Directory, name: bytes, later: bytes) -> N
         ({"state": "T"}, CURRENT),
         ({"state": "t"}, CURRENT),
         ({"state": "D"}, CURRENT),
-        ({"start_code": 0, "start_stack": 0}, EXITED),
+        ({"flags": PF_EXITING}, EXITED),
+        ({"flags": PF_EXITING, "start_code": 0, "start_stack": 0}, EXITED),
+        ({"start_code": 0}, EXEC),
+        ({"start_code": 0, "start_stack": 0}, EXEC),
         ({"start_code": 1, "start_stack": 0}, REFUSED),
     ],
     ids=str,

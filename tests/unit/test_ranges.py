@@ -130,3 +130,19 @@ def test_repr() -> None:
     long = repr(Ranges((i, 1) for i in range(60_000)))
     assert len(long) < 120
     assert "60000 ranges" in long
+
+
+class Changing:
+    """An int that is another one each time it is asked for."""
+
+    def __init__(self, *values: int) -> None:
+        self.values = iter(values)
+
+    def __index__(self) -> int:
+        return next(self.values)
+
+
+def test_pairs_that_change() -> None:
+    """Pairs that are wrong when read first and right when read again are refused."""
+    with pytest.raises(ValueError, match="changed while they were read"):
+        Ranges([(Changing(-1, 0, 0), 4096)])  # type: ignore[list-item]

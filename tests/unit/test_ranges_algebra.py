@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
+
 import pytest
 from helpers.range_strategies import TOP, addresses, small_pairs, wide_pairs
 from hypothesis import given
@@ -97,3 +100,10 @@ def test_split_into_more_than_memory_holds() -> None:
     """Pieces without number raise MemoryError, and do not crash."""
     with pytest.raises((MemoryError, OverflowError)):
         Ranges([(0, TOP - 1)]).split(PAGE_SIZE)
+
+
+@pytest.mark.parametrize("operation", [operator.and_, operator.or_, operator.sub])
+def test_with_something_else(operation: Callable[[object, object], object]) -> None:
+    """Set algebra is of Ranges alone."""
+    with pytest.raises(TypeError, match="Ranges"):
+        operation(Ranges(), [(0, 1)])

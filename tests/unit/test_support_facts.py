@@ -10,8 +10,8 @@ from helpers.names import names
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmadvise import support
-from pmadvise._support import host
+from pmadvise import Advice, support
+from pmadvise._support import host, kernel
 
 
 @pytest.mark.parametrize(
@@ -149,3 +149,13 @@ def test_places_of_any_name_are_walked_to_an_end(
         give_files(patch, contents)
         assert (host.memory_limit(), host.swap_allowed()) == (None, None)
         assert set(host.freezers()) <= {"cgroup2"}
+
+
+def test_no_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without huge pages COLLAPSE makes none, whatever the kernel says to the call."""
+    monkeypatch.setattr(kernel, "huge_page_size", lambda: None)
+    answer = support().advice[Advice.COLLAPSE]
+    assert (answer.ok, answer.reason) == (
+        False,
+        "there are no transparent huge pages on this machine",
+    )

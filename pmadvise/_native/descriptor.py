@@ -1,0 +1,73 @@
+"""csrc/descriptor.c: file descriptors that have an owner from the first moment on."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NoReturn
+
+from pmadvise._native.base import ffi, lib
+
+_AT_FDCWD = -100  # include/uapi/linux/fcntl.h
+
+
+class Descriptor:
+    """A file descriptor, which is closed when nobody needs it any more.
+
+    The C code stores its number, so that no exception of a signal handler can come
+    between the system call and this owner. It can't be copied: two would close it.
+    """
+
+    __slots__ = ("__weakref__", "_cdata")
+
+    def __init__(self) -> None:
+        # Not by __del__: that is Python code, which a signal handler may interrupt.
+        self._cdata: Any = ffi.gc(ffi.new("int *", -1), _close)
+
+    @classmethod
+    def open(cls, path: str, directory: int = _AT_FDCWD, flags: int = 0) -> Descriptor:
+        """Open a file, close-on-exec.
+
+        Args:
+            path: Of the file; relative to `directory` if that is given.
+            directory: An open file descriptor.
+            flags: Of openat(2).
+
+        Raises:
+            OSError: It can't be opened.
+        """
+        self = cls()
+        error = lib.pmadvise_descriptor_openat(
+            directory, os.fsencode(path), flags, self._cdata
+        )
+        if error < 0:
+            raise OSError(-error, os.strerror(-error), path)
+        return self
+
+    def open_process(self, pid: int) -> int:
+        """Open a pidfd of a process; return 0, or -errno."""
+        return lib.pmadvise_descriptor_pidfd_open(pid, self._cdata)
+
+    @classmethod
+    def copy_of(cls, fd: int) -> Descriptor:
+        """Duplicate a file descriptor; raise OSError if it is not open."""
+        self = cls()
+        error = lib.pmadvise_descriptor_dup(fd, self._cdata)
+        if error < 0:
+            raise OSError(-error, os.strerror(-error))
+        return self
+
+    @property
+    def fd(self) -> int:
+        """The number; -1 once it is closed."""
+        return int(self._cdata[0])
+
+    def close(self) -> None:
+        """Close it for all who have it; may be called again."""
+        _close(self._cdata)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied or pickled."""
+        raise TypeError("a file descriptor can't be copied or pickled")
+
+
+_close = lib.pmadvise_descriptor_close
