@@ -41,9 +41,9 @@ def sharers(process: Process, selection: Selection) -> int | None:
             shared = pagemap.shared(pagemap.resident(ranges))
         entries = mm.open_file("pagemap")
         try:
-            counts = _counts(entries, shared)
+            counts = _counts(entries.fd, shared)
         finally:
-            os.close(entries)
+            entries.close()
     return max(counts) - 1 if counts and max(counts) > 1 else None
 
 
