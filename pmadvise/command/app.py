@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
 
 import click
 
@@ -32,11 +31,17 @@ _SELECTION = f"""Without a selection: {{default}}. --anon, --file and --shared a
 {_SIZES}"""
 
 
-def _version() -> str:
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    from importlib import metadata  # noqa: PLC0415 - takes long to import
+
     try:
-        return version("pmadvise")
-    except PackageNotFoundError:  # run from a tree that is not installed
-        return "of a source tree"
+        version = metadata.version("pmadvise")
+    except metadata.PackageNotFoundError:  # run from a tree that is not installed
+        version = "of a source tree"
+    click.echo(f"pmadvise, version {version}")
+    context.exit()
 
 
 @click.group(
@@ -44,7 +49,14 @@ def _version() -> str:
     epilog=_EPILOG,
     no_args_is_help=False,
 )
-@click.version_option(_version(), prog_name="pmadvise")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 @options.common
 def app() -> None:
     """Look at the memory of processes, and advise the kernel about it."""
