@@ -61,6 +61,19 @@ LAYERS = """
     selftest.runner  selftest.verdict
     selftest.command
     selftest  selftest.__main__
+
+    command.text  command.types
+    command.output
+    command.targets
+    command.options
+    command.forecast  command.guard  command.mappings  command.selection
+    command.picture  command.sharers  command.work
+    command.check  command.effects  command.progress  command.screen
+    command.result  command.show
+    command.advise
+    command.app
+    command  command.manual
+    __main__
 """  # noqa: E501 - a row is a layer
 
 PACKAGE = "pmadvise"

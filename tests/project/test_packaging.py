@@ -46,11 +46,18 @@ def test_every_tool_is_pinned(
     wanted = [
         *pyproject["build-system"]["requires"],
         *pyproject["project"]["dependencies"],
+        *pyproject["project"]["optional-dependencies"]["cli"],
         *pyproject["project"]["optional-dependencies"]["test"],
         *(tool for group in pyproject["dependency-groups"].values() for tool in group),
     ]
     names = {re.split(r"[\[<>=]", requirement)[0] for requirement in wanted}
     assert set(pins) == names | {"pip"}
+
+
+def test_tests_have_what_the_command_needs(pyproject: dict[str, Any]) -> None:
+    """The extra `test` takes in all of the extra `cli`, word for word."""
+    extras = pyproject["project"]["optional-dependencies"]
+    assert set(extras["cli"]) - set(extras["test"]) == set()
 
 
 def test_pythons_are_tested(pyproject: dict[str, Any]) -> None:

@@ -1,0 +1,99 @@
+"""The progress of an advice on a terminal: a line a target, over bytes."""
+
+from __future__ import annotations
+
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from pmadvise._native.base import PAGE_SIZE
+from pmadvise.command.output import Output
+from pmadvise.command.targets import Target
+from pmadvise.command.text import shorten, size
+from pmadvise.command.work import Observer
+
+_NAME_WIDTH = 22
+_MAX_LINES = 8
+"""Of targets that are done and whose line still stands."""
+
+
+class _Bytes(ProgressColumn):
+    """Bytes done, and in all."""
+
+    def render(self, task: Task) -> Text:
+        """Return the text of a line."""
+        total = "?" if task.total is None else size(int(task.total))
+        return Text(f"{size(int(task.completed))}/{total}", justify="right")
+
+
+class _Rate(ProgressColumn):
+    """Bytes a second."""
+
+    def render(self, task: Task) -> Text:
+        """Return the text of a line."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{size(int(speed))}/s", justify="right")
+
+
+class Bars(Observer):
+    """The lines on stderr, while the work goes on.
+
+    Args:
+        output: Where to.
+        budget: Bytes that end the work; None if there is no such number.
+    """
+
+    def __init__(self, output: Output, budget: int | None) -> None:
+        self._output, self._left = output, budget
+        self._done = 0
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            _Bytes(),
+            _Rate(),
+            TimeRemainingColumn(compact=True),
+            console=output.console(err=True),
+            expand=True,
+        )
+        self._tasks: list[TaskID] = []
+
+    def begin(self, target: Target) -> None:
+        """Add a line."""
+        if not self._tasks:
+            self._progress.start()
+        self._finish()
+        if self._left is not None:
+            self._left = max(self._left - self._done, 0)
+        self._done = 0
+        name = self._output.name(target.subject)
+        text = shorten(name, _NAME_WIDTH, self._output.ellipsis)
+        self._tasks.append(self._progress.add_task(text, total=None))
+        if len(self._tasks) > _MAX_LINES:
+            self._progress.update(self._tasks[-_MAX_LINES - 1], visible=False)
+
+    def progress(self, done: int, total: int) -> None:
+        """Move the bar of the last line, whose end is that of the budget if need be."""
+        self._done = done
+        if self._left is not None:
+            total = max(min(total, self._left), done)
+        self._progress.update(self._tasks[-1], completed=done, total=total)
+
+    def _finish(self) -> None:
+        """Let the bar of a target stand still that is done, or had nothing to do."""
+        for task in self._progress.tasks[-1:]:
+            total = task.total or 0
+            if total - task.completed < PAGE_SIZE:  # a budget may end inside a page
+                self._progress.update(task.id, completed=total, total=total)
+
+    def end(self) -> None:
+        """Leave the lines as they are."""
+        if self._tasks:
+            self._finish()
+            self._progress.stop()

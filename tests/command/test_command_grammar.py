@@ -1,0 +1,124 @@
+"""The grammar: arguments that are read, and wrong usage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import click
+import pytest
+from helpers.command import run
+from helpers.targets import PAGE, Target
+
+from pmadvise.command import types
+from pmadvise.command.types import Share
+
+COMMANDS = ("show", "cold", "pageout", "willneed", "collapse", "check")
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [
+        ("4096", 4096),
+        ("64K", 64 << 10),
+        ("64k", 64 << 10),
+        ("64KiB", 64 << 10),
+        ("1.5GiB", 3 << 29),
+        ("2G", 2 << 30),
+        ("0", 0),
+    ],
+)
+def test_size(text: str, n_bytes: int) -> None:
+    """A size is a number of bytes, or has a unit of 1024."""
+    assert types.size(text) == n_bytes
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("10ms", 0.01), ("2s", 2.0), ("1.5m", 90.0), ("3", 3.0), ("500us", 0.0005)],
+)
+def test_time(text: str, seconds: float) -> None:
+    """A time is a number of seconds, or has a unit."""
+    assert types.time(text) == pytest.approx(seconds)
+
+
+def test_no_stall_limit() -> None:
+    """--max-stall none is no limit."""
+    assert types.stall("none") == math.inf
+
+
+def test_budget_of_a_share() -> None:
+    """A budget may be a share of the memory."""
+    assert (types.budget("50%"), types.budget("1M")) == (Share(50.0), 1 << 20)
+
+
+def test_addresses() -> None:
+    """A range is written as /proc/PID/maps has it, with or without 0x."""
+    assert types.address_range(f"{PAGE:x}-0x{3 * PAGE:x}") == (PAGE, 2 * PAGE)
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        *((types.size, text) for text in ("", "x", "-1", "nan", "inf", "5XiB", "1e99")),
+        *((types.time, text) for text in ("", "x", "-1s", "nan", "inf", "5 days")),
+        *((types.positive_time, text) for text in ("0", "0ms", "none")),
+        *((types.budget, text) for text in ("101%", "-1%", "x%", "nan%", "%")),
+        *((types.address_range, text) for text in ("", "1-2", "2000-1000", "x-y")),
+        *((types.address_range, text) for text in ("1000", "0-1" + "0" * 16 + "000")),
+        *((types.pid, text) for text in ("0", "-1", "x", "", "4294967296", "1.5")),
+    ],
+)
+def test_refused(read: Callable[[str], object], text: str) -> None:
+    """What can't be read is a usage error."""
+    with pytest.raises(click.BadParameter, match="is not "):
+        read(text)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["pageout"],
+        ["show"],
+        ["pageout", "abc"],
+        ["pageout", "0"],
+        ["pageout", "1", "--budget", "much"],
+        ["pageout", "1", "--max-stall", "0"],
+        ["pageout", "1", "--hold", "rope"],
+        ["pageout", "1", "--range", "1-2"],
+        ["page-out", "1"],
+        ["check", "1", "2"],
+        ["cold", "1", "--nothing"],
+        [],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage(arguments: list[str]) -> None:
+    """Wrong usage is exit status 2 and one line on stderr."""
+    done = run(*arguments)
+    assert (done.status, done.out, len(done.errors)) == (2, "", 1)
+    assert done.err.startswith("pmadvise: ")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command: str) -> None:
+    """Every command has --help, in 80 columns, with the options that all have."""
+    done = run(command, "--help")
+    assert (done.status, done.err) == (0, "")
+    assert max(map(len, done.out.split("\n"))) <= 80
+    for option in ("--json", "--quiet", "--debug", "--help"):
+        assert option in done.out
+
+
+def test_options_before_the_command(target: Target) -> None:
+    """The options that all commands have may stand before the command too."""
+    assert [one["pid"] for one in run("--json", "show", target.pid).objects] == [
+        target.pid
+    ]
+
+
+def test_selftest_takes_its_own_options() -> None:
+    """`pmadvise selftest` is the selftest, options and status."""
+    listed = run("selftest", "--list")
+    assert (listed.status, "pageout" in listed.out.split("\n")) == (0, True)
+    assert run("selftest", "--size", "none").status == 2

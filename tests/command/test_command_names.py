@@ -1,0 +1,107 @@
+"""Names that a target chooses never reach the terminal as they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from helpers.command import run, terminal
+from helpers.names import names
+from helpers.targets import MIB, Target
+from hypothesis import given
+
+from pmadvise.command.text import printable
+
+HOSTILE = [
+    b"\x1b[2J\x1b[31m",
+    b"\x1b]0;title\x07",
+    b"a\rb\nc\td",
+    "\u202egnp.exe".encode(),
+    "\x9b31m".encode(),
+    "\u2028\u200b\ufeff".encode(),
+    b"\xff\xfe\x9b2J",
+    b"[bold red]x[b]",
+    b":smile:",
+]
+
+
+def is_harmless(text: str) -> bool:
+    """Return whether a text without any escape sequence may go to a terminal."""
+    return all(line.isprintable() for line in text.split("\n"))
+
+
+@pytest.fixture(params=HOSTILE, ids=repr)
+def hostile(request: pytest.FixtureRequest, target: Target, tmp_path: Path) -> bytes:
+    """A name that the target has, and one of its files, and of its memory."""
+    name: bytes = request.param
+    path = os.fsencode(tmp_path) + b"/" + name.replace(b"/", b"|")
+    with open(path, "wb") as file:
+        file.write(bytes(MIB))
+    target.mapped_file(path, MIB, ", prot=READ|WRITE")
+    target.run(f"filled({MIB}, fd=os.open({path!r}, 2), flags=SHARED)")
+    target.run(f"prctl(PR_SET_NAME, {name[:15]!r})")
+    return name
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize(
+    "arguments",
+    [("show",), ("show", "--all"), ("cold", "--path", "*")],
+    ids=" ".join,
+)
+def test_text_is_harmless(
+    hostile: bytes, target: Target, arguments: tuple[str, ...]
+) -> None:
+    """Through a pipe there is no control character but the newline, and no bidi."""
+    done = run(*arguments, target.pid)
+    assert (is_harmless(done.out), is_harmless(done.err)) == (True, True)
+
+
+@pytest.mark.needs_root
+def test_terminal_is_not_commanded(hostile: bytes, target: Target) -> None:
+    """On a terminal without colours nothing of a name is a control character."""
+    with terminal("cold", target.pid, variables={"NO_COLOR": "1"}) as running:
+        assert running.finish() == 0
+    if any(octet < 0x20 or octet >= 0x7F for octet in hostile):
+        assert hostile not in running.output
+    assert b"\x1b[2J" not in running.output
+    assert b"\x1b]" not in running.output
+
+
+@pytest.mark.needs_root
+def test_json_has_the_very_name(hostile: bytes, target: Target) -> None:
+    """JSON has the name itself, in ASCII, each other byte by an escape."""
+    done = run("show", target.pid, "--json")
+    [shown] = done.objects
+    assert os.fsencode(shown["name"]) == hostile[:15]
+    assert (done.out.isascii(), is_harmless(done.out)) == (True, True)
+    paths = {os.fsencode(one["path"]) for one in shown["mappings"]}
+    assert any(path.endswith(hostile) for path in paths)
+
+
+@given(names)
+def test_printable(name: bytes) -> None:
+    """Whatever a name is, what is shown of it is printable, in ASCII if that is all."""
+    text = os.fsdecode(name)
+    assert printable(text).isprintable()
+    assert printable(text, ascii_only=True).isascii()
+
+
+@given(names, names)
+def test_names_stay_different(one: bytes, other: bytes) -> None:
+    """Two names are never shown as the same."""
+    same = printable(os.fsdecode(one)) == printable(os.fsdecode(other))
+    assert same == (os.fsdecode(one) == os.fsdecode(other))
+
+
+def test_a_usage_error_is_one_line() -> None:
+    """What the user typed is shown without control characters as well."""
+    done = run("show", "\x1b[2J\n")
+    assert (done.status, len(done.errors), is_harmless(done.err)) == (2, 1, True)
+
+
+def test_a_plain_name() -> None:
+    """A name that needs no escape is shown as it is."""
+    assert printable("/usr/lib/größe [heap]") == "/usr/lib/größe [heap]"
+    assert printable("größe", ascii_only=True) == r"gr\xf6\xdfe"

@@ -1,0 +1,142 @@
+"""The command `pmadvise`, run as its users run it: by a pipe, and on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from helpers.needs import ROOT
+from helpers.waiting import DEADLINE
+
+COMMAND = (sys.executable, "-m", "pmadvise")
+_UNWANTED = {
+    *("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"),
+    *("LC_ALL", "LC_CTYPE", "PYTHONIOENCODING"),
+}
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Return an environment in which nothing but `variables` changes the output."""
+    kept = {name: value for name, value in os.environ.items() if name not in _UNWANTED}
+    return {**kept, "TERM": "xterm-256color", "LANG": "C.UTF-8", **variables}
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        """The lines of JSON."""
+        return [json.loads(line) for line in self.out.split("\n") if line]
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines on stderr."""
+        return self.err.split("\n")[:-1]
+
+
+def run(*arguments: object, **variables: str) -> Done:
+    """Run the command, its output read by pipes."""
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        cwd=ROOT,
+        env=environment(**variables),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+class Terminal:
+    """A command whose stdout and stderr are a terminal."""
+
+    def __init__(
+        self,
+        *arguments: object,
+        size: tuple[int, int] = (24, 80),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self._fd, other = os.openpty()
+        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("4H", *size, 0, 0))
+        self.output = b""
+        self._process = subprocess.Popen(
+            [*COMMAND, *map(str, arguments)],
+            cwd=ROOT,
+            env=environment(**variables or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=other,
+            stderr=other,
+        )
+        os.close(other)
+
+    def read_until(self, condition: Callable[[bytes], object]) -> None:
+        """Read the output until a condition on all of it is true."""
+        end = time.monotonic() + DEADLINE
+        while not condition(self.output):
+            left = end - time.monotonic()
+            assert left > 0, f"not within {DEADLINE:.0f} s: {self.output!r}"
+            if not self._read(left):
+                assert condition(self.output), self.output
+                return
+
+    def _read(self, seconds: float) -> bool:
+        """Read once; return False at the end."""
+        if not select.select([self._fd], [], [], seconds)[0]:
+            return True
+        try:
+            part = os.read(self._fd, 1 << 16)
+        except OSError as error:
+            if error.errno != errno.EIO:  # which means that the command has ended
+                raise
+            return False
+        self.output += part
+        return part != b""
+
+    def interrupt(self) -> None:
+        """Send what Ctrl-C sends."""
+        self._process.send_signal(signal.SIGINT)
+
+    def finish(self) -> int:
+        """Read all of the output; return the exit status."""
+        end = time.monotonic() + DEADLINE
+        while self._read(end - time.monotonic()):
+            assert time.monotonic() < end, self.output
+        return self._process.wait(DEADLINE)
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self._process.kill()
+        self._process.wait()
+        os.close(self._fd)
+
+
+@contextlib.contextmanager
+def terminal(
+    *arguments: object,
+    size: tuple[int, int] = (24, 80),
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[Terminal]:
+    """Run the command on a terminal."""
+    running = Terminal(*arguments, size=size, variables=variables)
+    try:
+        yield running
+    finally:
+        running.close()
