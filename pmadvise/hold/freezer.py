@@ -9,6 +9,7 @@ from pmadvise._proc.cgroups import (
     VERSIONS,
     Membership,
     directories,
+    hierarchies,
     memberships,
     processes_in,
 )
@@ -43,8 +44,9 @@ class FreezerStop:
     def stop(self, deadline: Deadline) -> None:
         """Freeze the cgroup, if it is not: of v2, or else of v1."""
         reasons = []
+        mounted = hierarchies()
         for membership in self._memberships():
-            for path in directories(membership):
+            for path in directories(membership, mounted):
                 self._membership = membership
                 directory = os.fsdecode(path)
                 try:

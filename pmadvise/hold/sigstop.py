@@ -48,6 +48,9 @@ class SigstopStop:
         target = self._target
         looks = 0
         for _ in deadline.pauses():
+            if self._pipe and looks < _PATIENCE and target.leader_runs():
+                looks += 1
+                continue
             threads = target.threads()
             if self._is_stopped(threads):
                 return
@@ -56,8 +59,9 @@ class SigstopStop:
                 if any(thread.tracer for thread in threads):
                     continue  # an own one, which is about to end
                 self._arm()
-            elif (looks := looks + 1) == _PATIENCE and is_frozen(target.proc):
+            elif looks == _PATIENCE and is_frozen(target.proc):
                 raise target.refuse("a frozen process does not take SIGSTOP")
+            looks += 1
             # Again and again: an execve(2) may lose one.
             result = pidfd_send_signal(target.pidfd, signal.SIGSTOP)
             if result < 0 and result != -errno.ESRCH:

@@ -16,7 +16,7 @@ from pmadvise._native.task import (
 )
 from pmadvise._proc.files import fields, read_in, read_stat
 from pmadvise._proc.identity import Identity
-from pmadvise._proc.pidfds import has_ended, pid_of
+from pmadvise._proc.pidfds import has_ended
 from pmadvise._proc.rights import proc_is_mounted, proc_is_of_own_namespace
 from pmadvise.hold.fds import OwnedFd
 
@@ -62,8 +62,10 @@ class HeldProcess:
         self._pidfd: OwnedFd | None = None
         self._proc: OwnedFd | None = None
         try:
+            lent = identity.lend()  # nobody closes them while they are copied
             self._pidfd = OwnedFd.copy(identity.pidfd)
             self._proc = OwnedFd.copy(identity.proc)
+            del lent
             self._check(key)
         except BaseException:
             self.close()
@@ -81,9 +83,7 @@ class HeldProcess:
             raise self.refuse("the caller can't hold itself still")
         try:
             stat = read_stat(self.proc)
-            # A handle closed meanwhile may have lent the number of another file.
-            same = (stat.pid, stat.start_ticks) == key
-            if not same or pid_of(self.pidfd) != self.pid:
+            if (stat.pid, stat.start_ticks) != key:
                 raise self.ended()
         except (ProcessLookupError, FileNotFoundError):
             raise self.ended() from None
@@ -175,6 +175,13 @@ class HeldProcess:
         """
         try:
             return read_stat(self.proc).threads == still
+        except (ProcessLookupError, FileNotFoundError):
+            raise self.ended() from None
+
+    def leader_runs(self) -> bool:
+        """Return whether the leader is not stopped: a first look that costs little."""
+        try:
+            return read_stat(self.proc).state in "RSDI"
         except (ProcessLookupError, FileNotFoundError):
             raise self.ended() from None
 
