@@ -180,3 +180,13 @@ def test_mounts_of_another_form(monkeypatch: pytest.MonkeyPatch) -> None:
     text = b"30 23 0:26 / - cgroup2\n30 23 0:26 / /c rw - cgroup2 c rw\nx\n"
     monkeypatch.setattr(files, "read", lambda path: text)
     assert [mount.point for mount in files.mounts()] == [b"/c"]
+
+
+def test_no_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without /proc no mount is known, which is no error."""
+
+    def fail(path: str) -> bytes:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(files, "read", fail)
+    assert files.mounts() == []
