@@ -35,6 +35,8 @@ _LAST_PAGE = ADDRESS_MAX + 1 - PAGE_SIZE
 # Without PAGEMAP_SCAN, reading the entries of more addresses than this takes longer
 # than reading smaps to learn which mappings have any.
 _WORTH_SMAPS = 1 << 30
+_HUGE_WINDOW = 128
+"""Huge pages that the kernel is asked for at a time."""
 
 
 class Pagemap:
@@ -55,6 +57,8 @@ class Pagemap:
         self._mm, self._check = mm, check
         self._file = mm.open_file("pagemap", look)
         self._can_scan = True
+        self._huge = Ranges()
+        self._huge_from = self._huge_until = 0
 
     def __enter__(self) -> Pagemap:
         """Return itself."""
@@ -88,18 +92,28 @@ class Pagemap:
     def huge_page_at(self, address: int, size: int) -> bool:
         """Return whether a huge page of `size` bytes covers an address.
 
-        False too where the kernel can't be asked.
+        False too where the kernel can't be asked. It is asked for many at a time, as
+        each question takes the target's mmap lock.
         """
-        if not self._can_scan:
-            return False
         start = address & -size
-        span = [(start, start + size)]
+        if self._can_scan and not self._huge_from <= start < self._huge_until:
+            # The first may lie beyond the end of user space.
+            for n_pages in (_HUGE_WINDOW, 1):
+                if self._find_huge_pages(start, start + n_pages * size):
+                    break
+        return (self._huge & Ranges([(start, size)])).total == size
+
+    def _find_huge_pages(self, start: int, end: int) -> bool:
+        """Find the huge pages in [start, end); return whether that could be asked."""
+        kind = PAGE_IS_HUGE | PAGE_IS_PRESENT
         try:
-            array = pagemap_scan(self._file.fd, span, PAGE_IS_HUGE | PAGE_IS_PRESENT)
+            array = pagemap_scan(self._file.fd, [(start, end)], kind)
         except OSError as error:
             self._can_scan = error.errno != errno.ENOTTY
             return False
-        return len(array) == 1 and array.get(0) == (start, size)
+        self._huge = Ranges.of_array(array)
+        self._huge_from, self._huge_until = start, end
+        return True
 
     def _pages(self, within: Ranges | None, swapped: bool) -> Ranges:
         wanted = None if within is None else within.merged()
