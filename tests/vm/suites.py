@@ -54,7 +54,8 @@ def portable_tests(source: Path) -> Suite:
 def pure_packages() -> Path:
     """Return a directory with pytest and hypothesis, of pure Python."""
     versions = PINS.read_bytes()
-    product = CACHE / "python" / f"pure-{hashlib.sha256(versions).hexdigest()[:12]}"
+    # The guest has it under the last part of its path.
+    product = CACHE / "python" / hashlib.sha256(versions).hexdigest()[:12] / "pure"
     with made_once(product) as scratch:
         if scratch:
             run(
