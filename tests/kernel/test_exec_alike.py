@@ -28,13 +28,13 @@ if os.path.exists("/proc/self/fd/9"):
     signal.pause()
 fifo = sys.argv[1]
 actions = [(os.POSIX_SPAWN_OPEN, 9, fifo, os.O_RDONLY, 0)]
-os.posix_spawn(sys.executable, sys.orig_argv, os.environ, file_actions=actions)
+os.posix_spawn(sys.orig_argv[0], sys.orig_argv, os.environ, file_actions=actions)
 signal.pause()
 """
 SELF = """
 import os, signal, sys
 open(sys.argv[1]).read()
-os.execv(sys.executable, sys.orig_argv)
+os.execv(sys.orig_argv[0], sys.orig_argv)
 """
 
 pytestmark = pytest.mark.needs_root
