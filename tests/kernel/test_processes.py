@@ -19,6 +19,7 @@ from helpers.waiting import until
 
 from pmadvise import Process, processes
 
+PF_KTHREAD = 0x200000
 CHILDREN = """
 import os, time
 for _ in range(2):
@@ -102,11 +103,12 @@ def test_host(target: Target) -> None:
 
 def test_host_has_no_kernel_thread() -> None:
     """Kernel threads have no memory, and are left out."""
-    kernel_threads = {
-        int(path.parent.name)
-        for path in Path("/proc").glob("[0-9]*/stat")
-        if int(path.read_text().rpartition(")")[2].split()[6]) & 0x200000
-    }
+    kernel_threads = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it exits
+            flags = path.read_bytes().rpartition(b")")[2].split()[6]
+            if int(flags) & PF_KTHREAD:
+                kernel_threads.add(int(path.parent.name))
     assert not kernel_threads & set(pids_of(processes()))
 
 
