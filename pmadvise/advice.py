@@ -88,3 +88,11 @@ def advice_name(advice: int) -> str:
     """Return the kernel's name of `advice`, or the number where it has none."""
     found = known(advice)
     return f"MADV_{found.name}" if isinstance(found, Advice) else str(found)
+
+
+def not_remote(advice: int) -> ValueError:
+    """Return the error for an advice that another process never takes."""
+    return ValueError(
+        f"advice {advice_name(advice)} is not for another process: "
+        "COLD, PAGEOUT, WILLNEED and COLLAPSE are"
+    )

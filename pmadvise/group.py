@@ -13,7 +13,7 @@ from pmadvise._advise.limits import Cancel, EachOptions, Limits, Unpack
 from pmadvise._proc.cgroups import Cgroup, find_cgroup, processes_in
 from pmadvise._proc.files import parse_stat, read
 from pmadvise._proc.identity import Identity
-from pmadvise.advice import REMOTE, Advice, advice_name, known
+from pmadvise.advice import REMOTE, Advice, known, not_remote
 from pmadvise.calls import c_int
 from pmadvise.memory import swap
 from pmadvise.process import Process
@@ -196,10 +196,7 @@ def advise_each(
     limits = Limits(**options, budget=budget)
     number = c_int("advice", advice)
     if number not in REMOTE:
-        raise ValueError(
-            f"advice {advice_name(number)} is not for another process: "
-            "COLD, PAGEOUT, WILLNEED and COLLAPSE are"
-        )
+        raise not_remote(number)
     floor = operator.index(swap_floor)
     if floor < 0:
         raise ValueError(f"swap_floor {floor} is negative")

@@ -12,7 +12,7 @@ from pmadvise._advise.run import checked_ranges, require_permission, run
 from pmadvise._lazy import LazyModule
 from pmadvise._proc.identity import Identity
 from pmadvise._proc.mm import Mm, open_mm
-from pmadvise.advice import REMOTE, Advice, advice_name
+from pmadvise.advice import REMOTE, Advice, not_remote
 from pmadvise.calls import PidfdLike, c_int
 from pmadvise.maps import AddressSpace
 from pmadvise.memory import Memory, Status, WorkingSet
@@ -342,8 +342,5 @@ class Process:
         """Refuse an advice that another process never takes."""
         number = c_int("advice", advice)
         if number not in REMOTE and self.pid != os.getpid():
-            raise ValueError(
-                f"advice {advice_name(number)} is not for another process: "
-                "COLD, PAGEOUT, WILLNEED and COLLAPSE are"
-            )
+            raise not_remote(number)
         return number
