@@ -73,11 +73,15 @@ def test_ranges_that_cut(
 def test_pageout_splits_none(
     area: HugeArea, process: Process, max_stall: float | None
 ) -> None:
-    """PAGEOUT splits no huge page of the range: it is written whole, if at all."""
-    before = proc.vmstat("thp_split_page")
+    """The calls of PAGEOUT split no huge page of the range."""
+
+    def split() -> int:
+        # less those for want of room in swap: the kernel's own, all in a swap file
+        return proc.vmstat("thp_split_page") - proc.vmstat("thp_swpout_fallback")
+
+    before = split()
     process.pageout([(area.address, area.size)], max_stall=max_stall)
-    # others may split a few meanwhile, and the kernel where swap is fragmented
-    assert proc.vmstat("thp_split_page") - before <= N // 8
+    assert split() - before <= N // 8  # others may split a few meanwhile
     assert area.target.intact(area.address, area.size)
 
 
