@@ -10,7 +10,7 @@ from pmadvise.command.effects import LOST, why_ended
 from pmadvise.command.guard import refusal, swap_warning
 from pmadvise.command.output import Output
 from pmadvise.command.result import print_results, to_json
-from pmadvise.command.targets import Targets
+from pmadvise.command.targets import Target, Targets
 from pmadvise.command.work import Interrupts, Observer, Order, Outcome, advise
 from pmadvise.memory import swap
 
@@ -23,14 +23,23 @@ def run_order(output: Output, targets: Targets, order: Order, force: bool) -> No
         for target in targets:
             if target.error is None:
                 target.error = refusal(target.pid, order.advice)
-    if len(targets):
-        warning = swap_warning(order.advice, swap())
-        if warning is not None:
-            output.warn(warning)
+    warning = swap_warning(order.advice, swap())
+    if warning is not None and any(map(_has_memory, targets)):
+        output.warn(warning)
     with Interrupts() as interrupts:
         outcomes = advise(targets, order, interrupts.event, _observer(output, order))
         output.interrupted = interrupts.event.is_set()
     _print(output, outcomes, order)
+
+
+def _has_memory(target: Target) -> bool:
+    """Return whether there is anything to advise: not in a kernel thread."""
+    if target.error is not None or target.process is None:
+        return False
+    try:
+        return target.process.status().rss > 0
+    except ProcessLookupError:
+        return False
 
 
 def _observer(output: Output, order: Order) -> Observer:
