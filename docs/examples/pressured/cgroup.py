@@ -1,0 +1,129 @@
+"""The memory of a cgroup: how full it is, what of it is protected, who is in it."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from pathlib import Path
+
+from policy import Candidate
+
+from pmadvise import Process, Status, processes
+
+# Documentation/admin-guide/cgroup-v2.rst; then the names of cgroup-v1/memory.rst
+USED = ("memory.current", "memory.usage_in_bytes")
+LIMITS = ("memory.max", "memory.high", "memory.limit_in_bytes")
+PROTECTED = ("memory.min", "memory.low")
+
+
+def number(path: str) -> float | None:
+    """Return the number in a file of a cgroup; None without such a file."""
+    try:
+        text = Path(path).read_text("ascii").strip()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV):  # ENODEV: removed once open
+            return None
+        raise
+    return math.inf if text == "max" else int(text)
+
+
+def host() -> tuple[float, float]:
+    """Return the bytes in use that are not available, and all, of the host."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        kib = {
+            name: int(rest.split()[0]) for name, rest in (x.split(":") for x in file)
+        }
+    return (kib["MemTotal"] - kib["MemAvailable"]) * 1024, kib["MemTotal"] * 1024
+
+
+class Cgroup:
+    """A cgroup with those below it, and what was seen of their processes."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory.rstrip("/")
+        self.known: dict[int, Candidate] = {}
+        """The processes, by ID."""
+        self.later = 0.0
+        """When to try again, as nothing could be done."""
+        self.failed = ""
+        """What went wrong at the last look."""
+        self._members: dict[int, str] = {}
+        self.fill()
+
+    def fill(self) -> tuple[float, float]:
+        """Return the bytes in use and the limit; the host's, if it has no lower one.
+
+        Raises:
+            FileNotFoundError: There is no such cgroup, or not any more.
+        """
+        if not os.path.exists(f"{self.directory}/cgroup.procs"):
+            raise FileNotFoundError(f"{self.directory}: not the directory of a cgroup")
+        used, limit = (
+            [
+                n
+                for name in names
+                if (n := number(f"{self.directory}/{name}")) is not None
+            ]
+            for names in (USED, LIMITS)
+        )
+        total = host()
+        if used and limit and min(limit) < total[1]:
+            return used[0], min(limit)
+        return total
+
+    def refresh(self, now: float) -> None:
+        """Open the processes that are new, and close those that have gone."""
+        members = _members(self.directory)
+        for pid, one in list(self.known.items()):
+            if pid not in members or not one.process.alive:
+                self.known.pop(pid).process.close()
+                self._members.pop(pid, None)
+        if members.keys() - self._members.keys():
+            for process in processes(cgroup=self.directory):
+                status = None if process.pid in self.known else _status(process)
+                if status is None:
+                    process.close()
+                else:
+                    self.known[process.pid] = Candidate(process, "", status, now)
+        self._members = members
+        for pid, one in self.known.items():
+            one.cgroup = members.get(pid, one.cgroup)
+
+
+def _status(process: Process) -> Status | None:
+    try:
+        return process.status()
+    except ProcessLookupError:
+        return None
+
+
+def _members(root: str) -> dict[int, str]:
+    """Return the directory of each process of a cgroup, by its ID."""
+    found: dict[int, str] = {}
+    for directory, _, files in os.walk(root):
+        if "cgroup.procs" in files:
+            try:
+                text = Path(directory, "cgroup.procs").read_text("ascii")
+            except OSError:  # removed meanwhile, or a threaded one
+                continue
+            found.update(dict.fromkeys(map(int, text.split()), directory))
+    return found
+
+
+def swapped_in() -> int:
+    """Return how many pages the host has read from swap since its boot."""
+    with open("/proc/vmstat", "rb") as file:
+        return int(file.read().split(b"\npswpin ")[1].split(b"\n")[0])
+
+
+def unprotected(directory: str) -> float:
+    """Return the bytes that may leave a cgroup: PAGEOUT itself ignores memory.min."""
+    least = math.inf
+    while os.path.exists(f"{directory}/cgroup.procs"):
+        kept = max(number(f"{directory}/{name}") or 0 for name in PROTECTED)
+        used = number(f"{directory}/memory.current")
+        if kept and used is not None:
+            least = min(least, used - kept)
+        directory = os.path.dirname(directory)
+    return least

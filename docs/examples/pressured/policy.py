@@ -1,0 +1,80 @@
+"""Which processes are paged out, and in which order: replace it by what you know.
+
+A system that knows which of its processes matter (the window in front, the request
+that waits, the job that sleeps) does better than this, which knows CPU time alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pmadvise import Process, Status
+
+LATELY, SHORTEST = 2.0, 0.5  # seconds that CPU time counts; between two looks at it
+BUSY = 0.02  # of a CPU: not to be paged out
+SMALL = 1 << 20  # bytes that are not worth a look
+WOKEN = 1 << 20  # bytes that came back from swap: it wakes
+BACKOFF, BACKOFF_MAX = 30.0, 600.0  # seconds
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A process, and what was seen of it."""
+
+    process: Process
+    cgroup: str
+    status: Status
+    """The latest."""
+    looked: float
+    """When, by time.monotonic()."""
+    cpu: float = math.inf
+    """Its share of a CPU lately; not known yet of a new one."""
+    swap: int = 0
+    """Its bytes in swap right after it was paged out; 0: it was not, or it woke."""
+    advised: float = -math.inf
+    """When it was last paged out."""
+    backoff: float = BACKOFF
+    until: float = -math.inf
+    """It is left alone until then."""
+
+    def look(self, now: float) -> int:
+        """Look at it; return the bytes that came back from swap since we paged it out.
+
+        Raises:
+            ProcessLookupError: It has gone.
+        """
+        status = self.process.status()
+        if status.state in "ZX":  # its memory has gone with it
+            raise ProcessLookupError
+        if (seconds := now - self.looked) >= SHORTEST:
+            share = (status.cpu - self.status.cpu) / seconds
+            weight = math.exp(-seconds / LATELY) if math.isfinite(self.cpu) else 0.0
+            self.cpu = weight * self.cpu + (1 - weight) * share if weight else share
+            self.looked = now
+            self.status = status
+        return max(self.swap - status.swap, 0)
+
+    def paged_out(self, swap: int, now: float) -> None:
+        """Note that so many bytes of it are in swap now."""
+        if now - self.advised > 4 * self.backoff:  # it slept long since the last time
+            self.backoff = BACKOFF
+        self.swap, self.advised = swap, now
+
+    def leave_alone(self, now: float) -> None:
+        """Do not page it out for a while: longer each time."""
+        self.swap, self.until = 0, now + self.backoff
+        self.backoff = min(2 * self.backoff, BACKOFF_MAX)
+
+
+def rank(candidates: Iterable[Candidate], now: float) -> list[Candidate]:
+    """Return the processes that may be paged out, the first to go first."""
+    return sorted(
+        (
+            one
+            for one in candidates
+            if one.cpu < BUSY and one.until <= now and one.status.anonymous >= SMALL
+        ),
+        key=lambda one: (round(one.cpu, 3), -one.status.anonymous),
+    )
