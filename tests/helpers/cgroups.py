@@ -55,9 +55,11 @@ def temporary_cgroup(mount: str | os.PathLike[str], name: bytes) -> Iterator[Cgr
 
 
 @contextlib.contextmanager
-def memory_cgroup(limit: int) -> Iterator[Cgroup]:
-    """Make a cgroup whose processes have at most `limit` bytes, and no swap."""
+def memory_cgroup(limit: int, *, swap: bool = False) -> Iterator[Cgroup]:
+    """Make a cgroup whose processes have at most `limit` bytes; by default no swap."""
     mount, settings = _memory_mount()
+    if swap:
+        settings = dict([*settings.items()][:1])
     with temporary_cgroup(mount, b"-memory") as cgroup:
         for name, text in settings.items():
             with contextlib.suppress(FileNotFoundError):  # without swap accounting

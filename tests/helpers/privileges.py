@@ -14,7 +14,7 @@ CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN = 2, 19, 21
 CAP_SYS_NICE, CAP_PERFMON = 23, 38
 
 _VERSION_3 = 0x20080522
-_PR_SET_DUMPABLE, _PR_SET_KEEPCAPS = 4, 8
+_PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP = 4, 8, 24
 
 
 def drop_capabilities(*capabilities: int) -> None:
@@ -28,6 +28,13 @@ def drop_capabilities(*capabilities: int) -> None:
         for word in range(3):
             words[3 * (capability // 32) + word] &= ~(1 << capability % 32)
     assert libc.capset(header, struct.pack("6I", *words)) == 0
+
+
+def never_gain(*capabilities: int) -> None:
+    """Let no exec give these capabilities to the calling thread, even if it is root."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for capability in capabilities:
+        assert libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
 
 
 def become_nobody() -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from policy import Candidate
 
-from pmadvise import Process, Status, processes
+from pmadvise import Process, Status, processes, swap
 
-# Documentation/admin-guide/cgroup-v2.rst; then the names of cgroup-v1/memory.rst
-USED = ("memory.current", "memory.usage_in_bytes")
-LIMITS = ("memory.max", "memory.high", "memory.limit_in_bytes")
+# Bytes in use, then limits: cgroup-v2.rst and cgroup-v1/memory.rst of the kernel
+V2 = ("memory.current", "memory.max", "memory.high")
+V1 = ("memory.usage_in_bytes", "memory.limit_in_bytes")
 PROTECTED = ("memory.min", "memory.low")
 
 
@@ -49,6 +49,8 @@ class Cgroup:
         self.failed = ""
         """What went wrong at the last look."""
         self._members: dict[int, str] = {}
+        self._names = V1 if os.path.exists(f"{self.directory}/{V1[0]}") else V2
+        self._all = host()[1]
         self.fill()
 
     def fill(self) -> tuple[float, float]:
@@ -57,38 +59,40 @@ class Cgroup:
         Raises:
             FileNotFoundError: There is no such cgroup, or not any more.
         """
-        if not os.path.exists(f"{self.directory}/cgroup.procs"):
+        used, *limits = (number(f"{self.directory}/{name}") for name in self._names)
+        if used is None and not os.path.exists(f"{self.directory}/cgroup.procs"):
             raise FileNotFoundError(f"{self.directory}: not the directory of a cgroup")
-        used, limit = (
-            [
-                n
-                for name in names
-                if (n := number(f"{self.directory}/{name}")) is not None
-            ]
-            for names in (USED, LIMITS)
-        )
-        total = host()
-        if used and limit and min(limit) < total[1]:
-            return used[0], min(limit)
-        return total
+        limit = min((n for n in limits if n is not None), default=math.inf)
+        return host() if used is None or limit >= self._all else (used, limit)
+
+    def swap_cache(self) -> int:
+        """Return the bytes in the swap cache, which are the first to be reclaimed.
+
+        PAGEOUT leaves memory there that goes to a disk; with zram it leaves nothing.
+        """
+        if swap().frees_at_once or not os.path.exists(f"{self.directory}/memory.stat"):
+            return 0
+        with open(f"{self.directory}/memory.stat", "rb") as file:
+            lines = dict(line.split() for line in file)
+        return int(lines.get(b"swapcached", 0))
 
     def refresh(self, now: float) -> None:
         """Open the processes that are new, and close those that have gone."""
-        members = _members(self.directory)
+        found = members(self.directory)
         for pid, one in list(self.known.items()):
-            if pid not in members or not one.process.alive:
+            if pid not in found or one.gone:
                 self.known.pop(pid).process.close()
                 self._members.pop(pid, None)
-        if members.keys() - self._members.keys():
+        if found.keys() - self._members.keys():
             for process in processes(cgroup=self.directory):
                 status = None if process.pid in self.known else _status(process)
                 if status is None:
                     process.close()
                 else:
                     self.known[process.pid] = Candidate(process, "", status, now)
-        self._members = members
+        self._members = found
         for pid, one in self.known.items():
-            one.cgroup = members.get(pid, one.cgroup)
+            one.cgroup = found.get(pid, one.cgroup)
 
 
 def _status(process: Process) -> Status | None:
@@ -98,7 +102,7 @@ def _status(process: Process) -> Status | None:
         return None
 
 
-def _members(root: str) -> dict[int, str]:
+def members(root: str) -> dict[int, str]:
     """Return the directory of each process of a cgroup, by its ID."""
     found: dict[int, str] = {}
     for directory, _, files in os.walk(root):

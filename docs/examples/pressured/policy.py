@@ -38,16 +38,20 @@ class Candidate:
     backoff: float = BACKOFF
     until: float = -math.inf
     """It is left alone until then."""
+    gone: bool = False
 
     def look(self, now: float) -> int:
-        """Look at it; return the bytes that came back from swap since we paged it out.
+        """Look at it; return the bytes that came back from swap since it was put there.
 
-        Raises:
-            ProcessLookupError: It has gone.
+        Once it has gone that is 0: its memory in swap has gone with it.
         """
-        status = self.process.status()
-        if status.state in "ZX":  # its memory has gone with it
-            raise ProcessLookupError
+        try:
+            status = self.process.status()
+        except ProcessLookupError:
+            self.gone = True
+            return 0
+        if status.state in "ZX":
+            return 0
         if (seconds := now - self.looked) >= SHORTEST:
             share = (status.cpu - self.status.cpu) / seconds
             weight = math.exp(-seconds / LATELY) if math.isfinite(self.cpu) else 0.0
@@ -61,6 +65,14 @@ class Candidate:
         if now - self.advised > 4 * self.backoff:  # it slept long since the last time
             self.backoff = BACKOFF
         self.swap, self.advised = swap, now
+
+    def begin_anew(self) -> None:
+        """Note that it runs another program now: what was seen of it is no use."""
+        self.cpu, self.swap = math.inf, 0
+        try:
+            self.process.maps()
+        except OSError:
+            self.until = math.inf
 
     def leave_alone(self, now: float) -> None:
         """Do not page it out for a while: longer each time."""

@@ -28,8 +28,7 @@ from telemetry import log, notify
 
 from pmadvise import PAGE_SIZE, Advice, Pressure, Report, advise_each, support
 
-TICK = 0.1  # seconds between two looks at the watermarks
-LOOK = 2.0  # at the CPU time of all processes
+TICK, LOOK = 0.1, 2.0  # seconds between looks: at the watermarks, at all processes
 REST = 0.5  # after nothing could be done
 SLICE = 1.0  # at most in one process, so that the watchdog hears of us
 PAGES_BACK = 64  # swapped in by the host within a tick: somebody wakes
@@ -87,36 +86,35 @@ class Daemon:
         if due:
             group.refresh(now)
         used, limit = group.fill()
+        if used > limit * self.options.high / 100:
+            used -= group.swap_cache()
         telemetry.RATIO.labels(group.directory).set(used / limit)
         room = limit * self.options.high / 100 - used
         if due or woken:
-            self.look(group, now, due, room)
+            for one in group.known.values():
+                room -= self.look(one, now, room) if due or one.swap else 0
         if (fired or room < 0) and now >= group.later:
             need = used - limit * self.options.low / 100
             self.relieve(group, now, need, "watermark" if room < 0 else "pressure")
 
-    def look(self, group: Cgroup, now: float, everybody: bool, room: float) -> None:
-        """Look at the processes; read back in who wakes, as far as there is room."""
-        for one in group.known.values():
-            if not (everybody or one.swap):
-                continue
-            try:
-                back = one.look(now)
-            except ProcessLookupError:
-                back = 0
-            if back < policy.WOKEN:
-                continue
-            telemetry.REFAULTED.inc(back)
-            one.leave_alone(now)
-            report = self.advise(one, Advice.WILLNEED, room) if room > 0 else None
-            room -= (read := report.advised if report else 0)
-            log("woke", pid=one.process.pid, back=back, read=read, backoff=one.backoff)
+    def look(self, one: Candidate, now: float, room: float) -> int:
+        """Look at a process; if it wakes, read it back in as far as there is room."""
+        if (back := one.look(now)) < policy.WOKEN:
+            return 0
+        telemetry.REFAULTED.inc(back)
+        one.leave_alone(now)
+        report = self.advise(one, Advice.WILLNEED, room) if room > 0 else None
+        read = report and report.advised
+        log("woke", pid=one.process.pid, back=back, read=read, backoff=one.backoff)
+        return back
 
     def relieve(self, group: Cgroup, now: float, need: float, trigger: str) -> None:
         """Page idle processes out: so many bytes, of all of them together."""
         most = self.options.budget << 20
         left = budget = min(int(need), most) if need > 0 else most
         for one in policy.rank(group.known.values(), now):
+            if one.swap and self.look(one, now, 0):  # it woke since the last look
+                continue
             room = min(left, unprotected(one.cgroup))
             report = self.advise(one, Advice.PAGEOUT, room) if room > 0 else None
             if report is None or report.before is None or report.after is None:
@@ -154,6 +152,8 @@ class Daemon:
         if isinstance(report, Report):
             telemetry.ADVISED.labels(advice.name).inc(report.advised)
             telemetry.CALL.observe(report.longest_call)
+            if report.ended == "exec":
+                one.begin_anew()
             return report
         if not isinstance(report, ProcessLookupError):
             name = errno.errorcode.get(report.errno or 0, "?")

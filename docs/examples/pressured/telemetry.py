@@ -36,8 +36,12 @@ def notify(state: str) -> None:
     """Tell systemd, if it asked for that: sd_notify(3)."""
     if address := os.environ.get("NOTIFY_SOCKET"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.connect(address.replace("@", "\0", 1))
-            sock.sendall(state.encode())
+            sock.settimeout(1.0)  # the receiver's queue may be full
+            try:
+                sock.connect(address.replace("@", "\0", 1))
+                sock.sendall(state.encode())
+            except OSError as error:
+                log("not_notified", state=state, message=str(error))
 
 
 def looked(n_known: int, n_left_alone: int) -> None:

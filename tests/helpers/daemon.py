@@ -1,0 +1,147 @@
+"""The daemon of docs/examples/pressured, as a process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from helpers.needs import ROOT
+from helpers.waiting import DEADLINE, until
+
+PROGRAM = ROOT / "docs/examples/pressured/pressured.py"
+_HERE = os.pathsep.join(path for path in (str(ROOT), *sys.path) if path)
+
+
+def command(*arguments: object) -> list[str]:
+    """Return the command line of the daemon."""
+    return [sys.executable, str(PROGRAM), *map(str, arguments)]
+
+
+class Daemon:
+    """The daemon at work on a cgroup, with what it has printed."""
+
+    def __init__(self, cgroup: bytes, scratch: Path, *arguments: object) -> None:
+        self.lock = scratch / "lock"
+        self.port = _free_port()
+        self.notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notified.bind(str(scratch / "notify"))
+        self.heard: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.lines: list[dict[str, Any]] = []
+        with tempfile.TemporaryFile() as errors:
+            self.process = subprocess.Popen(
+                command(
+                    *("--cgroup", os.fsdecode(cgroup), "--lock", self.lock),
+                    *("--listen", f"127.0.0.1:{self.port}", *arguments),
+                ),
+                env={
+                    **os.environ,
+                    "PYTHONPATH": _HERE,
+                    "NOTIFY_SOCKET": str(scratch / "notify"),
+                },
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+            self._reader = threading.Thread(target=self._read)
+            self._reader.start()
+            self._listener = threading.Thread(target=self._listen)
+            self._listener.start()
+            self.event("ready")
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(json.loads(line))
+
+    def _listen(self) -> None:
+        while told := self.notified.recv(4096):
+            self.heard.put(told.decode())
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the lines about an event so far."""
+        return [line for line in self.lines if line["event"] == name]
+
+    def event(self, name: str) -> dict[str, Any]:
+        """Return the first line about an event, which may have to come yet."""
+
+        def found() -> list[dict[str, Any]]:
+            assert self.process.poll() is None or self._reader.is_alive(), self.lines
+            return self.events(name)
+
+        return until(found, f"the event {name}")[0]
+
+    def metric(self, line: str) -> float:
+        """Return the value of a metric, given with its labels; 0 without it."""
+        url = f"http://127.0.0.1:{self.port}/metrics"
+        with urllib.request.urlopen(url, timeout=DEADLINE) as answer:
+            for text in answer.read().decode().split("\n"):
+                name, _, value = text.rpartition(" ")
+                if name == line:
+                    return float(value)
+        return 0.0
+
+    def n_descriptors(self) -> int:
+        """Return how many descriptors it has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def notification(self) -> str:
+        """Return what it tells systemd next."""
+        return self.heard.get(timeout=DEADLINE)
+
+    def terminate(self) -> int:
+        """Ask it to end; return its status."""
+        self.process.terminate()
+        self.process.wait(DEADLINE)
+        self._reader.join(DEADLINE)
+        return self.process.returncode
+
+    def close(self) -> None:
+        """Leave nothing of it behind."""
+        self.process.kill()
+        self.process.wait()
+        self._reader.join(DEADLINE)
+        self.notified.shutdown(socket.SHUT_RD)  # ends the listener
+        self._listener.join(DEADLINE)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.notified.close()
+
+
+@contextlib.contextmanager
+def started(cgroup: bytes, scratch: Path, *arguments: object) -> Iterator[Daemon]:
+    """Run the daemon, and end it."""
+    daemon = Daemon(cgroup, scratch, *arguments)
+    try:
+        yield daemon
+    finally:
+        daemon.close()
+
+
+def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the daemon, which is to end by itself."""
+    return subprocess.run(
+        command(*arguments),
+        env={**os.environ, "PYTHONPATH": _HERE},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+        **options,
+    )
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
