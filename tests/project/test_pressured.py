@@ -72,12 +72,13 @@ def test_metrics(idle: Idle, watch: Daemon) -> None:
 
 
 def test_below_the_watermark(group: Cgroup, idle: Idle, tmp_path: Path) -> None:
-    """Where there is room nobody is paged out."""
+    """Where there is room the watermark pages nobody out; the host's pressure may."""
     with started(group.path, tmp_path, "--swap-floor", 0) as running:
         until(lambda: running.metric("pressured_processes"), "a look")
         [running.notification() for _ in range(4)]  # three more looks
-        assert running.events("relieved") == []
-    assert in_swap(idle) == 0
+        triggers = [line["trigger"] for line in running.events("relieved")]
+    assert "watermark" not in triggers
+    assert in_swap(idle) == 0 or triggers
 
 
 def test_busy_is_left(group: Cgroup, watch: Daemon) -> None:

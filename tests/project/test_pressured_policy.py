@@ -77,7 +77,9 @@ def test_bytes_that_came_back() -> None:
     one, process = candidate(swap=0)
     one.paged_out(32 * MIB, 1.0)
     process.next = replace(one.status, swap=20 * MIB)
-    assert one.look(2.0) == 12 * MIB
+    assert (one.look(2.0), one.swap) == (12 * MIB, 0)
+    assert one.until == 2.0 + BACKOFF
+    one.paged_out(32 * MIB, 2.5)
     process.next = replace(one.status, state="Z", swap=0)
     assert (one.look(3.0), one.gone) == (0, False)
     process.next = None

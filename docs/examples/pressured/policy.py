@@ -41,9 +41,10 @@ class Candidate:
     gone: bool = False
 
     def look(self, now: float) -> int:
-        """Look at it; return the bytes that came back from swap since it was put there.
+        """Look at it; if it wakes, return the bytes that came back from swap.
 
-        Once it has gone that is 0: its memory in swap has gone with it.
+        Then it is left alone for a while. Once it has gone the bytes are 0: what it had
+        in swap has gone with it.
         """
         try:
             status = self.process.status()
@@ -58,7 +59,11 @@ class Candidate:
             self.cpu = weight * self.cpu + (1 - weight) * share if weight else share
             self.looked = now
             self.status = status
-        return max(self.swap - status.swap, 0)
+        if (back := self.swap - status.swap) < WOKEN:
+            return 0
+        self.swap = 0
+        self.leave_alone(now)
+        return back
 
     def paged_out(self, swap: int, now: float) -> None:
         """Note that so many bytes of it are in swap now."""
@@ -76,7 +81,7 @@ class Candidate:
 
     def leave_alone(self, now: float) -> None:
         """Do not page it out for a while: longer each time."""
-        self.swap, self.until = 0, now + self.backoff
+        self.until = now + self.backoff
         self.backoff = min(2 * self.backoff, BACKOFF_MAX)
 
 

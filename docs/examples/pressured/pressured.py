@@ -41,7 +41,7 @@ class Daemon:
         self.options, self.lock = options, lock
         self.groups = [Cgroup(directory) for directory in options.cgroup]
         self.stopping = threading.Event()
-        self.swapped_in, self.next_look = swapped_in(), 0.0
+        self.swapped_in, self.next_look, self.pause = swapped_in(), 0.0, TICK
 
     def run(self) -> None:
         """Look, and act, until the end is asked for."""
@@ -54,7 +54,8 @@ class Daemon:
         notify("READY=1")
         log("ready", cgroups=self.options.cgroup, pid=os.getpid())
         while not self.stopping.is_set():
-            fired = bool(poll.poll(TICK * 1000))
+            fired = bool(poll.poll(self.pause * 1000))
+            self.pause = TICK
             telemetry.EVENTS.inc(fired)
             self.tick(fired, time.monotonic())
         notify("STOPPING=1")
@@ -99,13 +100,11 @@ class Daemon:
 
     def look(self, one: Candidate, now: float, room: float) -> int:
         """Look at a process; if it wakes, read it back in as far as there is room."""
-        if (back := one.look(now)) < policy.WOKEN:
-            return 0
-        telemetry.REFAULTED.inc(back)
-        one.leave_alone(now)
-        report = self.advise(one, Advice.WILLNEED, room) if room > 0 else None
-        read = report and report.advised
-        log("woke", pid=one.process.pid, back=back, read=read, backoff=one.backoff)
+        if back := one.look(now):
+            telemetry.REFAULTED.inc(back)
+            report = self.advise(one, Advice.WILLNEED, room) if room > 0 else None
+            read = report and report.advised
+            log("woke", pid=one.process.pid, back=back, read=read, backoff=one.backoff)
         return back
 
     def relieve(self, group: Cgroup, now: float, need: float, trigger: str) -> None:
@@ -122,20 +121,19 @@ class Daemon:
             freed = report.before.rss - report.after.rss
             telemetry.FREED.inc(max(freed, 0))
             one.paged_out(report.after.swap, now)
-            if report.advised and freed < report.advised // 10:  # shared, or busy
-                one.leave_alone(now)
+            if report.ended == "complete" and freed <= report.advised // 10:
+                one.leave_alone(now)  # it has no more, or what it has is shared
             left -= report.advised
-            if (
-                left < PAGE_SIZE
-                or time.monotonic() - now > SLICE
-                or self.stopping.is_set()
-            ):
+            late = time.monotonic() - now > SLICE
+            if left < PAGE_SIZE or late or report.ended in ("budget", "cancelled"):
                 break
-        group.later = now + (REST if left == budget else 0)
         ended = "enough" if left < PAGE_SIZE else "short"
         telemetry.ACTS.labels(group.directory, trigger, ended).inc()
         if (advised := budget - left) > 0:
             log("relieved", trigger=trigger, advised=advised, ended=ended)
+            self.pause = 0.0  # meanwhile the group may have grown past the watermark
+        else:
+            group.later = now + REST
 
     def advise(self, one: Candidate, advice: Advice, budget: float) -> Report | None:
         """Advise one process; None if it has gone or refuses."""

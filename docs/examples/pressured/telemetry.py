@@ -13,7 +13,7 @@ from pmadvise import swap
 
 RATIO = Gauge("pressured_watermark_ratio", "Bytes in use, of the limit", ["cgroup"])
 PROCESSES = Gauge("pressured_processes", "Processes that are watched")
-BACKOFFS = Gauge("pressured_backoffs", "Processes left alone since they woke")
+BACKOFFS = Gauge("pressured_backoffs", "Processes left alone for a while")
 SWAP_FREE = Gauge("pressured_swap_free_bytes", "Free swap")
 ADVISED = Counter("pressured_advised_bytes", "Bytes advised", ["advice"])
 FREED = Counter("pressured_freed_bytes", "Bytes that left the memory of processes")
