@@ -30,7 +30,7 @@ extensions = [
 myst_heading_anchors = 3  # links to headings, [text](page.md#heading), are checked
 default_role = "code"  # `name` in a docstring
 autodoc_member_order = "bysource"
-napoleon_use_ivar = True
+napoleon_use_ivar = False
 
 html_theme = "furo"
 html_title = f"pmadvise {release}"

@@ -16,7 +16,7 @@ import pmadvise
 from pmadvise import _reasons, selftest
 
 DOCS = ROOT / "docs"
-DIRECTIVES = {"{toctree}", "{eval-rst}"}
+DIRECTIVES = {"{toctree}", "{eval-rst}", "{include} ../README.md"}
 SECTIONS = [section for page in pages() for section in sections(page)]
 RUNNABLE = [
     pytest.param(
