@@ -29,6 +29,7 @@ extensions = [
 ]
 myst_heading_anchors = 3  # links to headings, [text](page.md#heading), are checked
 default_role = "code"  # `name` in a docstring
+smartquotes = False  # "--json" is not a dash
 autodoc_member_order = "bysource"
 napoleon_use_ivar = False
 

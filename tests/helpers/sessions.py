@@ -40,7 +40,7 @@ def run_pycon(block: Block, name: str, names: Names, scratch: Path) -> None:
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     report: list[str] = []
     runner.run(example, out=report.append, clear_globs=False)
-    assert report == []
+    assert report == [], "".join(report)
 
 
 def run_python(block: Block, name: str, names: Names, scratch: Path) -> None:
