@@ -1,0 +1,44 @@
+"""What the command asks of an experiment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from figures import Column, Goal, Sample, Samples
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where, and how large."""
+
+    directory: str
+    """On a disk: for the files that are read, and for swap."""
+    divisor: int = 1
+    """Of the sizes: 8 shows in seconds that all works, and measures nothing."""
+
+    def mib(self, full: int) -> int:
+        """Return a size, in MiB."""
+        return full // self.divisor
+
+
+class Experiment(Protocol):
+    """Cases that are run in turn."""
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+
+    def __init__(self, setting: Setting) -> None: ...
+
+    def cases(self) -> list[str]:
+        """Return the cases, in the order of a round."""
+
+    def conditions(self) -> dict[str, str]:
+        """Return what to know beside the numbers."""
+
+    def run(self, case: str) -> Sample:
+        """Run one case once."""
+
+    def goals(self, samples: Samples) -> list[Goal]:
+        """Return what the runs were required to show, as far as they were run."""
