@@ -42,7 +42,7 @@ class Daemon:
         self.options, self.lock = options, lock
         self.groups = [Cgroup(directory) for directory in options.cgroup]
         self.stopping = threading.Event()
-        self.swapped_in, self.next_look = swapped_in(), 0.0
+        self.swapped_in, self.next_look, self.pause = swapped_in(), 0.0, TICK
 
     def run(self) -> None:
         """Look, and act, until the end is asked for."""
@@ -55,7 +55,8 @@ class Daemon:
         notify("READY=1")
         log("ready", cgroups=self.options.cgroup, pid=os.getpid())
         while not self.stopping.is_set():
-            fired = bool(poll.poll(TICK * 1000))
+            fired = bool(poll.poll(self.pause * 1000))
+            self.pause = TICK
             telemetry.EVENTS.inc(fired)
             self.tick(fired, time.monotonic())
         notify("STOPPING=1")
@@ -127,17 +128,16 @@ class Daemon:
             if report.advised and freed < report.advised // 10:  # shared, or busy
                 one.leave_alone(now)
             left -= report.advised
-            if (
-                left < PAGE_SIZE
-                or time.monotonic() - now > SLICE
-                or self.stopping.is_set()
-            ):
+            late = time.monotonic() - now > SLICE
+            if left < PAGE_SIZE or late or self.stopping.is_set():
                 break
-        group.later = now + (REST if left == budget else 0)
         ended = "enough" if left < PAGE_SIZE else "short"
         telemetry.ACTS.labels(group.directory, trigger, ended).inc()
         if (advised := budget - left) > 0:
             log("relieved", trigger=trigger, advised=advised, ended=ended)
+            self.pause = 0.0  # meanwhile the group may have grown past the watermark
+        else:
+            group.later = now + REST
 
     def advise(self, one: Candidate, advice: Advice, budget: float) -> Report | None:
         """Advise one process; None if it has gone or refuses."""
