@@ -1,8 +1,8 @@
 """The experiments on the daemon: what it gains, and where it gains nothing.
 
-As root. Each prints its conditions beside its numbers: the median of the runs, then the
-least to the most. Cases are run in turn, so that what disturbs the machine disturbs all.
-Swap and cgroups are made for each run and undone after it, however it ends.
+As root. Each prints its conditions beside its numbers: the median of the runs, then
+the least to the most. Cases are run in turn, so that what disturbs the machine disturbs
+all of them. Swap and cgroups are made for each run, and undone however it ends.
 """
 
 from __future__ import annotations
@@ -180,8 +180,9 @@ def main() -> int:
         if options.json and ran:
             text = json.dumps(document(ran, results, facts))
             Path(options.json).write_text(text + "\n", encoding="utf-8")
-    if options.plots and status != LACKING:
-        plots.draw(Path(options.plots), results)
+    if options.plots and ran:
+        for path in plots.draw(Path(options.plots), results):
+            console.print(f"drawn: {path}", highlight=False)
     if status == 0 and not all(met) and not options.quick:
         return NOT_MET
     return status

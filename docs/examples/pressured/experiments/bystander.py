@@ -7,18 +7,18 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-from experiment import Setting
+from experiment import Experiment
 from figures import Column, Goal, Sample, Samples, curve, percentile, times_lower
 from host import MIB, MemoryCgroup, pause, until, write_out, zram
 from programs import NICE, WARM_UP, Daemon, Program
 
-LIMIT, HOG, FILE, GROWN = 512, 256, 128, 260  # MiB
+LIMIT, HOG, FILE, GROWN = 512, 288, 128, 200  # MiB
 STEP, PAUSE = 128, 5  # KiB each so many ms
 READ = 2  # ms from one read to the next
 TIMES = 20  # required
 
 
-class Bystander:
+class Bystander(Experiment):
     """The interactive process."""
 
     name = "bystander"
@@ -33,9 +33,6 @@ class Bystander:
         Column("advised", "paged out MiB"),
         Column("cpu", "daemon % CPU", 1),
     )
-
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
 
     def cases(self) -> list[str]:
         """Return the cases, in the order of a round."""
@@ -70,7 +67,7 @@ class Bystander:
         with (
             contextlib.ExitStack() as stack,
             self._file() as path,
-            zram(2 * mib(LIMIT) * MIB),
+            zram(mib(LIMIT) * MIB),
             MemoryCgroup(mib(LIMIT) * MIB, swappiness) as cgroup,
             Program(cgroup, "idle", mib(HOG)) as idle,
             Program(cgroup, "read", path, READ, seconds) as reader,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 from figures import Column, Goal, Sample, Samples
 
@@ -22,23 +23,28 @@ class Setting:
         return full // self.divisor
 
 
-class Experiment(Protocol):
+class Experiment(ABC):
     """Cases that are run in turn."""
 
-    name: str
-    title: str
-    columns: tuple[Column, ...]
+    name: ClassVar[str]
+    title: ClassVar[str]
+    columns: ClassVar[tuple[Column, ...]]
 
-    def __init__(self, setting: Setting) -> None: ...
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
 
+    @abstractmethod
     def cases(self) -> list[str]:
         """Return the cases, in the order of a round."""
 
+    @abstractmethod
     def conditions(self) -> dict[str, str]:
         """Return what to know beside the numbers."""
 
+    @abstractmethod
     def run(self, case: str) -> Sample:
         """Run one case once."""
 
+    @abstractmethod
     def goals(self, samples: Samples) -> list[Goal]:
         """Return what the runs were required to show, as far as they were run."""

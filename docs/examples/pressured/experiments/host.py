@@ -14,6 +14,7 @@ from typing import IO
 
 MIB = 1 << 20
 SWAPPINESS = Path("/proc/sys/vm/swappiness")
+MOST = 32767  # the highest priority of swap
 ZRAM_CONTROL = Path("/sys/class/zram-control")
 
 stopping = threading.Event()
@@ -163,6 +164,9 @@ class Swap:
         """Have it on, of the highest priority."""
         lines = Path("/proc/swaps").read_text().split("\n")[1:]
         highest = max((int(line.split()[4]) for line in lines if line), default=0)
+        if highest >= MOST:
+            raise Lacking(f"swap of priority {MOST} is on, so ours would not be used "
+                          "first: swapoff it meanwhile")  # fmt: skip
         _command("swapon", "-p", str(max(100, highest + 1)), str(self.path))
         try:
             yield self

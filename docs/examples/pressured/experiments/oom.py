@@ -7,7 +7,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 
-from experiment import Setting
+from experiment import Experiment
 from figures import Column, Goal, Sample, Samples, values
 from host import MIB, MemoryCgroup, pause, swap_file, zram
 from programs import NICE, WARM_UP, Daemon, Program
@@ -43,7 +43,7 @@ CASES = {
 }
 
 
-class Oom:
+class Oom(Experiment):
     """The kernel's last resort."""
 
     name = "oom"
@@ -54,9 +54,6 @@ class Oom:
         Column("peak", "idle in swap MiB"),
         Column("advised", "paged out MiB"),
     )
-
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
 
     def cases(self) -> list[str]:
         """Return the cases, in the order of a round."""
@@ -78,7 +75,7 @@ class Oom:
         """Run one case once."""
         mib = self.setting.mib
         condition, has_daemon = CASES[case]
-        size = 2 * mib(LIMIT) * MIB
+        size = mib(LIMIT) * MIB
         with contextlib.ExitStack() as stack:
             enter = stack.enter_context
             enter(
@@ -88,8 +85,12 @@ class Oom:
             )
             cgroup = enter(MemoryCgroup(mib(LIMIT) * MIB, condition.swappiness))
             idle = enter(Program(cgroup, "idle", mib(HOG))).ready()
-            grower = enter(Program(cgroup, "grow", mib(GROWN), STEP, condition.pause))
-            grower.ready()
+            grower = enter(
+                Program(
+                    *(cgroup, "grow", mib(GROWN)),
+                    *(STEP // self.setting.divisor, condition.pause),
+                )
+            ).ready()
             directory = enter(tempfile.TemporaryDirectory())
             daemon = enter(Daemon(cgroup, directory)) if has_daemon else None
             began, swapped = time.monotonic(), 0

@@ -100,7 +100,7 @@ class Daemon:
             )
         try:
             self._process = Process(self._popen.pid)
-            until(lambda: self._ready(), "the daemon is ready")
+            until(self._ready, "the daemon is ready")
             pause(WARM_UP)
             self._began, self._cpu = time.monotonic(), self._process.status().cpu
         except BaseException:
@@ -130,4 +130,4 @@ class Daemon:
     def advised(self) -> float:
         """Return the MiB that it has paged out."""
         events = map(json.loads, self._log.read_text().split("\n")[:-1])
-        return sum(event.get("advised", 0) for event in events) / MIB
+        return float(sum(event.get("advised", 0) for event in events)) / MIB

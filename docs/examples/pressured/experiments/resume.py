@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from experiment import Setting
-from figures import Column, Goal, Sample, Samples
+from experiment import Experiment
+from figures import Column, Goal, Sample, Samples, times_lower
 from host import MIB, MemoryCgroup, swap_file, zram
 from programs import Program
 
 from pmadvise import Process
 
 SIZE = 256  # MiB
+SPARE = 64 * MIB  # bytes of swap that are left
 MAX_STALL = 0.01  # seconds, as the daemon has it
 
 
-class Resume:
+class Resume(Experiment):
     """The way back."""
 
     name = "resume"
@@ -23,9 +24,6 @@ class Resume:
         Column("touch", "touch ms"),
         Column("total", "total ms"),
     )
-
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
 
     def cases(self) -> list[str]:
         """Return the cases, in the order of a round."""
@@ -52,9 +50,9 @@ class Resume:
         size = self.setting.mib(SIZE) * MIB
         kind, order, way = case.split(", ")
         area = (
-            zram(2 * size)
+            zram(size + SPARE)
             if kind == "zram"
-            else swap_file(2 * size, self.setting.directory)
+            else swap_file(size + SPARE, self.setting.directory)
         )
         with (
             area as swap,
@@ -82,4 +80,13 @@ class Resume:
 
     def goals(self, samples: Samples) -> list[Goal]:
         """Return what the runs were required to show, as far as they were run."""
-        return []
+        goals = []
+        for order in ("in order", "random"):
+            case = f"swap file, {order}, "
+            times = times_lower(
+                samples, "total", f"{case}WILLNEED", than=f"{case}by faults"
+            )
+            if times is not None:
+                text = f"swap file, {order}: {times:.1f} times faster with WILLNEED"
+                goals.append(Goal(text, times > 1))
+        return goals

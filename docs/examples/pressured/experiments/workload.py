@@ -27,8 +27,11 @@ MIB = 1 << 20
 PAGE = mmap.PAGESIZE
 CHUNK = 64 << 10  # bytes, one of each page of which is read at a time
 # What a small service of the standard library has loaded
-MODULES = "asyncio ctypes decimal email.mime.text http.server json logging.config \
-multiprocessing sqlite3 ssl unittest urllib.request xml.dom.minidom".split()
+MODULES = (
+    *("asyncio", "ctypes", "decimal", "email.mime.text", "http.server", "json"),
+    *("logging.config", "multiprocessing", "sqlite3", "ssl", "unittest"),
+    *("urllib.request", "xml.dom.minidom"),
+)
 
 
 def memory(size: int) -> mmap.mmap:
