@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-import time
 from dataclasses import dataclass
 
 from experiment import Experiment
@@ -50,9 +49,8 @@ class Oom(Experiment):
     title = "A process grows past the limit of its cgroup, beside one that idles"
     columns = (
         Column("killed", "runs with a kill", is_count=True),
-        Column("seconds", "until its end s", 1),
-        Column("peak", "idle in swap MiB"),
-        Column("advised", "paged out MiB"),
+        Column("used", "cgroup at most MiB"),
+        Column("swapped", "idle in swap MiB"),
     )
 
     def cases(self) -> list[str]:
@@ -92,22 +90,21 @@ class Oom(Experiment):
                 )
             ).ready()
             directory = enter(tempfile.TemporaryDirectory())
-            daemon = enter(Daemon(cgroup, directory)) if has_daemon else None
-            began, swapped = time.monotonic(), 0
+            if has_daemon:
+                enter(Daemon(cgroup, directory))
+            used = swapped = 0
             grower.ask("grow")
             while not grower.answered():
                 with contextlib.suppress(ProcessLookupError):  # it was killed
                     swapped = max(swapped, idle.status()[1])
+                used = max(used, cgroup.used())
                 pause(0.02)
-            seconds = time.monotonic() - began
             killed = cgroup.killed() > 0
-            advised = daemon.advised() if daemon else 0.0
         return Sample(
             {
                 "killed": killed,
-                "seconds": seconds,
-                "peak": swapped / MIB,
-                "advised": advised,
+                "used": used / MIB,
+                "swapped": swapped / MIB,
             }
         )
 

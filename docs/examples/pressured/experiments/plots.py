@@ -97,7 +97,7 @@ def memory(samples: Samples) -> Figure:
         ax.axhline(bystander.LIMIT, color="black", linewidth=0.8)
         ax.set(xlabel="s", ylim=(0, None))
     axes[0].set_ylabel("MiB (dashed: in swap)")
-    axes[0].legend(loc="lower right", frameon=False)
+    axes[0].legend(loc="center left", frameon=False)
     return figure
 
 
@@ -149,24 +149,26 @@ def resume(samples: Samples) -> Figure:
 
 def kills(samples: Samples) -> Figure:
     """Draw the runs in which the kernel killed."""
-    figure = Figure(figsize=(7, 2.6))
+    figure = Figure(figsize=(7, 3))
     ax = figure.subplots()
     conditions = [str(one) for one in oom.CONDITIONS]
     for shift, daemon in ((-0.2, "without"), (0.2, "with")):
-        shares = []
+        shares, labels = [], []
         for condition in conditions:
             killed = values(samples, f"{condition}, {daemon}", "killed")
-            shares.append(100 * sum(killed) / len(killed) if killed else 0)
-        ax.barh(
+            shares.append(100 * sum(killed) / max(len(killed), 1))
+            labels.append(f"{sum(map(bool, killed))} of {len(killed)}")
+        bars = ax.barh(
             *([i + shift for i in range(len(conditions))], shares, 0.36),
             color=COLOURS[daemon],
             label=DAEMON[daemon],
         )
+        ax.bar_label(bars, labels, padding=3)
     ax.set_yticks(range(len(conditions)), conditions)
     ax.invert_yaxis()
-    ax.set(xlabel="% of the runs in which a process was killed", xlim=(0, 100))
+    ax.set(xlabel="% of the runs in which a process was killed", xlim=(0, 110))
     ax.set_title("Growth past the limit of a cgroup", fontsize=10)
-    figure.legend(frameon=False, loc="outside right upper")
+    ax.legend(frameon=False, loc=(0.55, 0.55))
     return figure
 
 
