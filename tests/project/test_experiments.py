@@ -158,6 +158,19 @@ def test_goals_can_be_missed(modules: Any) -> None:
     assert [goal.met for goal in experiment.goals(other)] == [False, False]
 
 
+def test_what_is_lacking_is_named(
+    modules: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The message has the remedy, and nothing was made."""
+    host = modules("host")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(host.Lacking, match="not root: .* sudo"):
+        host.root_needed()
+    monkeypatch.setattr(host, "ZRAM_CONTROL", tmp_path)
+    with pytest.raises(host.Lacking, match="modprobe zram"), host.zram(1 << 20):
+        pass
+
+
 @pytest.fixture
 def zram() -> None:
     """Skip without compressed memory to swap to, or with swap that goes first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 import tempfile
@@ -191,7 +192,20 @@ def zram(size: int) -> Iterator[Swap]:
         with Swap(device, "zram").on() as area:
             yield area
     finally:
-        (ZRAM_CONTROL / "hot_remove").write_text(number)
+        _remove_zram(number)
+
+
+def _remove_zram(number: str) -> None:
+    for _ in range(100):
+        try:
+            (ZRAM_CONTROL / "hot_remove").write_text(number)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            time.sleep(0.05)  # udev looks at it
+        else:
+            return
+    raise TimeoutError(f"zram{number} is in use: it stays")
 
 
 def write_out(file: IO[bytes], size: int) -> None:
