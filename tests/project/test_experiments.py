@@ -164,7 +164,7 @@ def test_what_is_lacking_is_named(
     """The message has the remedy, and nothing was made."""
     host = modules("host")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(host.Lacking, match="not root: .* sudo"):
+    with pytest.raises(host.Lacking, match=r"not root: .* sudo"):
         host.root_needed()
     monkeypatch.setattr(host, "ZRAM_CONTROL", tmp_path)
     with pytest.raises(host.Lacking, match="modprobe zram"), host.zram(1 << 20):
