@@ -13,6 +13,7 @@ from programs import NICE, WARM_UP, Daemon, Program
 
 LIMIT, HOG, GROWN = 512, 300, 400  # MiB
 STEP, PAUSE = 1024, 5  # KiB each so many ms
+HIGH, LOW = 80, 60  # percent: half a second of that growth before the limit
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class Oom(Experiment):
             "a swap file is",
             "idle": f"a process with {mib(HOG)} MiB that compress to a half",
             "grows": f"to {mib(GROWN)} MiB",
-            "daemon": f"its own options (90 to 80 %), nice {NICE}, ready for "
-            f"{WARM_UP} s before the growth begins",
+            "daemon": f"--high {HIGH} --low {LOW}, nice {NICE}, ready for {WARM_UP} s "
+            "before the growth begins",
         }
 
     def run(self, case: str) -> Sample:
@@ -91,7 +92,7 @@ class Oom(Experiment):
             ).ready()
             directory = enter(tempfile.TemporaryDirectory())
             if has_daemon:
-                enter(Daemon(cgroup, directory))
+                enter(Daemon(cgroup, directory, "--high", str(HIGH), "--low", str(LOW)))
             used = swapped = 0
             grower.ask("grow")
             while not grower.answered():
