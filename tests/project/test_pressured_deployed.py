@@ -16,7 +16,7 @@ from helpers.needs import ROOT, program
 pytestmark = pytest.mark.needs_sources
 
 EXAMPLE = ROOT / "docs/examples/pressured"
-CAPABILITIES = {"SYS_NICE", "SYS_PTRACE", "DAC_READ_SEARCH", "SYS_RESOURCE"}
+CAPABILITIES = {"SYS_NICE", "SYS_PTRACE", "DAC_READ_SEARCH"}
 EXPOSURE = 2.5  # of systemd-analyze's 10, the worst
 
 
