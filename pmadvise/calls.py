@@ -138,7 +138,7 @@ def process_madvise_range(
         flags: 0; the kernel knows no other yet.
 
     Returns:
-        `length`: bytes advised, not bytes reclaimed.
+        Bytes advised, which are `length`; not bytes reclaimed.
 
     Raises:
         TypeError, ValueError, OSError: As process_madvise() does. On ENOMEM (a

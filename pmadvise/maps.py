@@ -142,8 +142,8 @@ class AddressSpace(Sequence[Vma]):
             readable: May be read.
             writable: May be written.
             executable: May be executed.
-            path: The very path, or a glob of fnmatch(3): "*" matches "/" too,
-                "[heap]" is the heap and "[anon:*]" matches such names. "" matches the
+            path: The very path, or a glob of fnmatch(3): `*` matches "/" too,
+                `[heap]` is the heap and `[anon:*]` matches such names. "" matches the
                 VMAs without one.
             min_length: Bytes.
 

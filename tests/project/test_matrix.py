@@ -86,15 +86,15 @@ def test_a_pattern_must_name_a_cell(patterns: list[str]) -> None:
         matrix.chosen(patterns)
 
 
-def test_the_readme_s_table_is_rewritten_between_its_marks(tmp_path: Path) -> None:
-    """The text around the marks stays, and a README without them is refused."""
-    readme = tmp_path / "README.md"
-    readme.write_text(
+def test_the_table_is_rewritten_between_its_marks(tmp_path: Path) -> None:
+    """The text around the marks stays, and a page without them is refused."""
+    page = tmp_path / "kernels.md"
+    page.write_text(
         "before\n" + matrix.MARKS[0] + "old\n" + matrix.MARKS[1] + "after\n"
     )
-    matrix.rewrite(readme, matrix.table([judged(GOOD)]))
-    text = readme.read_text()
+    matrix.rewrite(page, matrix.table([judged(GOOD)]))
+    text = page.read_text()
     assert re.fullmatch(r"before\n<!--.*-->\n(\|.*\n){3}<!--.*-->\nafter\n", text)
-    readme.write_text("no marks\n")
+    page.write_text("no marks\n")
     with pytest.raises(VmError, match="lacks"):
-        matrix.rewrite(readme, "")
+        matrix.rewrite(page, "")

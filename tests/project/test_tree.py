@@ -16,7 +16,7 @@ pytestmark = pytest.mark.needs_sources
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 MODULES = sorted((ROOT / "pmadvise").rglob("*.py"))
 CODE = [*TESTS, *MODULES, *sorted((ROOT / "benchmarks").glob("*.py"))]
-DOCUMENTS = ("CONTRIBUTING.md", "SECURITY.md", "README.md")
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 TOP = {
     *(".ci", ".github", ".gitignore", "benchmarks", "csrc", "docs", "pmadvise"),
@@ -119,16 +119,17 @@ def test_names_of_test_modules_differ() -> None:
     assert sorted(set(stems)) == sorted(stems)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_documents_name_what_exists(document: str) -> None:
-    """Every path and link of a document leads somewhere in the tree."""
-    text = (ROOT / document).read_text(encoding="utf-8")
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_documents_name_what_exists(document: Path) -> None:
+    """Every path of a document is one in the tree, and so is what it links to."""
+    text = document.read_text(encoding="utf-8")
     folders = "tests|csrc|benchmarks|docs|pmadvise|\\.ci|\\.github"
     paths = re.findall(rf"(?<![\w/~.-])(?:{folders})/[\w./-]*\w", text)
-    paths += re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
     repository = "pmadvise/pmadvise"
     assert [
         path
         for path in paths
         if not ((ROOT / path).exists() or "NAME" in path or path == repository)
     ] == []
+    assert [link for link in links if not (document.parent / link).exists()] == []

@@ -118,13 +118,13 @@ def table(results: Iterable[Result]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def rewrite(readme: Path, block: str) -> None:
-    """Put the table between the marks of a README."""
-    before, begin, rest = readme.read_text().partition(MARKS[0])
+def rewrite(page: Path, block: str) -> None:
+    """Put the table between the marks of a page."""
+    before, begin, rest = page.read_text().partition(MARKS[0])
     _, end, after = rest.partition(MARKS[1])
     if not end:
-        raise VmError(f"{readme} lacks the lines {MARKS[0]!r} and {MARKS[1]!r}")
-    readme.write_text(before + begin + block + end + after)
+        raise VmError(f"{page} lacks the lines {MARKS[0]!r} and {MARKS[1]!r}")
+    page.write_text(before + begin + block + end + after)
 
 
 def chosen(patterns: list[str]) -> list[Cell]:
@@ -198,7 +198,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--jobs", type=int, default=2, metavar="N", help="cells at a time (2)")
     add("--timeout", type=float, default=300, metavar="S", help="for a cell (300 s)")
     add("--json", type=Path, metavar="FILE", help="write the results there")
-    add("--readme", type=Path, metavar="FILE", help="write the table between its marks")
+    add("--table", type=Path, metavar="FILE", help="write the table between its marks")
     add("--mirror", metavar="URL", help="of Debian; else as in the machine's sources")
     add("--refresh", action="store_true", help="fetch anew what the cache has")
     add("--source", type=Path, default=wheels.ROOT, metavar="TREE", help="to build")
@@ -206,8 +206,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--selftest-args", default="", metavar="ARGS", help="more for the selftest")
     add("--pytest", action="store_true", help="run the portable tests instead")
     options = parser.parse_args(argv)
-    if options.readme and (options.cells or options.pytest):
-        parser.error("--readme wants the selftest's whole table")
+    if options.table and (options.cells or options.pytest):
+        parser.error("--table wants the selftest's whole table")
     return options
 
 
@@ -255,8 +255,8 @@ def matrix(options: argparse.Namespace) -> int:
     if options.json:
         rows = [asdict(result) for result in results]
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
-    if options.readme and not bad:
-        rewrite(options.readme, table(results))
+    if options.table and not bad:
+        rewrite(options.table, table(results))
     return 1 if bad else 0
 
 

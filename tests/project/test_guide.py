@@ -1,0 +1,139 @@
+"""README and the guide: every block of code is run, and every name is documented."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from helpers.needs import NEEDS, ROOT
+from helpers.pages import Section, pages, sections
+from helpers.sessions import RUN, Names, run_section
+from helpers.targets import MIB, Target
+from helpers.waiting import wait_for_state
+
+import pmadvise
+from pmadvise import _reasons, selftest
+
+DOCS = ROOT / "docs"
+DIRECTIVES = {"{toctree}", "{eval-rst}", "{include} ../README.md"}
+SECTIONS = [section for page in pages() for section in sections(page)]
+RUNNABLE = [
+    pytest.param(
+        section,
+        marks=[getattr(pytest.mark, f"needs_{need}") for need in section.needs],
+        id=section.name,
+    )
+    for section in SECTIONS
+    if any(block.kind in RUN for block in section.blocks)
+]
+
+
+def without_directives(section: Section) -> Section:
+    """Return a section without what Sphinx alone reads, and the set-up commands."""
+    blocks = [block for block in section.blocks if block.kind in RUN]
+    return Section(section.page, section.heading, section.needs, blocks)
+
+
+def test_there_are_pages() -> None:
+    """The guide is beside the tests."""
+    assert len(pages()) > 12
+    assert len(RUNNABLE) > 30
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_blocks_are_of_known_kinds(page: Path) -> None:
+    """There is no block that no test runs: `sh` in README alone, where CI runs it."""
+    kinds = {block.kind for section in sections(page) for block in section.blocks}
+    others = DIRECTIVES if page.parent != ROOT else {"sh"}
+    assert kinds - set(RUN) - others == set()
+
+
+@pytest.mark.parametrize(
+    "text", ["~~~sh\nx\n~~~\n", "````pycon\n````\n", "\n    x\n", " ```sh\n", "```sh\n"]
+)
+def test_hidden_code_is_found(text: str) -> None:
+    """Code in another form than a fence of three backquotes is refused."""
+    with pytest.raises(ValueError, match=r"README\.md"):
+        list(sections(ROOT / "README.md", text))
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.name)
+def test_needs_are_known(section: Section) -> None:
+    """What a section needs is what tests can ask for, as a misspelt need is none."""
+    assert {f"needs_{need}" for need in section.needs} - set(NEEDS) == set()
+
+
+@pytest.mark.parametrize("section", RUNNABLE)
+def test_section(target: Target, tmp_path: Path, section: Section) -> None:
+    """What a section shows is what its reader sees."""
+    names: Names = {
+        "__name__": "__main__",
+        "pmadvise": pmadvise,
+        "pid": target.pid,
+        "address": target.filled(64 * MIB),
+    }
+    wait_for_state(target.pid, "S")  # at rest, as the guide says
+    run_section(without_directives(section), names, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("pycon", ">>> pid == 0\nTrue\n"),
+        ("pycon", "no prompt\n"),
+        ("python", "assert pid == 0\n"),
+        ("console", "$ echo yes\nno\n"),
+        ("console", "$ exit 3\n"),
+        ("console", "echo without a prompt\n"),
+        ("ini", "[Service]\n"),
+        ("yaml", "a: 1\n"),
+    ],
+)
+def test_wrong_code_is_found(kind: str, code: str, tmp_path: Path) -> None:
+    """A block that does not do what it shows fails, in each language."""
+    (section,) = sections(ROOT / "README.md", f"# A\n```{kind}\n{code}```\n")
+    with pytest.raises((AssertionError, KeyError)):
+        run_section(section, {"pid": 1}, tmp_path)
+
+
+def test_sections_go_on(tmp_path: Path) -> None:
+    """The blocks of a section are one session."""
+    text = "# A\n```python\nx = 1\n```\n\n```pycon\n>>> y = x + 1\n>>> y\n2\n```\n"
+    (section,) = sections(ROOT / "README.md", text)
+    names: Names = {}
+    run_section(section, names, tmp_path)
+    assert names["y"] == 2
+
+
+def test_every_name_is_documented() -> None:
+    """The page of the API has every name of `pmadvise.__all__`, and no other."""
+    text = (DOCS / "api.md").read_text(encoding="utf-8")
+    found = re.findall(r"^\.\. (?:auto|py:)\w+:: (\w+)", text, re.MULTILINE)
+    assert sorted(found) == sorted(pmadvise.__all__)
+
+
+def test_containers_are_told_alike() -> None:
+    """What the guide and the messages say about containers is the same."""
+    page = (DOCS / "rights.md").read_text(encoding="utf-8")
+    section = page.partition("\n## Containers\n")[2].partition("\n## ")[0]
+    remedy = _reasons.how_to_allow("process_madvise") + _reasons.how_to_add("SYS_NICE")
+    for words in (
+        "docker run --cap-add=SYS_PTRACE",
+        "podman run --cap-add=SYS_PTRACE",
+        'securityContext.capabilities.add: ["SYS_PTRACE"]',
+        'securityContext.capabilities.add: ["SYS_NICE"]',
+        "--cap-add=SYS_NICE",
+        "SystemCallFilter=process_madvise",
+        "AmbientCapabilities=CAP_SYS_NICE",
+    ):
+        assert (words in section, words in remedy) == (True, True), words
+
+
+def test_checks_are_described() -> None:
+    """The guide names every check of the selftest, and none that is not there."""
+    page = (DOCS / "kernels.md").read_text(encoding="utf-8")
+    table = page.partition("| `ok` proves | by |")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines()[2:]]
+    named = re.findall(r"`(\w+)`", "".join(rows))
+    assert sorted(named) == sorted(selftest.CHECKS)
