@@ -7,6 +7,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +106,25 @@ def _tool(name: str) -> str:
     return f"no {name}: pip install --group lint --group package"
 
 
+PROGRAMS = {
+    "hadolint": "pip install --group examples",
+    "kubernetes-validate": "pip install --group examples",
+    "promtool": "apt install prometheus",
+    "systemd-analyze": "apt install systemd",
+}
+"""Programs that judge files which are for others' programs, and how to get them."""
+
+
+def program(name: str) -> str | None:
+    """Return the path of a program, which may be beside this Python; None without."""
+    path = os.pathsep.join((os.path.dirname(sys.executable), os.environ["PATH"]))
+    return shutil.which(name, path=path)
+
+
+def _program(name: str) -> str:
+    return "" if program(name) else f"installed: no {name}: {PROGRAMS[name]}"
+
+
 NEEDS: dict[str, Callable[..., str]] = {
     "needs_sources": _sources,
     "needs_root": _root,
@@ -115,6 +135,7 @@ NEEDS: dict[str, Callable[..., str]] = {
     "needs_compiler": _compiler,
     "needs_sanitizers": _sanitizers,
     "needs_tool": _tool,
+    "needs_program": _program,
 }
 """Marker: a function that takes its arguments and returns what is missing, or ''.
 

@@ -180,17 +180,33 @@ def boot(
     cell: Cell, archive: Archive, suite: Suite, wheel: Path, timeout: float
 ) -> Outcome:
     """Boot the cell's kernel and run a suite on a wheel."""
+    install = PIP if cell.by_pip else UNZIP
+    init = INIT.format(python=cell.python, install=install, command=suite.command)
+    payload = (wheel, *suite.payload)
+    return start(cell, archive, suite.packages, init, payload, timeout)
+
+
+def start(
+    cell: Cell,
+    archive: Archive,
+    packages: tuple[str, ...],
+    init: str,
+    payload: tuple[Path, ...],
+    timeout: float,
+) -> Outcome:
+    """Boot the cell's kernel into an init, which finds the payload in /cell."""
     kernel_files = kernel(cell, archive)
-    python_files = files(cell, archive, suite.packages)
+    python_files = files(cell, archive, packages)
     with tempfile.TemporaryDirectory(prefix="pmadvise-vm-") as scratch:
         tree = Path(scratch, "tree")
         shutil.copytree(kernel_files / "modules", tree / "modules")
         (tree / "cell").mkdir()
-        for path in wheel, *suite.payload:
-            copy = shutil.copytree if path.is_dir() else shutil.copy
-            copy(path, tree / "cell" / path.name)
-        install = PIP if cell.by_pip else UNZIP
-        init = INIT.format(python=cell.python, install=install, command=suite.command)
+        for path in payload:
+            to = tree / "cell" / path.name
+            if path.is_dir():
+                shutil.copytree(path, to, symlinks=True)
+            else:
+                shutil.copy(path, to)
         (tree / "init").write_text(init)
         (tree / "init").chmod(0o755)
         _pack(tree, Path(scratch, "init.cpio.gz"))

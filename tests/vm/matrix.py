@@ -148,6 +148,17 @@ def packages(cells: list[Cell], building: bool) -> dict[str, str]:
     return {name: PACKAGES[name] for name in PACKAGES if name in programs}
 
 
+def require(needed: dict[str, str]) -> None:
+    """Raise unless all of these programs are there."""
+    missing = [
+        package
+        for program, package in needed.items()
+        if not (shutil.which(program) or Path(program).is_file())
+    ]
+    if missing:
+        raise VmError(f"Debian packages that are missing: {' '.join(missing)}")
+
+
 def wheels_by_architecture(cells: list[Cell], wheelhouse: Path) -> dict[str, Path]:
     """Find the wheel of each of the cells' architectures."""
     found = {}
@@ -210,13 +221,7 @@ def matrix(options: argparse.Namespace) -> int:
     if options.packages:
         print(*needed.values())
         return 0
-    missing = [
-        package
-        for program, package in needed.items()
-        if not (shutil.which(program) or Path(program).is_file())
-    ]
-    if missing:
-        raise VmError(f"Debian packages that are missing: {' '.join(missing)}")
+    require(needed)
 
     start = time.monotonic()
     results = []

@@ -1,0 +1,267 @@
+"""Prove the unit of docs/examples/pressured under the systemd that booted this guest.
+
+systemd.py has it run as root.  `pressured` is as it is shipped; `idle` and `kept` hold
+memory as another user (this program, with the argument `hold`).
+"""
+
+import json
+import mmap
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import traceback
+import urllib.request
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+MIB = 1 << 20
+HELD = 96 * MIB  # of 128 MiB: above the high watermark of 60 %
+MOVED = 20 * MIB  # at least, to the low one of 40 %
+CGROUPS = "/sys/fs/cgroup/system.slice"
+UNIT = "pressured.service"
+FILE = f"/etc/systemd/system/{UNIT}"
+EXPOSURE = 2.5
+CAPABILITIES = (2, 19, 23)  # DAC_READ_SEARCH, SYS_PTRACE, SYS_NICE
+
+
+def hold() -> None:
+    """Hold memory; at each SIGUSR1 print its digest, which touches all of it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    memory = mmap.mmap(-1, HELD, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_NOHUGEPAGE)  # khugepaged would read pages back in
+    for offset in range(0, HELD, 4096):
+        memory[offset : offset + 64] = offset.to_bytes(8, "little") * 8
+    while True:
+        print(sha256(memory).hexdigest(), flush=True)
+        signal.sigwait({signal.SIGUSR1})
+
+
+def run(*command: str) -> str:
+    """Run a command and return its output; what it writes to stderr is an error."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=90, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), (command, done)
+    return done.stdout
+
+
+def wait(what: Callable[[], T], seconds: float = 60) -> T:
+    """Return the first true answer to a question."""
+    deadline = time.monotonic() + seconds
+    while not (answer := what()):
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.1)
+    return answer
+
+
+def show(name: str, unit: str = UNIT) -> str:
+    """Return a property of a unit."""
+    return run("systemctl", "show", "--value", "-p", name, unit).strip()
+
+
+def status(unit: str) -> dict[str, str]:
+    """Return /proc/PID/status of a unit's main process."""
+    text = Path("/proc", show("MainPID", unit), "status").read_text()
+    return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+
+
+def swapped(unit: str) -> int:
+    """Return the bytes that a unit's main process has in swap."""
+    return int(status(unit)["VmSwap"].split()[0]) * 1024
+
+
+def digest(unit: str, number: int) -> str:
+    """Return what hold() prints first, or later."""
+    output = Path(f"/run/{unit}.out")
+    return wait(lambda: output.read_text().split()[number : number + 1])[0]
+
+
+def metrics() -> dict[str, float]:
+    """Scrape the daemon."""
+    with urllib.request.urlopen("http://127.0.0.1:9779/metrics", timeout=30) as page:
+        lines = page.read().decode().splitlines()
+    pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, value in pairs}
+
+
+def journal() -> list[dict[str, object]]:
+    """Return the daemon's lines, each of which must be a JSON object."""
+    fields = (f"_SYSTEMD_UNIT={UNIT}", "_TRANSPORT=stdout")
+    lines = run("journalctl", "-q", "-o", "cat", *fields).splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def verify() -> str:
+    """The unit passes without a remark, and its exposure is low."""
+    assert run("systemd-analyze", "verify", FILE) == ""
+    report = run("systemd-analyze", "security", "--offline=true", "--no-pager", FILE)
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", report)
+    assert found, report
+    assert float(found[1]) <= EXPOSURE, report
+    return f"{run('systemctl', '--version').splitlines()[0]}, exposure {found[1]}"
+
+
+def active() -> str:
+    """READY=1 makes the unit active: `systemctl start` waits for it."""
+    for unit in "idle", "kept":
+        run("systemctl", "start", unit)
+        digest(unit, 0)
+        assert swapped(unit) == 0, unit
+    start = time.monotonic()
+    run("systemctl", "start", UNIT)
+    assert (show("ActiveState"), show("Type")) == ("active", "notify")
+    return f"after {time.monotonic() - start:.1f} s"
+
+
+def confined() -> str:
+    """It is a user of its own, with the capabilities of the unit and no other."""
+    mask = f"{sum(1 << number for number in CAPABILITIES):016x}"
+    seen = status(UNIT)
+    for kind in "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb":
+        assert seen[kind] == mask, (kind, seen[kind], mask)
+    user = int(seen["Uid"].split()[0])
+    assert 61184 <= user <= 65519, user
+    assert (seen["NoNewPrivs"], seen["Seccomp"]) == ("1", "2")
+    process = Path("/proc", show("MainPID"))
+    assert process.joinpath("stat").read_text().rsplit(")", 1)[1].split()[16] == "-5"
+    return f"user {user}, capabilities {mask}"
+
+
+def pages_out() -> str:
+    """The memory of another user's idle process goes to swap, and by us alone."""
+    wait(lambda: swapped("idle") >= MOVED)
+    events = Path(CGROUPS, "idle.service/memory.events").read_text()
+    assert "\nmax 0\n" in events, events
+    return f"VmSwap {swapped('idle') >> 20} MiB of uid {status('idle')['Uid'][:4]}"
+
+
+def honours() -> str:
+    """What memory.low protects stays, although its cgroup is as full."""
+    full = f'pressured_watermark_ratio{{cgroup="{CGROUPS}/kept.service"}}'
+    short = (
+        f'pressured_acts_total{{cgroup="{CGROUPS}/kept.service"'
+        ',ended="short",trigger="watermark"}'
+    )
+    wait(lambda: metrics().get(short, 0) >= 3)
+    ratio = metrics()[full]
+    assert (ratio > 0.6, swapped("kept")) == (True, 0), ratio
+    run("systemctl", "set-property", "--runtime", "kept.service", "MemoryLow=0")
+    wait(lambda: swapped("kept") >= MOVED)
+    return f"{ratio:.0%} full; without memory.low {swapped('kept') >> 20} MiB swapped"
+
+
+def scraped() -> str:
+    """The metrics agree with what the kernel shows."""
+    names = (
+        'pressured_advised_bytes_total{advice="PAGEOUT"}',
+        "pressured_freed_bytes_total",
+    )
+    wait(lambda: min(metrics().get(name, 0) for name in names) >= 2 * MOVED)
+    full = f'pressured_watermark_ratio{{cgroup="{CGROUPS}/idle.service"}}'
+    wait(lambda: metrics()[full] < 0.6)
+    wait(lambda: metrics()["pressured_processes"] == 2)
+    seen = metrics()
+    assert not [name for name in seen if name.startswith("pressured_refusals_total{")]
+    events = [line["event"] for line in journal()]
+    assert "no_pressure" not in events, "no PSI trigger"
+    advised, freed = (seen[name] / MIB for name in names)
+    return f"advised {advised:.0f} MiB, freed {freed:.0f} MiB"
+
+
+def intact() -> str:
+    """Who wakes finds its memory as it was, and is seen to wake."""
+    for unit in "idle", "kept":
+        # No longer full: nothing is paged out while it comes back.
+        run("systemctl", "set-property", "--runtime", unit, "MemoryMax=512M")
+        os.kill(int(show("MainPID", unit)), signal.SIGUSR1)
+        assert digest(unit, 1) == digest(unit, 0), unit
+    pids = {int(show("MainPID", unit)) for unit in ("idle", "kept")}
+    wait(lambda: pids <= {line.get("pid") for line in journal() if "back" in line})
+    back = metrics()["pressured_refaulted_bytes_total"]
+    assert back >= 2 * MIB, back
+    return f"{back / MIB:.1f} MiB seen to come back"
+
+
+def watched() -> str:
+    """The watchdog is kept quiet, and a daemon that hangs is killed and replaced."""
+    seconds = int(show("WatchdogUSec").removesuffix("s"))
+    since = int(show("ActiveEnterTimestampMonotonic")) / 1e6
+    wait(lambda: time.monotonic() > since + seconds + 3, seconds + 5)
+    assert (show("ActiveState"), show("NRestarts")) == ("active", "0")
+    alive = time.monotonic() - since
+    pid = show("MainPID")
+    os.kill(int(pid), signal.SIGSTOP)
+    wait(lambda: show("NRestarts") == "1", seconds + 30)
+    wait(lambda: show("ActiveState") == "active")
+    assert show("MainPID") != pid
+    return f"alive {alive:.0f} s with WatchdogSec={seconds}, restarted once it hung"
+
+
+def stops() -> str:
+    """SIGTERM ends it with success."""
+    run("systemctl", "stop", UNIT)
+    ended = [show(name) for name in ("ActiveState", "Result", "ExecMainStatus")]
+    assert ended == ["inactive", "success", "0"], ended
+    return "inactive, success, status 0"
+
+
+def logs() -> str:
+    """The journal has a line of JSON for each event."""
+    events = [str(line["event"]) for line in journal()]
+    assert {"ready", "relieved", "woke", "stopped"} <= set(events), events
+    assert events[-1] == "stopped"
+    return f"{len(events)} lines: {', '.join(sorted(set(events)))}"
+
+
+CHECKS = (
+    verify,
+    active,
+    confined,
+    pages_out,
+    honours,
+    scraped,
+    intact,
+    watched,
+    stops,
+    logs,
+)
+
+
+def uptime() -> float:
+    """Return the seconds since the guest booted."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def main() -> int:
+    """Run the checks, a line for each; each needs what the one before it left."""
+    passed = 0
+    for check in CHECKS:
+        try:
+            print(f"ok {check.__name__} - {check()} ({uptime():.0f} s)", flush=True)
+            passed += 1
+        except Exception:
+            print(f"FAIL {check.__name__} - {traceback.format_exc()}", flush=True)
+            break
+    failed = len(CHECKS) - passed
+    if failed:
+        for command in (
+            ("systemctl", "status", "--no-pager", "-l", UNIT, "idle", "kept"),
+            ("journalctl", "-q", "-n", "80", "--no-pager"),
+        ):
+            subprocess.run(command, check=False, timeout=60)
+    print(f"{passed} passed, {failed} failed, 0 skipped", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["hold"]:
+        hold()
+    ended = main()
+    print(f"cell: exit {ended}", flush=True)
