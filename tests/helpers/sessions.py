@@ -58,6 +58,7 @@ def run_console(block: Block, name: str, names: Names, scratch: Path) -> None:
         shim.chmod(0o755)
     variables = environment(
         PATH=f"{scratch}{os.pathsep}{os.environ['PATH']}",
+        PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT), *sys.path])),
         pid=str(names["pid"]),
         COLUMNS="80",
     )
