@@ -1,0 +1,166 @@
+"""The processes that the experiments watch: one that idles, grows, reads, or wakes.
+
+    python workload.py idle MIB
+    python workload.py grow MIB STEP_KIB PAUSE_MS
+    python workload.py read FILE MIB_A_READ PAUSE_MS SECONDS
+    python workload.py touch MIB
+    python workload.py interpreter
+
+Each prints "ready" once it is set up, and a line of JSON for what it is asked to do by
+a line on stdin. All end with stdin, so none outlives the program that started it.
+"""
+
+from __future__ import annotations
+
+import array
+import gc
+import importlib
+import json
+import mmap
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+
+MIB = 1 << 20
+PAGE = mmap.PAGESIZE
+CHUNK = 64 << 10  # bytes, one of each page of which is read at a time
+# What a small service of the standard library has loaded
+MODULES = (
+    *("asyncio", "ctypes", "decimal", "email.mime.text", "http.server", "json"),
+    *("logging.config", "multiprocessing", "sqlite3", "ssl", "unittest"),
+    *("urllib.request", "xml.dom.minidom"),
+)
+
+
+def memory(size: int) -> mmap.mmap:
+    """Map private anonymous memory."""
+    return mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def block(size: int) -> bytes:
+    """Return bytes that compress to about a half, as memory of programs does."""
+    page = os.urandom(PAGE // 2) + bytes(PAGE // 2)
+    return page * (size // PAGE)
+
+
+def fill(space: mmap.mmap) -> None:
+    """Write to each page."""
+    step = block(MIB)
+    for start in range(0, len(space), MIB):
+        space[start : start + MIB] = step[: len(space) - start]
+
+
+def say(**fields: object) -> None:
+    """Print a line of JSON."""
+    print(json.dumps(fields), flush=True)
+
+
+def serve(answer: Callable[[str], object]) -> None:
+    """Answer each line of stdin by a line of JSON."""
+    print("ready", flush=True)
+    for line in sys.stdin:
+        say(answer=answer(line.strip()))
+
+
+def idle(mib: str) -> None:
+    """Hold memory, and do nothing."""
+    space = memory(int(mib) * MIB)
+    fill(space)
+    serve(lambda _: len(space))
+
+
+def grow(mib: str, step_kib: str, pause_ms: str) -> None:
+    """Take memory step by step, at even intervals; answer with the steps' times."""
+    total, step, pause = int(mib) * MIB, int(step_kib) << 10, float(pause_ms) / 1000
+    source, space = block(step), memory(total)
+
+    def steps(_: str) -> list[int]:
+        times = []
+        due = time.perf_counter()
+        for start in range(0, total - step + 1, step):
+            before = time.perf_counter_ns()
+            space[start : start + step] = source
+            times.append((time.perf_counter_ns() - before) // 1000)
+            due = max(due + pause, time.perf_counter())  # no haste after a delay
+            if pause:
+                time.sleep(max(due - time.perf_counter(), 0))
+        return times
+
+    serve(steps)
+
+
+def read(path: str, pause_ms: str, seconds: str) -> None:
+    """Read 64 KiB of a mapped file at even intervals; answer with the microseconds."""
+    pause, n = float(pause_ms) / 1000, int(float(seconds) * 1000 / float(pause_ms))
+    with open(path, "rb") as file:
+        space = mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ)
+    space.madvise(mmap.MADV_WILLNEED)
+    sum(space[::PAGE])
+    space.madvise(mmap.MADV_RANDOM)
+    chunks = [random.randrange(len(space) // CHUNK) * CHUNK for _ in range(n)]
+
+    def reads(_: str) -> dict[str, object]:
+        times = array.array("Q", bytes(8 * n))
+        faults, done = major_faults(), 0
+        due = end = time.perf_counter()
+        end += float(seconds)
+        gc.disable()
+        for i, start in enumerate(chunks):
+            before = time.perf_counter_ns()
+            sum(space[start : start + CHUNK : PAGE])
+            times[i] = time.perf_counter_ns() - before
+            done = i + 1
+            now = time.perf_counter()
+            if now > end:
+                break
+            due = max(due + pause, now)
+            time.sleep(due - now)
+        gc.enable()
+        return {
+            "us": [one / 1000 for one in times[:done]],
+            "major_faults": major_faults() - faults,
+        }
+
+    serve(reads)
+
+
+def major_faults() -> int:
+    """Return how many faults of this process have waited for a disk or for swap."""
+    with open("/proc/self/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[9])
+
+
+def touch(mib: str) -> None:
+    """Hold memory; answer how long reading a byte of each page takes, in seconds."""
+    space = memory(int(mib) * MIB)
+    fill(space)
+    offsets = list(range(0, len(space), PAGE))
+
+    def reads(order: str) -> float:
+        if order == "random":
+            random.shuffle(offsets)
+        before = time.perf_counter()
+        for offset in offsets:
+            space[offset]
+        return time.perf_counter() - before
+
+    serve(reads)
+
+
+def interpreter() -> None:
+    """Be a Python process that has loaded what a service does; wake when asked to."""
+    for name in MODULES:
+        importlib.import_module(name)
+
+    def wake(_: str) -> float:
+        before = time.perf_counter()
+        gc.collect()  # looks at each object
+        return time.perf_counter() - before
+
+    serve(wake)
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])
