@@ -53,7 +53,6 @@ cd /disk && mkdir -p proc sys dev run tmp var root
 echo
 echo "cell: kernel $(uname -r)"
 echo "cell: page 4096"
-cat /proc/uptime
 for mounted in proc sys dev; do
     mount --move "/$mounted" "/disk/$mounted"
 done
@@ -78,7 +77,7 @@ Type=exec
 User=app
 ExecStart=/opt/pressured/bin/python /proof/systemd_guest.py hold
 StandardOutput=truncate:/run/%N.out
-MemoryMax=128M
+MemoryMax=64M
 """
 OPTIONS = """\
 PRESSURED_OPTIONS=--cgroup /sys/fs/cgroup/system.slice/idle.service \
@@ -145,7 +144,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     names = [cell.kernel_suite for cell in CELLS]
     add("--only", choices=names, help="one guest")
-    add("--timeout", type=float, default=300, metavar="S", help="for a guest (300 s)")
+    add("--timeout", type=float, default=600, metavar="S", help="for a guest (600 s)")
     add("--mirror", metavar="URL", help="of Debian; else as in the machine's sources")
     add("--source", type=Path, default=wheels.ROOT, metavar="TREE", help="to build")
     add("--wheelhouse", type=Path, metavar="DIR", help="with the wheel, none is built")
