@@ -183,7 +183,9 @@ class Rounds:
             cancel = threading.Event()
             left = iter(range(rng.randrange(4)))
             options["cancel"] = cancel
-            options["on_progress"] = lambda *_: next(left, None) is None and cancel.set()
+            options["on_progress"] = lambda *_: (
+                next(left, None) is None and cancel.set()
+            )
         return options
 
     def _some_ranges(self, space: AddressSpace) -> Ranges:
@@ -246,7 +248,9 @@ class Rounds:
         space = self._maps()
         advice = self._rng.choice(ADVICES)
         ranges = self._some_ranges(space)
-        report = self._report(advice, ranges, {"max_stall": self._rng.choice((None, 1))})
+        report = self._report(
+            advice, ranges, {"max_stall": self._rng.choice((None, 1))}
+        )
         changed = space.changed()
         ended = self._target.has_ended() or self._killed
         assert ended or self._target.steps == before, "it ran while it was held"

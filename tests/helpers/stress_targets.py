@@ -112,9 +112,7 @@ class StressTarget:
         """Wait until it has started, or done what it was told."""
         self._ready += 1
         until(
-            lambda: (
-                self.counters()[_READY] >= self._ready or self.has_ended()
-            ),
+            lambda: self.counters()[_READY] >= self._ready or self.has_ended(),
             "the target is ready",
         )
 
@@ -136,9 +134,7 @@ class StressTarget:
 
         def moved() -> bool:
             return (
-                sum(self.steps) > before
-                or self.started > started
-                or self.has_ended()
+                sum(self.steps) > before or self.started > started or self.has_ended()
             )
 
         until(moved, f"target {self.pid} goes on")

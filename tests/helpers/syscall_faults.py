@@ -115,6 +115,8 @@ def _listen(listener: int, pidfd: int) -> set[int]:
             fcntl.ioctl(listener, _NOTIF_RECV, notification)
             key, _, _, number = struct.unpack_from("QIIi", notification)
             numbers.add(number)
-            fcntl.ioctl(listener, _NOTIF_SEND, struct.pack("QqiI", key, 0, 0, _CONTINUE))
+            fcntl.ioctl(
+                listener, _NOTIF_SEND, struct.pack("QqiI", key, 0, 0, _CONTINUE)
+            )
         except FileNotFoundError:
             continue  # the thread was killed meanwhile

@@ -47,6 +47,10 @@ def pytest_terminal_summary(
     run = config.stash.get(_RUN, None)
     if run is None or not run.seconds:
         return
-    tally = {"seed": run.seed, "seconds": run.seconds, **dict(sorted(run.tally.items()))}
+    tally = {
+        "seed": run.seed,
+        "seconds": run.seconds,
+        **dict(sorted(run.tally.items())),
+    }
     terminalreporter.section("stress")
     terminalreporter.write_line(json.dumps(tally))

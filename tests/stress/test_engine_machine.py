@@ -297,7 +297,7 @@ class EngineMachine(RuleBasedStateMachine):
 
 def test_engine_machine(stress: Stress) -> None:
     """Whatever the kernel answers: a true account in order, every limit obeyed."""
-    run_machine(stress, EngineMachine, short=100, long=3000)
+    run_machine(stress, EngineMachine, short=100, long=1000)
 
 
 def test_the_machine_finds_a_lost_range(monkeypatch: pytest.MonkeyPatch) -> None:

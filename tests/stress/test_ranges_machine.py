@@ -120,7 +120,7 @@ class RangesMachine(RuleBasedStateMachine):
 
 def test_ranges_machine(stress: Stress) -> None:
     """Any sequence of operations gives what it gives for sets of pages."""
-    run_machine(stress, RangesMachine, short=60, long=3000)
+    run_machine(stress, RangesMachine, short=60, long=1000)
 
 
 def test_the_machine_finds_a_lost_page(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ def test_storm(stress: Stress, mode: str) -> None:
     """Whatever targets do meanwhile: true accounts, real holds, their memory intact."""
     another = SHORT.__gt__
     if stress.seconds:
-        another = functools.partial(goes_on, time.monotonic() + stress.share(0.3))
+        another = functools.partial(goes_on, time.monotonic() + stress.share(0.25))
     with ThreadPoolExecutor(2) as pool:
         series = [
             pool.submit(run, stress, f"{mode}-{n}", another, mode) for n in range(2)
