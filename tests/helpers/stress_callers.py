@@ -5,8 +5,8 @@ from __future__ import annotations
 CALLER = """
 import os, signal, sys, threading, time
 from pmadvise import Advice, Process
-pid, method, end, seconds = int(sys.argv[1]), sys.argv[2], sys.argv[3], float(sys.argv[4])
-process = Process(pid)
+_, pid, method, end, text = sys.argv
+process, seconds = Process(int(pid)), float(text)
 
 def work():
     while True:

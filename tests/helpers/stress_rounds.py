@@ -17,7 +17,7 @@ from helpers.needs import cgroup_mount
 from helpers.stress_targets import STORM, StressTarget
 from helpers.targets import MIB, PAGE
 from helpers.waiting import until
-from pmadvise import Advice, AddressSpace, Process, Ranges, Report
+from pmadvise import AddressSpace, Advice, Process, Ranges, Report
 
 ADVICES = (Advice.COLD, Advice.PAGEOUT, Advice.WILLNEED, Advice.COLLAPSE)
 _HOLE_OR_LOCKED = {errno.ENOMEM, errno.EINVAL, errno.EFAULT}
@@ -56,7 +56,7 @@ def freezer_of(name: str) -> Cgroup | None:
         return None
     try:
         return Cgroup(mount / f"pmadvise-stress-{name}", "cgroup.freeze", "0", "1")
-    except PermissionError:
+    except OSError:  # not root, or read-only
         return None
 
 
@@ -110,9 +110,10 @@ class Rounds:
         killer = self._killer() if rng.randrange(_KILL_ONE_IN) == 0 else None
         try:
             rng.choices((self._look, self._advise, self._hold), (3, 5, 3))[0]()
-        except ProcessLookupError as error:
-            self._stress.count(f"error_{type(error).__name__}")
-            assert self._killed or self._target.has_ended() or self._may_exec, error
+        except ProcessLookupError:
+            self._stress.count("error_ProcessLookupError")
+            if not (self._killed or self._target.has_ended() or self._may_exec):
+                raise
         finally:
             if killer is not None:
                 killer.join()
@@ -154,19 +155,17 @@ class Rounds:
         assert ranges.merged().total == ranges.total, "a VMA twice"
         assert list(ranges) == sorted(ranges), "VMAs out of order"
         assert (space.select() - ranges).total == 0
-        for look in self._rng.sample(
-            (
-                process.resident,
-                process.swapped,
-                process.memory,
-                process.status,
-                space.changed,
-                lambda: space.stale,
-                lambda: process.alive,
-                lambda: process.check(Advice.COLD),
-            ),
-            3,
-        ):
+        looks: tuple[Callable[[], object], ...] = (
+            process.resident,
+            process.swapped,
+            process.memory,
+            process.status,
+            space.changed,
+            lambda: space.stale,
+            lambda: process.alive,
+            lambda: process.check(Advice.COLD),
+        )
+        for look in self._rng.sample(looks, 3):
             look()
         self._stress.count("snapshots")
 
@@ -182,10 +181,12 @@ class Rounds:
         if rng.random() < 0.2:
             cancel = threading.Event()
             left = iter(range(rng.randrange(4)))
-            options["cancel"] = cancel
-            options["on_progress"] = lambda *_: (
-                next(left, None) is None and cancel.set()
-            )
+
+            def on_progress(done: int, total: int) -> None:
+                if next(left, None) is None:
+                    cancel.set()
+
+            options.update(cancel=cancel, on_progress=on_progress)
         return options
 
     def _some_ranges(self, space: AddressSpace) -> Ranges:

@@ -1,4 +1,4 @@
-"""Seccomp filters that a child gives itself: which system calls it makes, and faults."""
+"""Seccomp filters of a child: which system calls it makes, and faults in them."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import functools
 import os
 import sys
 import time
@@ -97,7 +98,7 @@ def work_to_the_end(
         try:
             with Process(target.pid) as process:
                 process.maps()
-                at = AtLine(line, lambda: event(target))
+                at = AtLine(line, functools.partial(event, target))
                 work(process, at)
             assert target.wrong == 0
             if event is execs or not at.done:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import importlib
 import os
 import resource
 import signal
@@ -88,12 +90,11 @@ def without_memory(
     call: Callable[[], object], numbers: Iterable[int], done: Callable[[int], object]
 ) -> list[str]:
     """Make a call with the n-th allocation failing; return what was wrong."""
-    import _testcapi  # noqa: PLC0415 - where it exists
-
+    testcapi = importlib.import_module("_testcapi")
     expected = call()
     gc.freeze()
     before, wrong = hold_census(), []
-    set_nomemory, remove_hooks = _testcapi.set_nomemory, _testcapi.remove_mem_hooks
+    set_nomemory, remove_hooks = testcapi.set_nomemory, testcapi.remove_mem_hooks
     for n in numbers:
         done(n)
         try:
@@ -113,6 +114,11 @@ def without_memory(
     return wrong
 
 
+def note(fd: int, n: int) -> None:
+    """Write down which allocation is the next."""
+    os.write(fd, f"{n}\n".encode())
+
+
 def in_children(
     call: Callable[[], object], numbers: list[int]
 ) -> tuple[list[str], list[int]]:
@@ -128,9 +134,7 @@ def in_children(
         pid = os.fork()
         if pid == 0:
             try:
-                wrong = without_memory(
-                    call, numbers, lambda n: os.write(writer, f"{n}\n".encode())
-                )
+                wrong = without_memory(call, numbers, functools.partial(note, writer))
                 os.write(writer, f"wrong {wrong}\n".encode())
             except BaseException as error:
                 os.write(writer, f"wrong {error!r}\n".encode())

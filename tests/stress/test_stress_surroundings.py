@@ -224,8 +224,7 @@ def test_subinterpreters(target: StressTarget) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SUBINTERPRETER, str(target.pid)],
         cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
         timeout=60,

@@ -95,7 +95,7 @@ def outcome_in_child(pid: int, number: int, fault: int) -> tuple[list[str], int]
 
 
 def test_system_calls(stress: Stress, target: StressTarget) -> None:
-    """Each system call refused or deadly: an error or the result, the target goes on."""
+    """Each system call, refused or deadly: an error or the result; targets run on."""
     all_calls(target.pid)  # loads what is loaded at first use
     numbers = sorted(syscalls_of(lambda: all_calls(target.pid)))
     assert len(numbers) > 20
