@@ -34,9 +34,9 @@ pmadvise_descriptor_openat(int directory, const char *path, int flags, int *fd)
 
 /* Open a pidfd.  Returns 0, or -errno.  See pidfd_open(2). */
 int
-pmadvise_descriptor_pidfd_open(int pid, int *fd)
+pmadvise_descriptor_pidfd_open(int pid, unsigned int flags, int *fd)
 {
-    int result = pmadvise_pidfd_open(pid, 0);
+    int result = pmadvise_pidfd_open(pid, flags);
 
     if (result < 0)
         return result;

@@ -64,7 +64,7 @@ int pmadvise_pidfd_info(int pidfd, int *pid);
 /* descriptor.c */
 int pmadvise_descriptor_openat(int directory, const char *path, int flags,
                                int *fd);
-int pmadvise_descriptor_pidfd_open(int pid, int *fd);
+int pmadvise_descriptor_pidfd_open(int pid, unsigned int flags, int *fd);
 int pmadvise_descriptor_dup(int other, int *fd);
 void pmadvise_descriptor_close(int *fd);
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from pmadvise._advise.clock import Clock, StopAdvising
 from pmadvise._advise.limits import Cancel, EachOptions, Limits, Unpack
+from pmadvise._native.descriptor import Descriptor
 from pmadvise._proc.cgroups import Cgroup, find_cgroup, processes_in
 from pmadvise._proc.files import parse_stat, read
 from pmadvise._proc.identity import Identity
@@ -82,11 +83,12 @@ def _opened(pids: Iterable[int]) -> Iterator[Identity]:
 
 
 def _of_cgroup(cgroup: Cgroup) -> Iterator[Process]:
-    fd = os.open(cgroup.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = Descriptor.open(cgroup.directory, flags=os.O_DIRECTORY)
     try:
-        pids = [pid for pid in processes_in(fd) if pid]  # 0: of another pid namespace
+        # 0: of another pid namespace
+        pids = [pid for pid in processes_in(directory.fd) if pid]
     finally:
-        os.close(fd)
+        directory.close()
     for identity in _opened(pids):
         try:
             is_member = cgroup.has(identity.proc)

@@ -20,12 +20,24 @@ hypothesis.settings.load_profile("pmadvise")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --strict-kernel."""
+    """Add --strict-kernel, and the options of tests/stress."""
     parser.addoption(
         "--strict-kernel",
         action="store_true",
         help="fail each test that would be skipped, except where the kernel or the "
         "machine itself lacks what it tests",
+    )
+    parser.addoption(
+        "--stress-seconds",
+        type=float,
+        default=0,
+        help="let tests/stress run for about so many seconds, and print a summary",
+    )
+    parser.addoption(
+        "--stress-seed",
+        type=int,
+        default=None,
+        help="the seed of tests/stress, as an earlier run printed it",
     )
 
 

@@ -24,7 +24,9 @@ class Descriptor:
         self._cdata: Any = ffi.gc(ffi.new("int *", -1), _close)
 
     @classmethod
-    def open(cls, path: str, directory: int = _AT_FDCWD, flags: int = 0) -> Descriptor:
+    def open(
+        cls, path: str | bytes, directory: int = _AT_FDCWD, flags: int = 0
+    ) -> Descriptor:
         """Open a file, close-on-exec.
 
         Args:
@@ -43,9 +45,9 @@ class Descriptor:
             raise OSError(-error, os.strerror(-error), path)
         return self
 
-    def open_process(self, pid: int) -> int:
-        """Open a pidfd of a process; return 0, or -errno."""
-        return lib.pmadvise_descriptor_pidfd_open(pid, self._cdata)
+    def open_process(self, pid: int, flags: int = 0) -> int:
+        """Open a pidfd, with flags of pidfd_open(2); return 0, or -errno."""
+        return lib.pmadvise_descriptor_pidfd_open(pid, flags, self._cdata)
 
     @classmethod
     def copy_of(cls, fd: int) -> Descriptor:

@@ -7,7 +7,6 @@ named by its owner), so text is cut at the newline and at no other character.
 
 from __future__ import annotations
 
-import os
 import re
 from typing import NamedTuple
 
@@ -15,11 +14,6 @@ from pmadvise._native.read import read_file
 
 _KB = re.compile(rb"([0-9]+) kB")
 _OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
-
-
-def open_in(directory: int, name: str) -> int:
-    """Open a file of an open directory for reading, close-on-exec."""
-    return os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
 
 
 def read_in(directory: int, name: str) -> bytes:

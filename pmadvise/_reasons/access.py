@@ -6,7 +6,8 @@ import errno
 import os
 from collections.abc import Mapping
 
-from pmadvise._proc.files import fields, open_in, read_in, read_or_none
+from pmadvise._native.descriptor import Descriptor
+from pmadvise._proc.files import fields, read_in, read_or_none
 from pmadvise._proc.rights import (
     capability_names,
     initial_namespace,
@@ -159,7 +160,7 @@ def of_proc_file(proc: int, name: str, number: int) -> Answer:
 
 def _may_open(proc: int, name: str) -> bool:
     try:
-        os.close(open_in(proc, name))
+        Descriptor.open(name, proc).close()
     except OSError:
         return False
     return True

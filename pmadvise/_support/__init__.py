@@ -117,15 +117,14 @@ def support(target: PidfdLike | None = None) -> Support:
         chosen = None if target is None else Target(target)
         try:
             other = -1 if chosen is None else chosen.pidfd
-            known, other_processes = kernel.advices(call, pidfd, other)
+            known, other_processes = kernel.advices(call, pidfd.fd, other)
             seen = None if chosen is None else chosen.support(call, known)
         finally:
             if chosen is not None:
                 chosen.close()
-        own = kernel.own_process(call, pidfd)
+        own = kernel.own_process(call, pidfd.fd)
     finally:
-        if pidfd >= 0:
-            os.close(pidfd)
+        pidfd.close()
     effective = capabilities()
     total, free = host.swap()
     limit = host.memory_limit()

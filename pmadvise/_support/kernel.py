@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 from pmadvise import _reasons
 from pmadvise._native.base import PAGE_SIZE
+from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.pagemap import PAGE_IS_PRESENT, pagemap_scan
-from pmadvise._native.pidfd_open import PIDFD_THREAD, pidfd_open
+from pmadvise._native.pidfd_open import PIDFD_THREAD
 from pmadvise._native.process_madvise import probe
 from pmadvise._native.procmap_query import procmap_query
 from pmadvise._proc.rights import capabilities, initial_namespace
@@ -23,43 +24,41 @@ _DESCRIPTORS = 6
 """More than support() opens at a time."""
 
 
-def own_pidfd() -> tuple[Answer, int]:
-    """Open a pidfd of this process; return it too, -1 if there is none.
+def own_pidfd() -> tuple[Answer, Descriptor]:
+    """Open a pidfd of this process; return it too, closed if there is none.
 
     Raises:
         OSError: Too few file descriptors are free: then answers would be wrong.
     """
-    pidfd = pidfd_open(os.getpid())
-    if pidfd >= 0:
-        _require_descriptors(pidfd)
+    pidfd = Descriptor()
+    result = pidfd.open_process(os.getpid())
+    if result >= 0:
+        _require_descriptors(pidfd.fd)
         return YES, pidfd
-    answer = _reasons.of_pidfd_open(-pidfd)
+    answer = _reasons.of_pidfd_open(-result)
     if answer.refused_by == "descriptors":
         raise answer.error("pidfd_open")
-    return answer, -1
+    return answer, pidfd
 
 
 def _require_descriptors(pidfd: int) -> None:
-    opened: list[int] = []
     try:
-        for _ in range(_DESCRIPTORS):
-            opened.append(os.dup(pidfd))
+        opened = [Descriptor.copy_of(pidfd) for _ in range(_DESCRIPTORS)]
     except OSError as error:
-        opened.append(pidfd)
         raise _reasons.no_descriptor(error.errno or 0).error("support()") from None
-    finally:
-        for fd in opened:
-            os.close(fd)
+    for one in opened:
+        one.close()
 
 
 def pidfd_thread(can_open: Answer) -> Answer:
     """Return whether pidfd_open() takes PIDFD_THREAD."""
     if not can_open:
         return can_open
-    result = pidfd_open(threading.get_native_id(), PIDFD_THREAD)
+    pidfd = Descriptor()
+    result = pidfd.open_process(threading.get_native_id(), PIDFD_THREAD)
+    pidfd.close()
     if result < 0:
         return _reasons.feature_missing("PIDFD_THREAD", -result, "6.9")
-    os.close(result)
     return YES
 
 
@@ -85,13 +84,13 @@ def _asked(name: str, ioctl: str, since: str, ask: Callable[[int], int]) -> Answ
     """Ask an ioctl of a file of /proc/self."""
     path = f"/proc/self/{name}"
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        file = Descriptor.open(path)
     except OSError as error:
         return _reasons.refusal("proc", error.errno, f"{path} can't be opened: {error}")
     try:
-        result = ask(fd)
+        result = ask(file.fd)
     finally:
-        os.close(fd)
+        file.close()
     return YES if result >= 0 else _reasons.feature_missing(ioctl, -result, since)
 
 
@@ -111,16 +110,23 @@ def advices(call: Answer, own: int, target: int) -> tuple[dict[Advice, Answer], 
     every = sorted(REMOTE)
     if not call:
         return dict.fromkeys(every, call), call
-    opened = [fd for pid in (os.getppid(), 1) if pid and (fd := pidfd_open(pid)) >= 0]
+    others = [_open_process(pid) for pid in (os.getppid(), 1) if pid]
     try:
-        for pidfd in (target, *opened, own):
+        for pidfd in (target, *(one.fd for one in others), own):
             if pidfd >= 0 and probe(pidfd, _NO_ADVICE) == -errno.EINVAL:
                 known = {one: _advice(pidfd, one) for one in every}
                 return known, _other_processes(pidfd if pidfd != own else -1)
         return {one: _advice(-1, one) for one in every}, _other_processes(-1)
     finally:
-        for fd in opened:
-            os.close(fd)
+        for one in others:
+            one.close()
+
+
+def _open_process(pid: int) -> Descriptor:
+    """Return a pidfd, closed if there is none."""
+    pidfd = Descriptor()
+    pidfd.open_process(pid)
+    return pidfd
 
 
 def _advice(pidfd: int, advice: Advice) -> Answer:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pmadvise import _reasons
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.process_madvise import probe
-from pmadvise._proc.files import open_in
 from pmadvise._proc.identity import Identity, open_pidfd
 from pmadvise._proc.mm import open_mm
 from pmadvise._proc.pidfds import no_mm, pid_of
@@ -127,7 +126,7 @@ class Target:
         assert self._identity is not None
         proc = self._identity.proc
         try:
-            os.close(open_in(proc, name))
+            Descriptor.open(name, proc).close()
         except (FileNotFoundError, PermissionError, ProcessLookupError) as error:
             return _reasons.of_proc_file(proc, name, error.errno or 0)
         return None

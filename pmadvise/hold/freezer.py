@@ -105,6 +105,9 @@ class FreezerStop:
         if os.getpid() in processes:
             raise _unfit("the cgroup holds the caller itself")
         if self._target.pid not in processes:
+            # The kernel takes a process out when its last thread begins to exit.
+            if self._target.leader_exits():
+                raise self._target.ended()
             raise _unfit("it is not, or no longer, in the cgroup")
         if len(processes) > 1 and not self._whole_cgroup:
             raise _unfit(

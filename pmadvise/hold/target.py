@@ -20,7 +20,8 @@ from pmadvise._proc.pidfds import has_ended
 from pmadvise._proc.rights import proc_is_mounted, proc_is_of_own_namespace
 from pmadvise.hold.fds import OwnedFd
 
-_KERNEL_THREAD = 0x00200000  # PF_KTHREAD, include/linux/sched.h
+# PF_EXITING and PF_KTHREAD, include/linux/sched.h
+_EXITS, _KERNEL_THREAD = 0x00000004, 0x00200000
 
 
 _tracers: set[int] = set()
@@ -184,6 +185,13 @@ class HeldProcess:
             return read_stat(self.proc).state in "RSDI"
         except (ProcessLookupError, FileNotFoundError):
             raise self.ended() from None
+
+    def leader_exits(self) -> bool:
+        """Return whether the leader has begun to exit, or is gone."""
+        try:
+            return bool(read_stat(self.proc).flags & _EXITS)
+        except (ProcessLookupError, FileNotFoundError):
+            return True
 
     def is_dead(self) -> bool:
         """Return whether no thread of it is left to run."""

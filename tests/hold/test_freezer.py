@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 
 import pytest
 from helpers.children import in_child
 from helpers.hold_programs import CALLER
 from helpers.hold_targets import Cgroup, Running, cgroup_of
+from helpers.targets import MIB, Target
 from helpers.waiting import until
+
+from pmadvise import Process
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_cgroup2]
 each_version = pytest.mark.parametrize(
@@ -156,3 +160,18 @@ def test_odd_names(start: Callable[..., Running], cgroup: Cgroup) -> None:
         target.goes_on()
     finally:
         below.close()
+
+
+def test_dying(cgroup: Cgroup) -> None:
+    """A process that was killed and is still giving back its memory has ended."""
+    target = Target()
+    cgroup.add(target.pid)
+    with Process(target.pid) as process:
+        # Takes a while to give back, and a thread that is not the leader does so.
+        target.run("[thread() for _ in range(8)]")
+        target.run(f"fill_small_pages(map({512 * MIB}), {512 * MIB})")
+        os.kill(target.pid, signal.SIGKILL)
+        until(lambda: not (cgroup.path / "cgroup.procs").read_text())
+        with pytest.raises(ProcessLookupError, match="has ended"):
+            process.hold("freezer").__enter__()
+    target.close()

@@ -14,7 +14,7 @@ import pytest
 from helpers.proc import open_files
 from helpers.targets import PAGE, Target
 
-from pmadvise import Advice, Pressure, Process
+from pmadvise import Advice, Pressure, Process, support
 from pmadvise._native.descriptor import Descriptor
 
 N_INTERRUPTS = 1500
@@ -50,6 +50,7 @@ def open_and_close(process: Process) -> None:
         (Process.maps, 150e-6),
         (Process.resident, 200e-6),
         (Process.cold, 600e-6),
+        (support, 1500e-6),
     ],
 )
 def test_interrupts_leak_nothing(

@@ -1,0 +1,68 @@
+"""Callers that end in every way, at any instant: their target always runs on."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers import proc
+from helpers.needs import ROOT
+from helpers.stress_callers import CALLER, ENDS
+from helpers.stress_rounds import Stress, freezer_of
+from helpers.stress_targets import CALM, StressTarget
+from helpers.waiting import until
+
+from pmadvise.hold import METHODS
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_compiler]
+
+
+def end_a_caller(target: StressTarget, method: str, end: str, seconds: float) -> None:
+    """Start a caller, let it end after so many seconds, and look at the target."""
+    with subprocess.Popen(
+        [sys.executable, "-c", CALLER, str(target.pid), method, end, str(seconds)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as caller:
+        assert caller.stdout is not None
+        assert caller.stdout.readline() == "ready\n"
+        if end.startswith("SIG"):
+            time.sleep(seconds)  # the instant, not a synchronisation
+            caller.send_signal(getattr(signal, end))
+        assert caller.wait(60) in ENDS[end], f"{method}, {end}"
+    target.goes_on()
+    until(lambda: proc.stat(target.pid)[0] not in "Tt", "it is not stopped")
+    assert target.wrong == 0
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_callers(stress: Stress, end: str) -> None:
+    """However and whenever a caller ends, in a hold or not, the target runs on."""
+    rng: random.Random = stress.rng("callers", end)
+    until_then = time.monotonic() + stress.share(0.02)
+    target = StressTarget(CALM, 1)
+    with contextlib.ExitStack() as stack:
+        cgroup = freezer_of(f"{target.pid}-callers")
+        methods = [method for method in METHODS if cgroup or method != "freezer"]
+        if cgroup is not None:
+            stack.callback(cgroup.close)
+            cgroup.add(target.pid)
+        stack.callback(target.close)
+        while True:
+            for method in methods if stress.seconds else [rng.choice(methods)]:
+                end_a_caller(target, method, end, rng.uniform(0.0001, 0.03))
+                stress.count("callers_ended")
+            if time.monotonic() >= until_then:
+                break
+        if cgroup is not None:
+            assert not cgroup.frozen()
+            state = Path(cgroup.path, "cgroup.freeze").read_text()
+            assert state == "0\n"
