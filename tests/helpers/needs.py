@@ -93,6 +93,10 @@ def _sanitizers() -> str:
     return ""
 
 
+def _valgrind() -> str:
+    return "" if shutil.which("valgrind") else "no valgrind: apt install valgrind"
+
+
 def _sources() -> str:
     if (ROOT / "csrc").is_dir() and (ROOT / "pmadvise").is_dir():
         return ""
@@ -114,6 +118,7 @@ NEEDS: dict[str, Callable[..., str]] = {
     "needs_cpus": _cpus,
     "needs_compiler": _compiler,
     "needs_sanitizers": _sanitizers,
+    "needs_valgrind": _valgrind,
     "needs_tool": _tool,
 }
 """Marker: a function that takes its arguments and returns what is missing, or ''.
