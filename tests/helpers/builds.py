@@ -9,9 +9,10 @@ import sys
 import tarfile
 from pathlib import Path
 
-from helpers.needs import ROOT
+from helpers.needs import ROOT, sanitizers
 
 FOLDERS = ("csrc", "pmadvise")
+SANITIZED = "-fsanitize=address,undefined -fno-sanitize-recover=all -g -O1"
 FILES = ("LICENSE", "README.md", "build_pmadvise.py", "pyproject.toml", "setup.py")
 
 
@@ -30,6 +31,24 @@ def copy_sources(directory: Path) -> None:
 def build_in_place(directory: Path, **environment: str) -> None:
     """Build the extension of a copy into its package."""
     _run(directory, "setup.py", "-q", "build_ext", "--inplace", **environment)
+
+
+def build_sanitized(directory: Path) -> dict[str, str]:
+    """Build a copy of the package with both sanitizers of gcc.
+
+    Returns:
+        The environment in which Python imports the copy.
+    """
+    copy_sources(directory)
+    build_in_place(directory, CC="gcc", CFLAGS=SANITIZED)
+    return {
+        **os.environ,
+        "LD_PRELOAD": " ".join(sanitizers() or ()),
+        "PYTHONPATH": str(directory),
+        # Python's own allocator would hide from ASan where an array ends.
+        "PYTHONMALLOC": "malloc",
+        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
+    }
 
 
 def build_dists(directory: Path, output: Path) -> tuple[Path, Path]:

@@ -94,6 +94,10 @@ def _sanitizers() -> str:
     return ""
 
 
+def _valgrind() -> str:
+    return "" if shutil.which("valgrind") else "no valgrind: apt install valgrind"
+
+
 def _sources() -> str:
     if (ROOT / "csrc").is_dir() and (ROOT / "pmadvise").is_dir():
         return ""
@@ -134,6 +138,7 @@ NEEDS: dict[str, Callable[..., str]] = {
     "needs_cpus": _cpus,
     "needs_compiler": _compiler,
     "needs_sanitizers": _sanitizers,
+    "needs_valgrind": _valgrind,
     "needs_tool": _tool,
     "needs_program": _program,
 }

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 import pytest
-from helpers.builds import build_in_place, copy_sources
-from helpers.needs import ROOT, sanitizers
+from helpers.builds import build_sanitized
+from helpers.needs import ROOT
 
-FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=all -g -O1"
 DEADLINE = 600
 
 pytestmark = [
@@ -23,17 +21,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A copy of the package built with both, as the environment that imports it."""
-    directory = tmp_path_factory.mktemp("sanitized")
-    copy_sources(directory)
-    build_in_place(directory, CC="gcc", CFLAGS=FLAGS)
-    return {
-        **os.environ,
-        "LD_PRELOAD": " ".join(sanitizers() or ()),
-        "PYTHONPATH": str(directory),
-        # Python's own allocator would hide from ASan where an array ends.
-        "PYTHONMALLOC": "malloc",
-        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
-    }
+    return build_sanitized(tmp_path_factory.mktemp("sanitized"))
 
 
 def run(code: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

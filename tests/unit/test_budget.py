@@ -31,6 +31,13 @@ def test_fit(limit: int, fit: Fit) -> None:
     assert budget_of(limit).fit(TWO) == fit
 
 
+def test_what_does_not_count_is_free() -> None:
+    """A cut lies where the next byte counts, behind all that does not."""
+    counted = Ranges([(0, PAGE), (2 * PAGE, PAGE)])
+    budget = Budget(PAGE, lambda ranges: counted, whole_elements=False)
+    assert budget.fit(Ranges([(0, 3 * PAGE)])).last_length == 2 * PAGE
+
+
 def test_whole_elements() -> None:
     """A range of which nothing is done in part is taken whole or not at all."""
     assert budget_of(3 * PAGE, whole_elements=True).fit(TWO).n_ranges == 1

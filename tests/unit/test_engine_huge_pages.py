@@ -57,8 +57,12 @@ def test_small_pages_between_huge_ones() -> None:
     [
         ([(HUGE - pages(64), 2 * HUGE)], [[(HUGE - pages(64), pages(64))]]),
         ([(0, pages(4)), (HUGE, 2 * HUGE)], [[(0, pages(4))], [(HUGE, HUGE)]]),
+        (
+            [(0, pages(4)), (pages(8), pages(4)), (HUGE, 2 * HUGE)],
+            [[(0, pages(4)), (pages(8), pages(4))], [(HUGE, HUGE)]],
+        ),
     ],
-    ids=["the range goes on in it", "the next range begins in it"],
+    ids=["the range goes on in it", "the next range begins in it", "the third does"],
 )
 def test_a_call_that_would_end_inside(
     asked: list[tuple[int, int]], calls: list[list[tuple[int, int]]]

@@ -175,11 +175,48 @@ def test_lines_of_another_form() -> None:
     assert files.fields(b"none\nA:\t1\nB 2\nC: 3") == {"A": b"1", "C": b"3"}
 
 
-def test_mounts_of_another_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line that lacks fields is no mount."""
-    text = b"30 23 0:26 / - cgroup2\n30 23 0:26 / /c rw - cgroup2 c rw\nx\n"
-    monkeypatch.setattr(files, "read", lambda path: text)
-    assert [mount.point for mount in files.mounts()] == [b"/c"]
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"A: x\r\n", {"A": b"x\r"}),
+        (b"A:\t X \t\n", {"A": b"X"}),
+        (b"\xff: 1\nB: 2\n", {"\ufffd": b"1", "B": b"2"}),
+    ],
+)
+def test_other_bytes_of_fields(text: bytes, expected: dict[str, bytes]) -> None:
+    """Blanks and tabs alone surround a value, and no byte in a name is an error."""
+    assert files.fields(text) == expected
+
+
+def test_an_unknown_state() -> None:
+    """A state that no kernel has is not an error."""
+    text = STAT.format(pid=7, name="a").encode().replace(b" S ", b" \xff ")
+    assert parse_stat(text).state == "\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (b"1 2 0:3 / /p - cgroup2 none rw", [Mount(b"/", b"/p", b"cgroup2", [b"rw"])]),
+        (b"1 2 0:3 / - cgroup2 none rw", []),
+        (b"1 2 0:3 / /p - cgroup2 none", []),
+        (b"1 2 0:3 / /p cgroup2 none rw", []),
+        (b"x", []),
+    ],
+)
+def test_mounts_of_another_form(
+    monkeypatch: pytest.MonkeyPatch, line: bytes, found: list[Mount]
+) -> None:
+    """A line that lacks fields is no mount; optional fields may be missing."""
+    monkeypatch.setattr(files, "read", lambda path: line + b"\n")
+    assert files.mounts() == found
+
+
+def test_options_of_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernel escapes ends an option, and nothing else."""
+    line = b"1 2 0:3 / /p - overlay none rw,lowerdir=/a\rb\x0bc\n"
+    monkeypatch.setattr(files, "read", lambda path: line)
+    assert files.mounts()[0].options == [b"rw", b"lowerdir=/a\rb\x0bc"]
 
 
 def test_no_mounts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,65 @@
+"""Run tests with the C code built for AddressSanitizer and UndefinedBehaviorSanitizer.
+
+    python tests/stress/sanitized.py [PYTEST ARGUMENT ...]
+
+By default tests/unit and tests/kernel. A copy of the package is built with gcc in a
+temporary directory; the tests import it from there, and so do the processes that they
+start, targets excepted. A byte out of bounds ends the process with a report. Leaks are
+not looked for, as Python itself leaves memory at its end. Its exit status is that of
+pytest, or 1 if a process of its own, which pytest may not look at, wrote a report.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from helpers.builds import build_sanitized
+from helpers.needs import ROOT
+
+FOLDERS = ("tests/unit", "tests/kernel")
+FORKS = "tests/kernel/test_exec_alike.py"
+"""Runs Python in a child before its exec, where a lock of ASan's may stay taken."""
+
+
+def main(arguments: list[str]) -> int:
+    """Build, run pytest, and print the reports of all processes."""
+    with tempfile.TemporaryDirectory(prefix="pmadvise-sanitized-") as work:
+        directory, reports = Path(work, "package"), Path(work, "reports")
+        for path in (directory, reports):
+            path.mkdir(mode=0o755)
+        os.chmod(work, 0o755)  # tests give up root
+        os.chmod(reports, 0o1777)
+        environment = build_sanitized(directory)
+        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
+            options = environment.get(name, "")
+            environment[name] = f"{options}:log_path={reports}/report".lstrip(":")
+        # pytest runs in another directory, where the package is
+        given = [str(Path(a).resolve()) if Path(a).exists() else a for a in arguments]
+        if not any(os.path.isabs(argument) for argument in given):
+            given += [str(ROOT / folder) for folder in FOLDERS]
+        status = subprocess.run(
+            [
+                *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider"),
+                *("-c", str(ROOT / "pyproject.toml"), f"--rootdir={ROOT}"),
+                *("--hypothesis-profile=sanitized", f"--deselect={FORKS}", *given),
+            ],
+            env=environment,
+            cwd=directory,
+            check=False,
+        ).returncode
+        texts = [path.read_text(errors="replace") for path in reports.iterdir()]
+        # that an allocation failed is a warning alone
+        found = [text for text in texts if "ERROR" in text or "runtime error" in text]
+        print(*found, sep="\n")
+        print(f"{len(found)} reports of the sanitizers")
+        return status or bool(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
