@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from pmadvise._lazy import LazyModule
 from pmadvise._native import pidfd_open as _pidfd_open
@@ -17,10 +16,14 @@ from pmadvise._native.ranges import RangeArray
 from pmadvise.advice import Advice, advice_name
 from pmadvise.ranges import Ranges, RangesLike
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol, TypeAlias
+
     from pmadvise import _reasons
-else:  # its dataclasses take longer to import than all the rest; for errors alone
-    _reasons = LazyModule("pmadvise._reasons")
+else:
+    Protocol = object  # to import typing takes longer than all the rest
+    _reasons = LazyModule("pmadvise._reasons")  # and so do dataclasses
 
 __all__ = [
     "PIDFD_NONBLOCK",
