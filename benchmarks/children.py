@@ -1,0 +1,167 @@
+"""Child processes to measure: forked, filled with memory, and killed at the end."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import signal
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from time import perf_counter
+from typing import Any
+
+from pmadvise import PAGE_SIZE
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.mmap.restype = ctypes.c_void_p
+LIBC.mmap.argtypes = (
+    *(ctypes.c_void_p, ctypes.c_size_t),
+    *(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long),
+)
+LIBC.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+LIBC.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+MAP_NORESERVE = 0x4000
+PR_SET_PDEATHSIG = 1
+RESERVED_AT_ONCE = 10 << 40
+MAP_FAILED = ctypes.c_void_p(-1).value
+
+
+class Child:
+    """A child that runs a function until it is killed.
+
+    Args:
+        stack: Kills it at the end.
+        life: Is called with a connection in the child; what it sends first is
+            `.hello`.
+    """
+
+    def __init__(self, stack: ExitStack, life: Callable[[Connection], None]) -> None:
+        self._connection, theirs = Pipe()
+        parent = os.getpid()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _live(life, theirs, parent)
+        stack.callback(self._end)
+        theirs.close()
+        self.hello: Any = self._connection.recv()
+
+    def tell(self, message: str) -> None:
+        """Send the child a message."""
+        self._connection.send(message)
+
+    def hear(self) -> Any:
+        """Wait for a message of the child."""
+        return self._connection.recv()
+
+    def ask(self, message: str) -> Any:
+        """Send a message, return the answer."""
+        self.tell(message)
+        return self.hear()
+
+    def _end(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self._connection.close()
+
+
+def _live(
+    life: Callable[[Connection], None], connection: Connection, parent: int
+) -> None:
+    """Run the child; never returns."""
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the parent's
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == parent:
+            life(connection)
+    except EOFError:  # the parent has gone
+        pass
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+def mapped(size: int, flags: int = PRIVATE) -> int:
+    """Map memory that can be written, and return its address."""
+    protection = mmap.PROT_READ | mmap.PROT_WRITE
+    address = LIBC.mmap(None, size, protection, flags, -1, 0)
+    if address == MAP_FAILED:
+        number = ctypes.get_errno()
+        raise OSError(number, f"mmap: {os.strerror(number)}")
+    return int(address)
+
+
+def filled(size: int) -> Callable[[Connection], None]:
+    """Live with memory half of which is random, so that it compresses as most does.
+
+    `.hello` is its address. "touch" reads all of it back, "maps" calls mmap(2) and
+    munmap(2) until "stop" and answers with the seconds of the longest such pair.
+    """
+
+    def life(connection: Connection) -> None:
+        address = mapped(size)
+        page = (os.urandom(512) + bytes(512)) * (PAGE_SIZE // 1024)
+        for at in range(address, address + size, PAGE_SIZE):
+            ctypes.memmove(at, page, PAGE_SIZE)
+            ctypes.c_uint64.from_address(at).value = at  # no two are alike
+        connection.send(address)
+        while True:
+            message = connection.recv()
+            if message == "touch":
+                for at in range(address, address + size, PAGE_SIZE):
+                    ctypes.c_uint64.from_address(at).value = at
+                connection.send("touched")
+            elif message == "maps":
+                connection.send("begun")
+                connection.send(_longest_mmap(connection))
+
+    return life
+
+
+def _longest_mmap(connection: Connection) -> float:
+    longest, number = 0.0, 0
+    protection = mmap.PROT_READ | mmap.PROT_WRITE
+    while number % 64 or not connection.poll():
+        begin = perf_counter()
+        LIBC.munmap(LIBC.mmap(None, PAGE_SIZE, protection, PRIVATE, -1, 0), PAGE_SIZE)
+        longest = max(longest, perf_counter() - begin)
+        number += 1
+    connection.recv()
+    return longest
+
+
+def mappings(n: int) -> Callable[[Connection], None]:
+    """Live with `n` mappings of a page each, all of which was touched."""
+
+    def life(connection: Connection) -> None:
+        address = mapped(n * PAGE_SIZE)
+        for i in range(n):
+            at = address + i * PAGE_SIZE
+            ctypes.memset(at, 1, 1)
+            if i % 2:  # another protection, so that neighbours do not merge
+                LIBC.mprotect(at, PAGE_SIZE, mmap.PROT_READ)
+        connection.send(address)
+        signal.pause()
+
+    return life
+
+
+def reserving(size: int, used: int) -> Callable[[Connection], None]:
+    """Live with `size` reserved bytes, and `used` bytes that are in memory."""
+
+    def life(connection: Connection) -> None:
+        memory = mapped(used)
+        ctypes.memset(memory, 1, used)
+        # in parts, as the program lies in the midst of the addresses
+        for at in range(0, size, RESERVED_AT_ONCE):
+            mapped(min(size - at, RESERVED_AT_ONCE), PRIVATE | MAP_NORESERVE)
+        connection.send(memory)
+        signal.pause()
+
+    return life
