@@ -6,10 +6,9 @@ import ctypes
 import mmap
 import os
 import signal
-import traceback
 from collections.abc import Callable
-from contextlib import ExitStack
-from multiprocessing import Pipe
+from contextlib import ExitStack, suppress
+from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from time import perf_counter
 from typing import Any
@@ -34,21 +33,33 @@ MAP_FAILED = ctypes.c_void_p(-1).value
 class Child:
     """A child that runs a function until it is killed.
 
+    It is a new interpreter, for what the parent has in memory to play no part.
+
     Args:
         stack: Kills it at the end.
-        life: Is called with a connection in the child; what it sends first is
-            `.hello`.
+        life: Is called in the child, with a connection and `arguments`; what it sends
+            first is `.hello`.
+        arguments: Those that follow.
     """
 
-    def __init__(self, stack: ExitStack, life: Callable[[Connection], None]) -> None:
-        self._connection, theirs = Pipe()
-        parent = os.getpid()
-        self.pid = os.fork()
-        if self.pid == 0:
-            _live(life, theirs, parent)
+    def __init__(
+        self, stack: ExitStack, life: Callable[..., None], *arguments: int
+    ) -> None:
+        context = get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_live, args=(life, theirs, os.getpid(), arguments), daemon=True
+        )
         stack.callback(self._end)
+        self._process.start()
         theirs.close()
         self.hello: Any = self._connection.recv()
+
+    @property
+    def pid(self) -> int:
+        """The process ID."""
+        assert self._process.pid is not None
+        return self._process.pid
 
     def tell(self, message: str) -> None:
         """Send the child a message."""
@@ -64,27 +75,25 @@ class Child:
         return self.hear()
 
     def _end(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+        if self._process.pid is not None:
+            self._process.kill()
+            self._process.join()
         self._connection.close()
 
 
 def _live(
-    life: Callable[[Connection], None], connection: Connection, parent: int
+    life: Callable[..., None],
+    connection: Connection,
+    parent: int,
+    arguments: tuple[int, ...],
 ) -> None:
-    """Run the child; never returns."""
-    try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the parent's
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == parent:
-            life(connection)
-    except EOFError:  # the parent has gone
-        pass
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(1)
+    """Run the child, until the parent kills it or has gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the parent's
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return
+    with suppress(EOFError):
+        life(connection, *arguments)
 
 
 def mapped(size: int, flags: int = PRIVATE) -> int:
@@ -97,31 +106,27 @@ def mapped(size: int, flags: int = PRIVATE) -> int:
     return int(address)
 
 
-def filled(size: int) -> Callable[[Connection], None]:
+def filled(connection: Connection, size: int) -> None:
     """Live with memory half of which is random, so that it compresses as most does.
 
     `.hello` is its address. "touch" reads all of it back, "maps" calls mmap(2) and
     munmap(2) until "stop" and answers with the seconds of the longest such pair.
     """
-
-    def life(connection: Connection) -> None:
-        address = mapped(size)
-        page = (os.urandom(512) + bytes(512)) * (PAGE_SIZE // 1024)
-        for at in range(address, address + size, PAGE_SIZE):
-            ctypes.memmove(at, page, PAGE_SIZE)
-            ctypes.c_uint64.from_address(at).value = at  # no two are alike
-        connection.send(address)
-        while True:
-            message = connection.recv()
-            if message == "touch":
-                for at in range(address, address + size, PAGE_SIZE):
-                    ctypes.c_uint64.from_address(at).value = at
-                connection.send("touched")
-            elif message == "maps":
-                connection.send("begun")
-                connection.send(_longest_mmap(connection))
-
-    return life
+    address = mapped(size)
+    page = (os.urandom(512) + bytes(512)) * (PAGE_SIZE // 1024)
+    for at in range(address, address + size, PAGE_SIZE):
+        ctypes.memmove(at, page, PAGE_SIZE)
+        ctypes.c_uint64.from_address(at).value = at  # no two are alike
+    connection.send(address)
+    while True:
+        message = connection.recv()
+        if message == "touch":
+            for at in range(address, address + size, PAGE_SIZE):
+                ctypes.c_uint64.from_address(at).value = at
+            connection.send("touched")
+        elif message == "maps":
+            connection.send("begun")
+            connection.send(_longest_mmap(connection))
 
 
 def _longest_mmap(connection: Connection) -> float:
@@ -136,32 +141,24 @@ def _longest_mmap(connection: Connection) -> float:
     return longest
 
 
-def mappings(n: int) -> Callable[[Connection], None]:
+def mappings(connection: Connection, n: int) -> None:
     """Live with `n` mappings of a page each, all of which was touched."""
-
-    def life(connection: Connection) -> None:
-        address = mapped(n * PAGE_SIZE)
-        for i in range(n):
-            at = address + i * PAGE_SIZE
-            ctypes.memset(at, 1, 1)
-            if i % 2:  # another protection, so that neighbours do not merge
-                LIBC.mprotect(at, PAGE_SIZE, mmap.PROT_READ)
-        connection.send(address)
-        signal.pause()
-
-    return life
+    address = mapped(n * PAGE_SIZE)
+    for i in range(n):
+        at = address + i * PAGE_SIZE
+        ctypes.memset(at, 1, 1)
+        if i % 2:  # another protection, so that neighbours do not merge
+            LIBC.mprotect(at, PAGE_SIZE, mmap.PROT_READ)
+    connection.send(address)
+    signal.pause()
 
 
-def reserving(size: int, used: int) -> Callable[[Connection], None]:
+def reserving(connection: Connection, size: int, used: int) -> None:
     """Live with `size` reserved bytes, and `used` bytes that are in memory."""
-
-    def life(connection: Connection) -> None:
-        memory = mapped(used)
-        ctypes.memset(memory, 1, used)
-        # in parts, as the program lies in the midst of the addresses
-        for at in range(0, size, RESERVED_AT_ONCE):
-            mapped(min(size - at, RESERVED_AT_ONCE), PRIVATE | MAP_NORESERVE)
-        connection.send(memory)
-        signal.pause()
-
-    return life
+    memory = mapped(used)
+    ctypes.memset(memory, 1, used)
+    # in parts, as the program lies in the midst of the addresses
+    for at in range(0, size, RESERVED_AT_ONCE):
+        mapped(min(size - at, RESERVED_AT_ONCE), PRIVATE | MAP_NORESERVE)
+    connection.send(memory)
+    signal.pause()

@@ -101,7 +101,10 @@ def document(
                 "error": result.error,
                 "notes": result.notes,
                 "figures": [asdict(figure) for figure in result.figures],
-                "samples": result.samples,
+                "samples": {
+                    name: [float(f"{value:.5g}") for value in values]
+                    for name, values in result.samples.items()
+                },
                 "plot": asdict(result.plot) if result.plot else None,
             }
             for result in results

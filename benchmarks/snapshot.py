@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
-import tracemalloc
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 import psutil
 
@@ -17,32 +17,34 @@ from pmadvise import Process
 MAPPINGS = 20_000
 
 
-def taken(name: str, snapshot: Callable[[], object]) -> Mapping[str, float]:
-    """Return the bytes for a mapping that Python allocated and still has."""
-    gc.collect()
-    tracemalloc.start()
-    try:
-        kept = snapshot()
-        gc.collect()
-        size, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+def own_memory() -> int:
+    """Return the bytes of anonymous memory of this process."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) << 10
+
+
+def taking(connection: Connection, pid: int, with_psutil: int) -> None:
+    """Take a snapshot of a process, and send how much memory it takes here."""
+    ours, other = Process(pid), psutil.Process(pid)
+    before = own_memory()
+    kept = other.memory_maps(grouped=False) if with_psutil else ours.maps()
+    connection.send(own_memory() - before)
     del kept
+
+
+def taken(name: str, pid: int) -> Mapping[str, float]:
+    """Return the bytes for a mapping, of an interpreter that has nothing else."""
+    with ExitStack() as stack:
+        size = Child(stack, taking, pid, int(name == "psutil")).hello
     return {name: size / MAPPINGS}
 
 
 def set_up(stack: ExitStack) -> Plan:
     """Fork a child with mappings."""
-    child = Child(stack, mappings(MAPPINGS))
-    process = stack.enter_context(Process(child.pid))
-    other = psutil.Process(child.pid)
-    process.maps()
+    pid = Child(stack, mappings, MAPPINGS).pid
     labels = {"pmadvise": "Process.maps()", "psutil": "psutil's memory_maps()"}
     return Plan(
-        cases=[
-            partial(taken, "pmadvise", process.maps),
-            partial(taken, "psutil", partial(other.memory_maps, grouped=False)),
-        ],
+        cases=[partial(taken, name, pid) for name in labels],
         rows=[
             *(Row(label, name, "bytes a mapping") for name, label in labels.items()),
             Row("psutil to pmadvise", "psutil", per="pmadvise"),
@@ -58,7 +60,7 @@ def set_up(stack: ExitStack) -> Plan:
             },
             log=False,
         ),
-        notes=["as tracemalloc counts it: native arrays are of Python's allocator too"],
+        notes=["the growth of RssAnon of an interpreter that takes one"],
     )
 
 

@@ -44,7 +44,7 @@ def page_out(child: Child, busy: bool, max_stall: float | None) -> Mapping[str, 
 def set_up(stack: ExitStack) -> Plan:
     """Turn swap on, and fork a child."""
     algorithm = swap_on_zram(stack, SWAP)
-    child = Child(stack, filled(SIZE))
+    child = Child(stack, filled, SIZE)
     names = [label(max_stall) for max_stall in STALLS]
     most, ours = label(None), label(0.010)
     return Plan(

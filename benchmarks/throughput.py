@@ -45,7 +45,7 @@ def rate(
 def set_up(stack: ExitStack) -> Plan:
     """Turn swap on, fork two children, and keep two threads ready."""
     algorithm = swap_on_zram(stack, SWAP)
-    children = [Child(stack, filled(SIZE)) for _ in range(2)]
+    children = [Child(stack, filled, SIZE) for _ in range(2)]
     pool = stack.enter_context(ThreadPoolExecutor(2))
     rows = [
         Row("one target, one thread", "one", "GB/s", scale=1e-9),

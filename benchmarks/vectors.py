@@ -20,14 +20,15 @@ FORMS = {
     "tuples": "tuples",
     "ctypes": "tuples, ctypes",
 }
-CALLS = 10
+CALLS = 256
+"""Ranges that are advised in a row, in one call or more, as in calls.py."""
 
 
 def in_c(
-    loop: Callable[..., float], name: str, pidfd: int, ranges: bytes
+    loop: Callable[..., float], name: str, pidfd: int, ranges: bytes, times: int
 ) -> Mapping[str, float]:
     """Return the seconds of one call, of a loop in C."""
-    return {name: loop(pidfd, ranges, Advice.COLD, CALLS) / CALLS}
+    return {name: loop(pidfd, ranges, Advice.COLD, times) / times}
 
 
 def from_buffer(pidfd: int, numbers: array[int]) -> None:
@@ -38,12 +39,12 @@ def from_buffer(pidfd: int, numbers: array[int]) -> None:
 def set_up(stack: ExitStack) -> Plan:
     """Fork a child whose every second page is advised."""
     loop = peers.unchecked(stack).loop
-    child = Child(stack, filled(2 * IOV_MAX * PAGE_SIZE))
+    child = Child(stack, filled, 2 * IOV_MAX * PAGE_SIZE)
     pidfd = peers.closing(stack, pidfd_open(child.pid))
     every = [(child.hello + 2 * i * PAGE_SIZE, PAGE_SIZE) for i in range(IOV_MAX)]
     cases: list[Case] = []
     for n in SIZES:
-        pairs = every[:n]
+        pairs, times = every[:n], max(CALLS // n, 1)
         packed, cold = peers.packed(pairs), Advice.COLD
         work: dict[str, Callable[[], object]] = {
             "Ranges": partial(process_madvise, pidfd, Ranges(pairs), cold),
@@ -51,8 +52,8 @@ def set_up(stack: ExitStack) -> Plan:
             "tuples": partial(process_madvise, pidfd, pairs, cold),
             "ctypes": partial(peers.vector_with_ctypes, pidfd, pairs, cold),
         }
-        cases.append(partial(in_c, loop, f"C {n}", pidfd, packed))
-        cases += [timed(f"{form} {n}", call, CALLS) for form, call in work.items()]
+        cases.append(partial(in_c, loop, f"C {n}", pidfd, packed, times))
+        cases += [timed(f"{form} {n}", call, times) for form, call in work.items()]
     most = IOV_MAX
     return Plan(
         cases=cases,
@@ -75,7 +76,7 @@ def set_up(stack: ExitStack) -> Plan:
                 bound=Bound(0.40),
             ),
         ],
-        rounds=150,
+        rounds=1500,
         plot=Plot(
             "ranges in a call",
             "µs a call",

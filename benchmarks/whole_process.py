@@ -36,7 +36,7 @@ def set_up(stack: ExitStack) -> Plan:
     program = peers.program(stack, "advise_all")
     cases: list[Case] = []
     for n in SIZES:
-        pid = Child(stack, mappings(n)).pid
+        pid = Child(stack, mappings, n).pid
         cases += [
             partial(with_c, program, f"C {n}", pid),
             timed(f"pmadvise {n}", partial(with_pmadvise, pid)),
