@@ -45,6 +45,7 @@ class Row:
             machine whose speed changes from round to round does not blur it.
         scale: What the samples are multiplied by.
         bound: What the median has to be.
+        is_short: README shows it though it has no bound.
     """
 
     label: str
@@ -53,6 +54,7 @@ class Row:
     per: str = ""
     scale: float = 1
     bound: Bound | None = None
+    is_short: bool = False
 
     def values(self, samples: Mapping[str, Sequence[float]]) -> list[float]:
         """Return the value of each round."""
@@ -116,6 +118,7 @@ class Figure:
     bound: str
     holds: bool | None
     """None: it has no bound."""
+    is_short: bool = False
 
     @classmethod
     def of(cls, row: Row, samples: Mapping[str, Sequence[float]]) -> Figure | None:
@@ -133,6 +136,7 @@ class Figure:
             rounds=len(values),
             bound=str(row.bound or ""),
             holds=row.bound.holds(median) if row.bound else None,
+            is_short=row.is_short or row.bound is not None,
         )
 
 

@@ -70,9 +70,14 @@ def set_up(stack: ExitStack) -> Plan:
     return Plan(
         cases=[partial(start, environment)],
         rows=[
-            Row("a bare interpreter", "bare", "ms", scale=1e3),
-            Row("import pmadvise, over that", "import over", "ms", scale=1e3),
-            Row("with Process, over that", "Process over", "ms", scale=1e3),
+            *(
+                Row(label, name, "ms", scale=1e3, is_short=True)
+                for label, name in (
+                    ("a bare interpreter", "bare"),
+                    ("import pmadvise, over that", "import over"),
+                    ("with Process, over that", "Process over"),
+                )
+            ),
             Row(
                 "import, to a bare interpreter",
                 "import over",
@@ -85,8 +90,13 @@ def set_up(stack: ExitStack) -> Plan:
                 per="bare",
                 bound=Bound(PROCESS / BARE),
             ),
-            Row("memory of import pmadvise", "import bytes over", "MiB", "", 2**-20),
-            Row("memory with Process", "Process bytes over", "MiB", "", 2**-20),
+            *(
+                Row(label, name, "MiB", scale=2**-20, is_short=True)
+                for label, name in (
+                    ("memory of import pmadvise", "import bytes over"),
+                    ("memory with Process", "Process bytes over"),
+                )
+            ),
         ],
         rounds=60,
         plot=Plot(

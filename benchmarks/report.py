@@ -56,12 +56,14 @@ def incomplete(result: Result) -> str:
 
 
 def markdown(results: Sequence[Result], machine: Machine) -> str:
-    """Return the table for README, with the machine."""
+    """Return the short table for README, with the machine."""
     lines = [f"Medians, on {machine}.", ""]
     lines += ["| | median | quartiles | bound |", "|---|--:|--:|--:|"]
     for result in results:
         lines.append(f"| **{result.title}**{incomplete(result)} | | | |")
         for figure in result.figures:
+            if not figure.is_short:
+                continue
             label, median, spread, bound, _ = cells(figure)
             if figure.holds is False:
                 bound = f"**{bound}, does not hold**"

@@ -54,7 +54,13 @@ def set_up(stack: ExitStack) -> Plan:
         ],
         rows=[
             *(
-                Row(f"longest mmap(2), max_stall {name}", f"wait {name}", "ms", "", 1e3)
+                Row(
+                    f"longest mmap(2), max_stall {name}",
+                    f"wait {name}",
+                    "ms",
+                    scale=1e3,
+                    is_short=True,
+                )
                 for name in names
             ),
             *(

@@ -43,7 +43,9 @@ def set_up(stack: ExitStack) -> Plan:
             timed(f"psutil {n}", partial(peers.advise_with_psutil, pid, Advice.COLD)),
         ]
     rows = [
-        Row(f"{n:,} mappings, pmadvise", f"pmadvise {n}", "ms", scale=1e3)
+        Row(
+            f"{n:,} mappings, pmadvise", f"pmadvise {n}", "ms", scale=1e3, is_short=True
+        )
         for n in SIZES
     ]
     for n in SIZES:
