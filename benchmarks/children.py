@@ -25,7 +25,7 @@ LIBC.mmap.argtypes = (
 LIBC.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 LIBC.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-PROT_NONE, MAP_FIXED, MAP_NORESERVE = 0, 0x10, 0x4000
+MAP_NORESERVE = 0x4000
 PR_SET_PDEATHSIG = 1
 RESERVED_AT_ONCE = 10 << 40
 MAP_FAILED = ctypes.c_void_p(-1).value
@@ -110,14 +110,11 @@ def mapped(size: int, flags: int = PRIVATE) -> int:
 def filled(connection: Connection, size: int) -> None:
     """Live with memory half of which is random, so that it compresses as most does.
 
-    `.hello` is its address. "touch" reads all of it back, "maps" calls mmap(2) and
-    munmap(2) until "stop" and answers with the seconds of the longest such pair; "maps
-    beside" does it right below the memory, with which the kernel merges it.
+    `.hello` is its address. "read" reads all of it, "write" writes to each page, "maps"
+    calls mmap(2) and munmap(2) until "stop" and answers with the seconds of the longest
+    such pair.
     """
-    # two pages that are not accessible come first: others do not merge across them
-    spare = mapped(size + 2 * PAGE_SIZE) + PAGE_SIZE
-    LIBC.mprotect(spare - PAGE_SIZE, 2 * PAGE_SIZE, PROT_NONE)
-    address = spare + PAGE_SIZE
+    address = mapped(size)
     page = (os.urandom(512) + bytes(512)) * (PAGE_SIZE // 1024)
     for at in range(address, address + size, PAGE_SIZE):
         ctypes.memmove(at, page, PAGE_SIZE)
@@ -125,26 +122,26 @@ def filled(connection: Connection, size: int) -> None:
     connection.send(address)
     while True:
         message = connection.recv()
-        if message == "touch":
-            for at in range(address, address + size, PAGE_SIZE):
+        pages = range(address, address + size, PAGE_SIZE)
+        if message == "read":
+            connection.send(sum(ctypes.c_uint8.from_address(at).value for at in pages))
+        elif message == "write":
+            for at in pages:
                 ctypes.c_uint64.from_address(at).value = at
-            connection.send("touched")
+            connection.send("written")
         elif message == "maps":
             connection.send("begun")
-            connection.send(_longest_mmap(connection, None, PRIVATE))
-        elif message == "maps beside":
-            connection.send("begun")
-            connection.send(_longest_mmap(connection, spare, PRIVATE | MAP_FIXED))
+            connection.send(_longest_mmap(connection))
 
 
-def _longest_mmap(connection: Connection, at: int | None, flags: int) -> float:
+def _longest_mmap(connection: Connection) -> float:
     longest = 0.0
     protection = mmap.PROT_READ | mmap.PROT_WRITE
     told = select.poll()
     told.register(connection.fileno(), select.POLLIN)
     while not told.poll(0):
         begin = perf_counter()
-        LIBC.munmap(LIBC.mmap(at, PAGE_SIZE, protection, flags, -1, 0), PAGE_SIZE)
+        LIBC.munmap(LIBC.mmap(None, PAGE_SIZE, protection, PRIVATE, -1, 0), PAGE_SIZE)
         longest = max(longest, perf_counter() - begin)
     connection.recv()
     return longest
