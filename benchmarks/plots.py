@@ -111,5 +111,5 @@ def _bars(axes: Axes, plot: Plot, found: dict[str, list[Point]]) -> None:
         axes.set(xscale="log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.grid(axis="x", color="#dddddd")
-    if n > 1:
-        axes.legend()
+    if n > 1:  # above: bars leave no place
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=n)
