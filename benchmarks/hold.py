@@ -1,92 +1,90 @@
-"""What a hold costs: median and p99 from before the block to behind it.
-
-    python benchmarks/hold.py [--holds 1000] [--threads 3]
-
-The freezer needs root and a cgroup hierarchy that can freeze; without, it says why.
-"""
+"""What it takes to hold a process and let it go, by each method."""
 
 from __future__ import annotations
 
-import argparse
 import os
-import statistics
-import subprocess
-import sys
+import threading
+import time
+from contextlib import ExitStack
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
-from time import perf_counter
 
+from benchmarks.children import Child
+from benchmarks.harness import Benchmark, Plan, Plot, Row, timed
 from pmadvise import Process
 from pmadvise.hold import METHODS
 
-TARGET = """
-import sys, threading, time
-threading.stack_size(1 << 16)
-for _ in range(int(sys.argv[1]) - 1):
-    threading.Thread(target=threading.Event().wait, daemon=True).start()
-print("ready", flush=True)
-while True:
-    time.sleep(0.001)
-"""
+HOLDS = 10
+THREADS = 4
+
+
+def threads(connection: Connection) -> None:
+    """Live with threads that sleep, but for one that wakes up each millisecond."""
+    for _ in range(THREADS - 1):
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+    connection.send("ready")
+    while True:
+        time.sleep(0.001)
 
 
 def freezer_mount() -> Path | None:
-    """Return where cgroup v2, or the freezer of v1, is mounted."""
+    """Return where a hierarchy of cgroups that can freeze is mounted, writable."""
     for wanted in ("cgroup2", "freezer"):
-        for line in Path("/proc/self/mountinfo").read_text().splitlines():
-            left, _, right = line.partition(" - ")
+        for line in Path("/proc/self/mountinfo").read_bytes().split(b"\n")[:-1]:
+            left, _, right = line.decode(errors="surrogateescape").partition(" - ")
             kind, _, options = right.split(" ", 2)
-            if wanted in (kind, *options.split(",")):
-                return Path(left.split()[4])
+            mount = Path(left.split()[4])
+            if wanted in (kind, *options.split(",")) and os.access(mount, os.W_OK):
+                return mount
     return None
 
 
-def measure(process: Process, method: str, holds: int) -> list[float]:
-    """Return the seconds of each of `holds` holds."""
-    seconds = []
-    for _ in range(holds):
-        begin = perf_counter()
-        with process.hold(method, timeout=30):
-            pass
-        seconds.append(perf_counter() - begin)
-    return seconds
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="What a hold costs.")
-    parser.add_argument("--holds", type=int, default=1000)
-    parser.add_argument("--threads", type=int, default=3)
-    options = parser.parse_args()
-
+def own_cgroup(stack: ExitStack, pid: int) -> None:
+    """Put a process into a cgroup of its own, where there is one that can freeze."""
     mount = freezer_mount()
-    cgroup = mount / f"pmadvise-bench-{os.getpid()}" if mount else None
-    target = subprocess.Popen(
-        [sys.executable, "-c", TARGET, str(options.threads)], stdout=subprocess.PIPE
+    if mount is None:
+        return
+    cgroup = mount / f"pmadvise-bench-{os.getpid()}"
+    cgroup.mkdir()
+    stack.callback(cgroup.rmdir)
+    home = mount / "cgroup.procs"
+    stack.callback(home.write_text, str(pid))
+    (cgroup / "cgroup.procs").write_text(str(pid))
+
+
+def hold(process: Process, method: str) -> None:
+    """Hold a process for nothing."""
+    with process.hold(method, timeout=30):
+        pass
+
+
+def set_up(stack: ExitStack) -> Plan:
+    """Fork a child with threads, in a cgroup of its own."""
+    child = Child(stack, threads)
+    own_cgroup(stack, child.pid)
+    process = stack.enter_context(Process(child.pid))
+    methods, notes = [], [f"{THREADS} threads, one of which runs each millisecond"]
+    for method in METHODS:
+        try:
+            hold(process, method)
+        except PermissionError as error:
+            notes.append(f"{method}: {error.strerror}")
+        else:
+            methods.append(method)
+    return Plan(
+        cases=[timed(one, partial(hold, process, one), HOLDS) for one in methods],
+        rows=[Row(one, one, "µs", scale=1e6, is_short=True) for one in methods],
+        rounds=60,
+        plot=Plot(
+            "",
+            "µs to hold and let go",
+            {f"{THREADS} threads": [(one, one) for one in methods]},
+            scale=1e6,
+            log=False,
+        ),
+        notes=notes,
     )
-    assert target.stdout is not None
-    target.stdout.readline()
-    process = Process(target.pid)
-    try:
-        if cgroup and os.access(cgroup.parent, os.W_OK):
-            cgroup.mkdir()
-            (cgroup / "cgroup.procs").write_text(str(target.pid))
-        print(f"{options.holds} holds of {options.threads} threads, microseconds")
-        print(f"{'method':10}{'median':>10}{'p99':>10}")
-        for method in METHODS:
-            try:
-                seconds = measure(process, method, options.holds)
-            except PermissionError as error:
-                print(f"{method:10}{error.strerror}")
-                continue
-            median = 1e6 * statistics.median(seconds)
-            p99 = 1e6 * statistics.quantiles(seconds, n=100)[98]
-            print(f"{method:10}{median:10.0f}{p99:10.0f}")
-    finally:
-        target.kill()
-        target.wait()
-        process.close()
-        if cgroup and cgroup.exists():
-            cgroup.rmdir()
 
 
-if __name__ == "__main__":
-    main()
+BENCHMARK = Benchmark("hold", "Hold and let go", set_up, 20, ("root",))

@@ -1,64 +1,38 @@
-"""A daemon's sweep over 300 processes: against a C program, and psutil doing as much.
-
-    python -m benchmarks.sweep [rounds]
-
-Two sweeps: the looks alone (open, status, close), and the whole (open all, status,
-decide, a no-op pageout of each). Rounds are interleaved; printed are medians, of
-microseconds for a process and of ratios. Needs a C compiler, psutil (the dependency
-group "bench") and permission to advise its own children.
-"""
+"""A daemon's sweep over 300 idle processes, of which nothing is left to page out."""
 
 from __future__ import annotations
 
-import os
-import signal
-import statistics
 import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 
 import psutil
 
-import pmadvise
+from benchmarks import peers
+from benchmarks.harness import Benchmark, Plan, Plot, Row, timed
+from benchmarks.zram import swap_on_zram
+from pmadvise import Advice, Process, advise_each
 
 PROCESSES = 300
+SWAP = 1 << 30
 
 
-@contextmanager
-def children() -> Iterator[list[int]]:
-    """Yield the IDs of idle children, of which nothing is left to page out."""
-    pids = []
-    for _ in range(PROCESSES):
-        pid = os.fork()
-        if pid == 0:
-            os.execv("/bin/sleep", ["sleep", "1000"])
-        pids.append(pid)
-    time.sleep(0.5)
-    try:
-        with ExitStack() as stack:
-            handles = [stack.enter_context(pmadvise.Process(pid)) for pid in pids]
-            for _ in range(3):
-                pmadvise.advise_each(handles, pmadvise.Advice.PAGEOUT)
-        yield pids
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-
-
-def looks(pids: list[int]) -> None:
+def looks(pids: Sequence[int]) -> None:
     """Look at each process."""
     for pid in pids:
-        with pmadvise.Process(pid) as process:
+        with Process(pid) as process:
             process.status()
 
 
-def looks_with_psutil(pids: list[int]) -> None:
+def looks_with_c(program: Path, pids: Sequence[int]) -> Mapping[str, float]:
+    """Return the seconds that the C program measures, its own start left out."""
+    output = subprocess.check_output([program, *map(str, pids)])
+    return {"looks C": float(output) * len(pids) / 1e6}
+
+
+def looks_with_psutil(pids: Sequence[int]) -> None:
     """Look at each process for as much: sizes, swap, threads, times, faults."""
     for pid in pids:
         process = psutil.Process(pid)
@@ -71,64 +45,100 @@ def looks_with_psutil(pids: list[int]) -> None:
         process.memory_full_info()
 
 
-def sweep(pids: list[int]) -> None:
-    """Open all, look, decide, page out what is idle (nothing is left)."""
+def sweep(pids: Sequence[int]) -> None:
+    """Open all, look, decide, and page out what is idle."""
     with ExitStack() as stack:
-        handles = [stack.enter_context(pmadvise.Process(pid)) for pid in pids]
-        looked = [(handle.status(), handle) for handle in handles]
-        idle = [handle for status, handle in looked if status.state == "S"]
-        pmadvise.advise_each(idle, pmadvise.Advice.PAGEOUT, budget=1 << 30)
+        handles = [stack.enter_context(Process(pid)) for pid in pids]
+        idle = [one for one in handles if one.status().state == "S"]
+        advise_each(idle, Advice.PAGEOUT, budget=1 << 30)
 
 
-def sweep_with_psutil(pids: list[int]) -> None:
-    """The same as people do it today: memory_maps() for the ranges of each."""
+def sweep_with_psutil(pids: Sequence[int]) -> None:
+    """Do the same as people do it today."""
     looks_with_psutil(pids)
     for pid in pids:
-        pidfd = os.pidfd_open(pid)
-        chosen = []
-        for one in psutil.Process(pid).memory_maps(grouped=False):
-            anonymous = one.path in ("[anon]", "[heap]", "[stack]")
-            if anonymous and one.anonymous and one.perms.endswith("p"):
-                start, end = (int(part, 16) for part in one.addr.split("-"))
-                chosen.append((start, end - start))
-        if chosen:
-            pmadvise.process_madvise(pidfd, chosen, pmadvise.Advice.PAGEOUT)
-        os.close(pidfd)
+        peers.advise_with_psutil(pid, Advice.PAGEOUT, resident=True)
 
 
-def microseconds(function: Callable[[list[int]], None], pids: list[int]) -> float:
-    """Return the time for a process."""
-    begin = perf_counter()
-    function(pids)
-    return 1e6 * (perf_counter() - begin) / len(pids)
+def sleepers(stack: ExitStack) -> list[int]:
+    """Start the processes; all of their memory that can be is paged out."""
+    pids = []
+    for _ in range(PROCESSES):
+        one = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        stack.callback(one.wait)
+        stack.callback(one.kill)
+        pids.append(one.pid)
+    handles = [stack.enter_context(Process(pid)) for pid in pids]
+    while any(one.status().state != "S" for one in handles):
+        pass
+    for _ in range(3):
+        advise_each(handles, Advice.PAGEOUT)
+    return pids
 
 
-def main(rounds: int) -> None:
-    """Run the rounds and print the medians."""
-    samples: dict[str, list[float]] = {}
+def set_up(stack: ExitStack) -> Plan:
+    """Turn swap on, and start the processes."""
+    program = peers.program(stack, "look_all")
+    swap_on_zram(stack, SWAP)
+    pids = sleepers(stack)
+    names = {
+        "looks C": "status of each, a C program",
+        "looks": "status of each",
+        "looks psutil": "status of each, psutil",
+        "sweep": "the sweep",
+        "sweep psutil": "the sweep, psutil with ctypes",
+    }
+    scale = 1e6 / PROCESSES
+    return Plan(
+        cases=[
+            partial(looks_with_c, program, pids),
+            timed("looks", partial(looks, pids)),
+            timed("looks psutil", partial(looks_with_psutil, pids)),
+            timed("sweep", partial(sweep, pids)),
+            timed("sweep psutil", partial(sweep_with_psutil, pids)),
+        ],
+        rows=[
+            *(
+                Row(
+                    label,
+                    name,
+                    "µs a process",
+                    scale=scale,
+                    is_short=name in ("looks", "sweep"),
+                )
+                for name, label in names.items()
+            ),
+            Row("status, to a C program", "looks", per="looks C"),
+            Row(
+                "status, psutil to pmadvise", "looks psutil", per="looks", is_short=True
+            ),
+            Row(
+                "the sweep, psutil to pmadvise",
+                "sweep psutil",
+                per="sweep",
+                is_short=True,
+            ),
+        ],
+        rounds=25,
+        plot=Plot(
+            "",
+            "µs a process",
+            {
+                f"{PROCESSES} processes": [
+                    (label, name) for name, label in names.items()
+                ]
+            },
+            scale=scale,
+            log=False,
+        ),
+        notes=["the sweep: open all, status, and page out the idle ones, to no effect"],
+    )
 
-    def sample(name: str, value: float) -> None:
-        samples.setdefault(name, []).append(value)
 
-    with tempfile.TemporaryDirectory() as folder, children() as pids:
-        program = Path(folder, "look_all")
-        source = Path(__file__).with_name("look_all.c")
-        subprocess.run(["cc", "-O2", "-o", program, source], check=True)
-        for _ in range(rounds):
-            output = subprocess.check_output([program, *map(str, pids)], text=True)
-            in_c = float(output)
-            ours = microseconds(looks, pids)
-            sample("open, status, close: us", ours)
-            sample("... / the C program", ours / in_c)
-            theirs = microseconds(looks_with_psutil, pids)
-            sample("... psutil / that", theirs / ours)
-            ours = microseconds(sweep, pids)
-            sample("sweep with no-op pageout: us", ours)
-            theirs = microseconds(sweep_with_psutil, pids)
-            sample("... psutil / the sweep", theirs / ours)
-    for name, values in samples.items():
-        print(f"{name:32} {statistics.median(values):8.2f}")
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 15)
+BENCHMARK = Benchmark(
+    "sweep",
+    f"{PROCESSES} processes",
+    set_up,
+    30,
+    ("root", "compiler", "zram"),
+)

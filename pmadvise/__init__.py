@@ -1,7 +1,5 @@
 """Linux's external memory hinting: process_madvise(2) and pidfd_open(2)."""
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
-
 from pmadvise._native.base import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE
 from pmadvise.advice import Advice
 from pmadvise.calls import (
@@ -15,7 +13,8 @@ from pmadvise.calls import (
 )
 from pmadvise.ranges import Ranges, RangesLike
 
-if _TYPE_CHECKING:
+TYPE_CHECKING = False  # to import typing takes longer than all the rest
+if TYPE_CHECKING:
     from pmadvise._advise.limits import AdviseOptions as AdviseOptions
     from pmadvise._advise.limits import Cancel as Cancel
     from pmadvise._advise.limits import EachOptions as EachOptions

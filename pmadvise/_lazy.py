@@ -1,7 +1,5 @@
 """Modules that are imported when they are first used."""
 
-from importlib import import_module
-
 
 class LazyModule:
     """Stands for a module until something of it is needed."""
@@ -13,4 +11,6 @@ class LazyModule:
 
     def __getattr__(self, attribute: str) -> object:
         """Import the module, and return something of it."""
+        from importlib import import_module  # noqa: PLC0415 - on first use alone
+
         return getattr(import_module(self._name), attribute)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+import os
 
 from pmadvise._lazy import LazyModule
 from pmadvise._native import pidfd_open as _pidfd_open
@@ -17,10 +17,14 @@ from pmadvise._native.ranges import RangeArray
 from pmadvise.advice import Advice, advice_name
 from pmadvise.ranges import Ranges, RangesLike
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol, TypeAlias
+
     from pmadvise import _reasons
-else:  # its dataclasses take longer to import than all the rest; for errors alone
-    _reasons = LazyModule("pmadvise._reasons")
+else:
+    Protocol = object  # to import typing takes longer than all the rest
+    _reasons = LazyModule("pmadvise._reasons")  # and so do dataclasses
 
 __all__ = [
     "PIDFD_NONBLOCK",
@@ -66,7 +70,12 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
     result = _pidfd_open.pidfd_open(pid, flags)
     if result >= 0:
         return result
-    raise _reasons.of_pidfd_open(-result).error(f"pidfd_open({pid})")
+    call = f"pidfd_open({pid})"
+    try:
+        find = _reasons.of_pidfd_open
+    except (ImportError, OSError):
+        raise _unexplained(-result, call) from None
+    raise find(-result).error(call)
 
 
 def process_madvise(
@@ -232,5 +241,14 @@ def unaligned(ranges: Ranges, index: int) -> ValueError:
 
 def explain(pidfd: int, advice: int, number: int, flags: int = 0) -> OSError:
     """Return the OSError for errno `number` of process_madvise(2), with the reason."""
-    answer = _reasons.of_process_madvise(pidfd, advice, number, flags)
-    return answer.error(f"process_madvise({advice_name(advice)})")
+    call = f"process_madvise({advice_name(advice)})"
+    try:
+        find = _reasons.of_process_madvise
+    except (ImportError, OSError):
+        return _unexplained(number, call)
+    return find(pidfd, advice, number, flags).error(call)
+
+
+def _unexplained(number: int, call: str) -> OSError:
+    """Return the OSError where the reasons can't be loaded: no descriptor is free."""
+    return OSError(number, f"{call}: {os.strerror(number)}")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import operator
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, SupportsIndex, TypeAlias, overload
 
 from pmadvise._native.base import ADDRESS_MAX, PAGE_SIZE
 from pmadvise._native.ranges import RangeArray
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal, SupportsIndex, TypeAlias, overload
 
 _SHOWN_IN_REPR = 4
 
@@ -163,10 +166,13 @@ class Ranges(Sequence[tuple[int, int]]):
         """Return how many ranges there are."""
         return len(self._array)
 
-    @overload
-    def __getitem__(self, index: SupportsIndex) -> tuple[int, int]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Ranges: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def __getitem__(self, index: SupportsIndex) -> tuple[int, int]: ...
+        @overload
+        def __getitem__(self, index: slice) -> Ranges: ...
+
     def __getitem__(self, index: SupportsIndex | slice) -> tuple[int, int] | Ranges:
         """Return one range as (address, length), or a slice as a Ranges."""
         n = len(self)

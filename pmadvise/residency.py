@@ -9,6 +9,8 @@ from types import TracebackType
 from pmadvise._native.base import ADDRESS_MAX, PAGE_SIZE
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.pagemap import (
+    MOST_ADDRESSES,
+    MOST_PAGE_TABLES,
     PAGE_IS_GUARD,
     PAGE_IS_HUGE,
     PAGE_IS_PFNZERO,
@@ -21,6 +23,7 @@ from pmadvise._native.pagemap import (
     pagemap_scan,
     walks,
 )
+from pmadvise._proc.files import parse_kb_fields
 from pmadvise._proc.mm import Mm
 from pmadvise._proc.smaps import (
     RESIDENT_FIELDS,
@@ -35,6 +38,8 @@ _LAST_PAGE = ADDRESS_MAX + 1 - PAGE_SIZE
 # Without PAGEMAP_SCAN, reading the entries of more addresses than this takes longer
 # than reading smaps to learn which mappings have any.
 _WORTH_SMAPS = 1 << 30
+# To learn how many page tables there are takes as long as walking so many addresses.
+_WORTH_STATUS = 16 * MOST_ADDRESSES
 _HUGE_WINDOW = 128
 """Huge pages that the kernel is asked for at a time."""
 
@@ -149,6 +154,7 @@ class Pagemap:
     def _scan_spans(
         self, spans: list[tuple[int, int]], swapped: bool, is_bounded: bool = True
     ) -> Ranges:
+        is_bounded = is_bounded and self._may_walk_long(spans)
         if not swapped:
             return self._walk(spans, PAGE_IS_PRESENT, PAGE_IS_PFNZERO, is_bounded)
         try:
@@ -158,6 +164,20 @@ class Pagemap:
             if error.errno != errno.EINVAL:
                 raise
         return self._walk(spans, PAGE_IS_SWAPPED, 0, is_bounded)
+
+    def _may_walk_long(self, spans: list[tuple[int, int]]) -> bool:
+        """Return whether one walk over all of the addresses may take long.
+
+        It goes through page tables alone, empty ones too: where these are few, no
+        reserved addresses make it long.
+        """
+        if sum(end - start for start, end in spans) <= _WORTH_STATUS:
+            return True
+        try:
+            status = parse_kb_fields(self._mm.identity.read("status"))
+        except (PermissionError, ProcessLookupError):
+            return True  # the walk has the same to report
+        return status.get("VmPTE", ADDRESS_MAX) > MOST_PAGE_TABLES
 
     def _walk(
         self,

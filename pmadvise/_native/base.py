@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import Any
 
 from pmadvise._ffi import ffi, lib
+
+TYPE_CHECKING = False  # to import typing takes longer than all the rest
+if TYPE_CHECKING:
+    from typing import Any
 
 PAGE_SIZE: int = os.sysconf("SC_PAGESIZE")
 """Bytes in a page of this machine."""

@@ -28,8 +28,10 @@ PAGES_SHARED: int = lib.PMADVISE_PAGES_SHARED
 
 _FIRST = 1024
 _MOST_WALKS = 64
-_MOST_ADDRESSES = 2048 * (PAGE_SIZE // 8 * PAGE_SIZE)
-"""Bytes of addresses of 2,048 page tables: all of them empty, they take 2 ms."""
+MOST_PAGE_TABLES = 2048 * PAGE_SIZE
+"""Bytes of 2,048 page tables: a walk over them, all of them empty, takes 2 ms."""
+MOST_ADDRESSES = MOST_PAGE_TABLES // 8 * PAGE_SIZE
+"""Bytes of the addresses that these have entries for."""
 
 
 def walks(merged: RangeArray) -> list[tuple[int, int]]:
@@ -83,7 +85,7 @@ def pagemap_scan(
         OSError: ENOTTY, the kernel lacks PAGEMAP_SCAN; EINVAL, it does not know a
             category; ESRCH, the mm is gone; EFAULT, an end outside of user space.
     """
-    most = _MOST_ADDRESSES if is_bounded else ADDRESS_MAX
+    most = MOST_ADDRESSES if is_bounded else ADDRESS_MAX
 
     def walk(start: int, end: int, walk_end: Any, out: Any, capacity: int) -> int:
         return lib.pmadvise_pagemap_scan(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
 
 from pmadvise._native.base import NULL, ffi, lib, uninitialized
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _RANGE_SIZE = struct.calcsize("@NN")
 

@@ -6,6 +6,8 @@ import ctypes
 import errno
 import mmap
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -217,3 +219,37 @@ def test_every_errno_becomes_an_oserror(
         call(*arguments, Advice.PAGEOUT)
     assert caught.value.errno == number
     assert type(caught.value) is type(OSError(number, ""))
+
+
+WITHOUT_DESCRIPTORS = """
+import os, resource, pmadvise
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+try:
+    while True:
+        os.dup(0)
+except OSError:
+    pass
+try:
+    {call}
+except OSError as error:
+    os.write(1, str(error.errno).encode())
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [
+        ("pmadvise.pidfd_open(os.getpid())", errno.EMFILE),
+        ("pmadvise.process_madvise(1000, [(0, 4096)], 20)", errno.EBADF),
+        ("pmadvise.process_madvise_range(1000, 0, 4096, 20)", errno.EBADF),
+    ],
+)
+def test_no_descriptor_is_free(call: str, number: int) -> None:
+    """The errno is the kernel's even where the reasons can't be loaded any more."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_DESCRIPTORS.format(call=call)],
+        check=True,
+        stdout=subprocess.PIPE,
+        timeout=60,
+    )
+    assert int(done.stdout) == number

@@ -6,8 +6,15 @@ import os
 
 import pytest
 
-from pmadvise import PAGE_SIZE, Ranges
-from pmadvise._native.pagemap import PAGE_IS_PRESENT, pagemap_scan, walks
+from pmadvise import PAGE_SIZE, Ranges, residency
+from pmadvise._native.pagemap import (
+    MOST_ADDRESSES,
+    PAGE_IS_PRESENT,
+    pagemap_scan,
+    walks,
+)
+from pmadvise._proc.identity import Identity
+from pmadvise._proc.mm import open_mm
 
 GIB = 1 << 30
 TOP = 1 << 64
@@ -44,6 +51,8 @@ def test_many_ranges() -> None:
         (TOP // 4, TOP // 4 + 999 * GIB + PAGE_SIZE),
     ]
 
+
+def test_a_bounded_scan_is_in_steps() -> None:
     """A bounded scan goes by few addresses each, however empty they are."""
     fd = os.open("/proc/self/pagemap", os.O_RDONLY)
     span = [(1 << 40, 2 << 40)]
@@ -60,3 +69,16 @@ def test_many_ranges() -> None:
         assert (count(is_bounded=False), count(is_bounded=True) >= 16) == (1, True)
     finally:
         os.close(fd)
+
+
+@pytest.mark.parametrize(("page_tables", "steps"), [(1 << 30, 1), (0, 32)])
+def test_few_page_tables_are_one_step(
+    monkeypatch: pytest.MonkeyPatch, page_tables: int, steps: int
+) -> None:
+    """Reserved addresses take no steps where there are too few page tables to walk."""
+    monkeypatch.setattr(residency, "MOST_PAGE_TABLES", page_tables)
+    taken: list[None] = []
+    mm = open_mm(Identity.open(os.getpid()))
+    with residency.Pagemap(mm, lambda: taken.append(None)) as pagemap:
+        pagemap.resident(Ranges([(1 << 40, 32 * MOST_ADDRESSES * 16)]))
+    assert len(taken) == steps

@@ -1,0 +1,1 @@
+"""Measurements of pmadvise, and what it is measured against: python -m benchmarks."""
