@@ -35,8 +35,9 @@ set_up(void)
     descriptors[NO_PIDFD] = memfd_create("none", MFD_CLOEXEC);
     CHECK(pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
     descriptors[PIPE] = ends[0];
-    CHECK(pmadvise_descriptor_pidfd_open(getpid(), &descriptors[OWN]) == 0);
-    CHECK(pmadvise_descriptor_pidfd_open(exited, &descriptors[EXITED]) == 0);
+    CHECK(pmadvise_descriptor_pidfd_open(getpid(), 0, &descriptors[OWN]) == 0);
+    CHECK(pmadvise_descriptor_pidfd_open(exited, 0, &descriptors[EXITED]) ==
+          0);
     CHECK(waitpid(exited, NULL, 0) == exited);
 }
 
@@ -104,7 +105,9 @@ check_descriptors(struct input *in)
     CHECK(fd < 0 || (fd != given && fcntl(fd, F_GETFD) & FD_CLOEXEC));
     pmadvise_descriptor_close(&fd);
     CHECK(pmadvise_descriptor_dup(wrong, &fd) == -EBADF && fd == -1);
-    CHECK(pmadvise_descriptor_pidfd_open(wrong, &fd) < 0 && fd == -1);
+    CHECK(pmadvise_descriptor_pidfd_open(wrong, 0, &fd) < 0 && fd == -1);
+    CHECK(pmadvise_descriptor_pidfd_open(getpid(), 1, &fd) == -EINVAL &&
+          fd == -1);
     CHECK(pmadvise_pidfd_open(wrong, 0) < 0);
     CHECK(pmadvise_pidfd_open(getpid(), 1) == -EINVAL);
     CHECK(pmadvise_pidfd_send_signal(wrong, 0) == -EBADF);
