@@ -7,6 +7,7 @@ import errno
 import pytest
 from helpers.reports import skips
 from helpers.scripted_kernel import (
+    USER_END,
     Area,
     ScriptedKernel,
     advise,
@@ -86,3 +87,30 @@ def test_busy_memory_of_collapse() -> None:
 def test_pinned_memory(advice: Advice) -> None:
     """EAGAIN does not promise that trying again helps: memory may be pinned."""
     assert "pin" in of_range(advice, errno.EAGAIN)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "asked"),
+    [
+        ([pages(9), pages(5), pages(9), pages(1)], [pages(9)]),
+        ([USER_END + pages(3), USER_END + pages(7)], [USER_END + pages(3)]),
+        ([pages(9), USER_END, pages(3), USER_END], [pages(9), USER_END]),
+    ],
+    ids=["inside", "outside", "on both sides"],
+)
+def test_user_space_is_asked_for_once(
+    monkeypatch: pytest.MonkeyPatch, addresses: list[int], asked: list[int]
+) -> None:
+    """A hole that is known to lie in user space, or not to, costs no question."""
+    kernel, questions = ScriptedKernel(), list[int]()
+
+    def is_user_address(address: int) -> bool:
+        questions.append(address)
+        return address < USER_END
+
+    monkeypatch.setattr(kernel, "is_user_address", is_user_address)
+    report = advise(kernel, [(address, PAGE_SIZE) for address in addresses])
+    assert questions == asked
+    assert [skip.errno for skip in report.skipped] == [
+        errno.ENOMEM if address < USER_END else errno.EFAULT for address in addresses
+    ]
