@@ -71,10 +71,7 @@ def set_up(stack: ExitStack) -> Plan:
             calling("ctypes", peers.range_with_ctypes, pidfd, address),
         ],
         rows=[
-            *(
-                Row(label, name, "µs", scale=1e6, is_short=name == "pmadvise")
-                for name, label in names.items()
-            ),
+            *(Row(label, name, "µs", scale=1e6) for name, label in names.items()),
             Row("to bare cffi", "pmadvise", per="cffi", bound=Bound(1.06)),
             Row("to ctypes", "pmadvise", per="ctypes", bound=Bound(0.80)),
             Row("to a C extension", "pmadvise", per="extension"),

@@ -85,7 +85,10 @@ def arguments(
     add("--json", type=Path, metavar="FILE", help="write all samples there")
     add("--plots", type=Path, metavar="DIR", help="draw an SVG of each there")
     add("--markdown", action="store_true", help="print the table as Markdown")
-    add("--readme", type=Path, metavar="FILE", help="write it between README's marks")
+    add(
+        "--readme", type=Path, metavar="FILE", help="write the bounds between its marks"
+    )
+    add("--guide", type=Path, metavar="FILE", help="write all of it between its marks")
     options = parser.parse_args(argv)
     known = [benchmark.name for benchmark in suite]
     for name in options.only or ():
@@ -93,8 +96,8 @@ def arguments(
             parser.error(f"no benchmark is named {name!r}: {', '.join(known)}")
     if options.plots and not importlib.util.find_spec("matplotlib"):
         parser.error("--plots needs matplotlib: pip install --group benchmarks")
-    if options.readme and options.only:
-        parser.error("--readme wants the whole table, without --only")
+    if (options.readme or options.guide) and options.only:
+        parser.error("--readme and --guide want the whole table, without --only")
     return options
 
 
@@ -148,8 +151,12 @@ def written(
         options.json.write_text(json.dumps(document, indent=1) + "\n")
     if options.markdown:
         print(report.markdown(results, machine))
-    if options.readme and all(result.complete for result in results):
-        report.rewrite(options.readme, report.markdown(results, machine))
+    if all(result.complete for result in results):
+        if options.readme:
+            short = report.markdown(results, machine, bounds_only=True)
+            report.rewrite(options.readme, short)
+        if options.guide:
+            report.rewrite(options.guide, report.markdown(results, machine))
     if options.plots:
         from benchmarks import plots  # noqa: PLC0415 - needs matplotlib
 

@@ -45,7 +45,7 @@ class Row:
             machine whose speed changes from round to round does not blur it.
         scale: What the samples are multiplied by.
         bound: What the median has to be.
-        is_short: README shows it though it has no bound.
+        less: A third quantity, which is taken from both: what the ratio is not about.
     """
 
     label: str
@@ -54,14 +54,16 @@ class Row:
     per: str = ""
     scale: float = 1
     bound: Bound | None = None
-    is_short: bool = False
+    less: str = ""
 
     def values(self, samples: Mapping[str, Sequence[float]]) -> list[float]:
         """Return the value of each round."""
         if not self.per:
             return [self.scale * value for value in samples.get(self.of, ())]
-        pairs = zip(samples.get(self.of, ()), samples.get(self.per, ()), strict=True)
-        return [self.scale * one / other for one, other in pairs]
+        ours, others = samples.get(self.of, ()), samples.get(self.per, ())
+        less = samples.get(self.less, ()) if self.less else [0.0] * len(ours)
+        rounds = zip(ours, others, less, strict=True)
+        return [self.scale * (a - base) / (b - base) for a, b, base in rounds]
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,6 @@ class Figure:
     bound: str
     holds: bool | None
     """None: it has no bound."""
-    is_short: bool = False
 
     @classmethod
     def of(cls, row: Row, samples: Mapping[str, Sequence[float]]) -> Figure | None:
@@ -136,7 +137,6 @@ class Figure:
             rounds=len(values),
             bound=str(row.bound or ""),
             holds=row.bound.holds(median) if row.bound else None,
-            is_short=row.is_short or row.bound is not None,
         )
 
 

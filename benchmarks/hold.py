@@ -74,7 +74,7 @@ def set_up(stack: ExitStack) -> Plan:
             methods.append(method)
     return Plan(
         cases=[timed(one, partial(hold, process, one), HOLDS) for one in methods],
-        rows=[Row(one, one, "µs", scale=1e6, is_short=True) for one in methods],
+        rows=[Row(one, one, "µs", scale=1e6) for one in methods],
         rounds=60,
         plot=Plot(
             "",

@@ -71,7 +71,7 @@ def set_up(stack: ExitStack) -> Plan:
         cases=[partial(start, environment)],
         rows=[
             *(
-                Row(label, name, "ms", scale=1e3, is_short=True)
+                Row(label, name, "ms", scale=1e3)
                 for label, name in (
                     ("a bare interpreter", "bare"),
                     ("import pmadvise, over that", "import over"),
@@ -91,7 +91,7 @@ def set_up(stack: ExitStack) -> Plan:
                 bound=Bound(PROCESS / BARE),
             ),
             *(
-                Row(label, name, "MiB", scale=2**-20, is_short=True)
+                Row(label, name, "MiB", scale=2**-20)
                 for label, name in (
                     ("memory of import pmadvise", "import bytes over"),
                     ("memory with Process", "Process bytes over"),

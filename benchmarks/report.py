@@ -55,14 +55,18 @@ def incomplete(result: Result) -> str:
     return ", interrupted" if result.figures else ", interrupted: nothing measured"
 
 
-def markdown(results: Sequence[Result], machine: Machine) -> str:
-    """Return the short table for README, with the machine."""
+def markdown(
+    results: Sequence[Result], machine: Machine, *, bounds_only: bool = False
+) -> str:
+    """Return the table as Markdown, with the machine."""
     lines = [f"Medians, on {machine}.", ""]
     lines += ["| | median | quartiles | bound |", "|---|--:|--:|--:|"]
     for result in results:
+        if bounds_only and result.complete and not any(f.bound for f in result.figures):
+            continue
         lines.append(f"| **{result.title}**{incomplete(result)} | | | |")
         for figure in result.figures:
-            if not figure.is_short:
+            if bounds_only and not figure.bound:
                 continue
             label, median, spread, bound, _ = cells(figure)
             if figure.holds is False:
@@ -71,17 +75,17 @@ def markdown(results: Sequence[Result], machine: Machine) -> str:
     return "\n".join(lines) + "\n"
 
 
-def rewrite(readme: Path, block: str) -> None:
-    """Put the table between the marks of a README.
+def rewrite(page: Path, block: str) -> None:
+    """Put the table between the marks of a page.
 
     Raises:
         ValueError: The marks are missing.
     """
-    before, begin, rest = readme.read_text(encoding="utf-8").partition(MARKS[0])
+    before, begin, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
     _, end, after = rest.partition(MARKS[1])
     if not end:
-        raise ValueError(f"{readme} lacks the lines {MARKS[0]!r} and {MARKS[1]!r}")
-    readme.write_text(before + begin + block + end + after, encoding="utf-8")
+        raise ValueError(f"{page} lacks the lines {MARKS[0]!r} and {MARKS[1]!r}")
+    page.write_text(before + begin + block + end + after, encoding="utf-8")
 
 
 def document(

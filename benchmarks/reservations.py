@@ -30,10 +30,7 @@ def set_up(stack: ExitStack) -> Plan:
     return Plan(
         cases=[timed(name, partial(advise, pid)) for name, pid in pids.items()],
         rows=[
-            *(
-                Row(f"{name} reserved", name, "ms", scale=1e3, is_short=True)
-                for name in SIZES
-            ),
+            *(Row(f"{name} reserved", name, "ms", scale=1e3) for name in SIZES),
             Row("100 TiB to 1 GiB", "100 TiB", per="1 GiB", bound=Bound(GROWTH)),
         ],
         rounds=200,

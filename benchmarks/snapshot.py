@@ -46,10 +46,7 @@ def set_up(stack: ExitStack) -> Plan:
     return Plan(
         cases=[partial(taken, name, pid) for name in labels],
         rows=[
-            *(
-                Row(label, name, "bytes a mapping", is_short=True)
-                for name, label in labels.items()
-            ),
+            *(Row(label, name, "bytes a mapping") for name, label in labels.items()),
             Row("psutil to pmadvise", "psutil", per="pmadvise"),
         ],
         rounds=5,

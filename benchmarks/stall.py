@@ -64,7 +64,6 @@ def set_up(stack: ExitStack) -> Plan:
                     f"busy {name} wait",
                     "ms",
                     scale=1e3,
-                    is_short=True,
                 )
                 for name in names
             ),
@@ -94,7 +93,6 @@ def set_up(stack: ExitStack) -> Plan:
                 f"time, {ours} to none, memory just written",
                 f"written {ours}",
                 per=f"written {most}",
-                is_short=True,
             ),
         ],
         rounds=7,

@@ -104,19 +104,15 @@ def set_up(stack: ExitStack) -> Plan:
                     name,
                     "µs a process",
                     scale=scale,
-                    is_short=name in ("looks", "sweep"),
                 )
                 for name, label in names.items()
             ),
             Row("status, to a C program", "looks", per="looks C"),
-            Row(
-                "status, psutil to pmadvise", "looks psutil", per="looks", is_short=True
-            ),
+            Row("status, psutil to pmadvise", "looks psutil", per="looks"),
             Row(
                 "the sweep, psutil to pmadvise",
                 "sweep psutil",
                 per="sweep",
-                is_short=True,
             ),
         ],
         rounds=25,

@@ -64,7 +64,6 @@ def set_up(stack: ExitStack) -> Plan:
                     f"{form} {most}",
                     "µs",
                     scale=1e6,
-                    is_short=form in ("Ranges", "tuples"),
                 )
                 for form, label in FORMS.items()
             ),
@@ -76,9 +75,13 @@ def set_up(stack: ExitStack) -> Plan:
             ),
             Row(f"{most:,} from a buffer, to C", f"buffer {most}", per=f"C {most}"),
             Row(
-                f"{most:,} as tuples, to ctypes",
+                f"{most:,} as tuples, to ctypes", f"tuples {most}", per=f"ctypes {most}"
+            ),
+            Row(
+                f"{most:,} as tuples, over C, to ctypes over C",
                 f"tuples {most}",
                 per=f"ctypes {most}",
+                less=f"C {most}",
                 bound=Bound(0.40),
             ),
         ],

@@ -43,9 +43,7 @@ def set_up(stack: ExitStack) -> Plan:
             timed(f"psutil {n}", partial(peers.advise_with_psutil, pid, Advice.COLD)),
         ]
     rows = [
-        Row(
-            f"{n:,} mappings, pmadvise", f"pmadvise {n}", "ms", scale=1e3, is_short=True
-        )
+        Row(f"{n:,} mappings, pmadvise", f"pmadvise {n}", "ms", scale=1e3)
         for n in SIZES
     ]
     for n in SIZES:

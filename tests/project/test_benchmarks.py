@@ -243,7 +243,6 @@ def test_json(bench: Any, tmp_path: Path) -> None:
         "rounds": 3,
         "bound": "≤ 3",
         "holds": True,
-        "is_short": True,
     }
 
 
@@ -268,7 +267,8 @@ def test_readme(bench: Any, tmp_path: Path) -> None:
     assert "first" not in block
 
 
-def test_readme_has_the_marks(bench: Any) -> None:
-    """README has a place for the table."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["README.md", "docs/benchmarks.md"])
+def test_the_marks_are_there(bench: Any, page: str) -> None:
+    """README and the guide have a place for the table."""
+    text = (ROOT / page).read_text(encoding="utf-8")
     assert [text.count(mark) for mark in bench.report.MARKS] == [1, 1]
