@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from hypothesis import Phase, seed, settings
-from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+from collections.abc import Callable
+
+from hypothesis import Phase, seed, settings, stateful
+from hypothesis.stateful import RuleBasedStateMachine
 
 from helpers.stress_rounds import Stress
+
+# some releases have no types for it
+run_state_machine_as_test: Callable[..., None] = stateful.run_state_machine_as_test
 
 
 def run_machine(

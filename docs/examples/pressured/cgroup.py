@@ -85,7 +85,8 @@ class Cgroup:
                 self._members.pop(pid, None)
         if found.keys() - self._members.keys():
             for process in processes(cgroup=self.directory):
-                status = None if process.pid in self.known else _status(process)
+                seen = process.pid in self.known or process.pid == os.getpid()
+                status = None if seen else _status(process)
                 if status is None:
                     process.close()
                 else:

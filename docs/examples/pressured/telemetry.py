@@ -14,6 +14,7 @@ from pmadvise import swap
 RATIO = Gauge("pressured_watermark_ratio", "Bytes in use, of the limit", ["cgroup"])
 PROCESSES = Gauge("pressured_processes", "Processes that are watched")
 BACKOFFS = Gauge("pressured_backoffs", "Processes left alone for a while")
+LOOKED = Gauge("pressured_last_look_timestamp_seconds", "When it last looked at all")
 SWAP_FREE = Gauge("pressured_swap_free_bytes", "Free swap")
 ADVISED = Counter("pressured_advised_bytes", "Bytes advised", ["advice"])
 FREED = Counter("pressured_freed_bytes", "Bytes that left the memory of processes")
@@ -49,3 +50,4 @@ def looked(n_known: int, n_left_alone: int) -> None:
     PROCESSES.set(n_known)
     BACKOFFS.set(n_left_alone)
     SWAP_FREE.set(swap().free)
+    LOOKED.set_to_current_time()
