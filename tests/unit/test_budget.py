@@ -31,6 +31,12 @@ def test_fit(limit: int, fit: Fit) -> None:
     assert budget_of(limit).fit(TWO) == fit
 
 
+def test_ranges_in_descending_order() -> None:
+    """A range is cut by what counts in it alone, wherever the next one lies."""
+    descending = Ranges([(4 * PAGE, 2 * PAGE), (0, 2 * PAGE)])
+    assert budget_of(PAGE).fit(descending) == Fit(1, PAGE, [PAGE], True)
+
+
 def test_what_does_not_count_is_free() -> None:
     """A cut lies where the next byte counts, behind all that does not."""
     counted = Ranges([(0, PAGE), (2 * PAGE, PAGE)])

@@ -25,7 +25,7 @@ def sizes(pacer: Pacer, *rates: float) -> list[tuple[int, int]]:
     return asked
 
 
-@pytest.mark.parametrize("max_stall", [None, float("inf"), 1e300])
+@pytest.mark.parametrize("max_stall", [None, float("inf"), 1e300, 10**400])
 def test_unbounded(max_stall: float | None) -> None:
     """Without a bound a call is as large as the kernel takes."""
     size, _ = Pacer(max_stall, MAX_RATE, huge_page=HUGE).size()
@@ -45,6 +45,23 @@ def test_long_calls_end_on_huge_pages() -> None:
     """A call longer than a huge page ends on a boundary of one."""
     _, alignment = Pacer(0.05, MAX_RATE, huge_page=HUGE).size()
     assert alignment == HUGE
+
+
+def test_a_call_of_a_huge_page_ends_on_its_boundary() -> None:
+    """A call that is exactly as long as a huge page is one."""
+    # an eighth of it at the first rate
+    max_stall = HUGE * 8 / (512 << 20)
+    assert Pacer(max_stall, MAX_RATE, huge_page=HUGE).size() == (HUGE, HUGE)
+
+
+@pytest.mark.parametrize(
+    ("rate", "is_whole"), [(128 << 20, True), (127 << 20, False), (100 << 20, False)]
+)
+def test_a_cheap_end_is_worth_half_of_the_stall(rate: int, is_whole: bool) -> None:
+    """A call is 512 KiB long, an end that is cheap, if that takes half of max_stall."""
+    pacer = Pacer(1 / 128, MAX_RATE)
+    pacer.observe(rate, 1.0)
+    assert (pacer.size()[0] == 512 << 10) is is_whole
 
 
 def test_a_slow_call_shrinks_the_next() -> None:
