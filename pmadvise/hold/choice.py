@@ -9,7 +9,7 @@ from pmadvise.hold.deadline import Deadline
 from pmadvise.hold.freezer import FreezerStop
 from pmadvise.hold.ptrace import PtraceStop
 from pmadvise.hold.sigstop import SigstopStop
-from pmadvise.hold.stop import SpentThreadError, Stop, release
+from pmadvise.hold.stop import SpentThreadError, Stop, insist, release
 from pmadvise.hold.target import HeldProcess, has_traced
 
 METHODS = ("ptrace", "freezer", "sigstop")
@@ -92,14 +92,14 @@ class Choice:
             self._trying = stop = self._stop_of(target, method)
             stop.stop(deadline)
             target.check_not_tracer()
+            target.close_pidfd()  # may fail too, and the stop is not lost then
         except BaseException:
             if stop is not None:
                 release(stop)
-            target.close()
+            insist(target.close)
             raise
         finally:
             self._trying = None
-            target.close_pidfd()
         return stop
 
     def _stop_of(self, target: HeldProcess, method: str) -> Stop:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from pmadvise.hold.deadline import Deadline
@@ -59,9 +60,14 @@ class Taker(Protocol):
 
 def release(stop: Stop) -> None:
     """Let a target go, again and again if something fails: want of memory passes."""
+    insist(stop.release)
+
+
+def insist(act: Callable[[], None]) -> None:
+    """Do what must be done, again and again if it fails; twice does no harm."""
     for _ in RETRIES:
         try:
-            return stop.release()
+            return act()
         except Exception:
             time.sleep(TICK)
     return None

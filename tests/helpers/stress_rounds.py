@@ -215,7 +215,9 @@ class Rounds:
         late = self._has_surely_execed()
         report = self._report(advice, ranges, options)
         if late:
-            assert (report.ended, report.advised, report.calls) == ("exec", 0, 0)
+            assert (report.advised, report.calls) == (0, 0), report
+            # "timeout" where it was 0, "exited" where it was killed meanwhile
+            assert report.ended in ("exec", "exited", "timeout"), report
             self._stress.count("advised_after_exec_refused")
 
     def _report(

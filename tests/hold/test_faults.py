@@ -24,6 +24,7 @@ from helpers.namespaces import unmount_proc
 
 from pmadvise.hold import holders, shared
 from pmadvise.hold.choice import Choice
+from pmadvise.hold.target import HeldProcess
 
 testcapi = pytest.importorskip(
     "_testcapi", reason="installed: this Python has no _testcapi to fail allocations"
@@ -132,6 +133,28 @@ def test_release_fails(
         monkeypatch.setattr(name, failing.method)
     target.goes_on()
     assert failing.left == 0
+    check_nothing_left(before)
+    target.check_free(method)
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+@pytest.mark.parametrize("name", ["close", "close_pidfd"])
+@every_method
+def test_entering_fails_at_the_end(
+    target: Running,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    name: str,
+    times: int,
+) -> None:
+    """What fails once the target is stopped loses neither it nor a descriptor."""
+    before = hold_census()
+    close = getattr(HeldProcess, name)
+    monkeypatch.setattr(HeldProcess, name, Failing(close, times).method)
+    with contextlib.suppress(OSError, MemoryError), target.hold(method, 20):
+        pass
+    monkeypatch.undo()
+    target.goes_on()
     check_nothing_left(before)
     target.check_free(method)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import random
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ def stress(request: pytest.FixtureRequest) -> Stress:
 def seed_in_reports(stress: Stress) -> None:
     """Print the seed, which pytest shows of a test that fails."""
     print(f"--stress-seed {stress.seed}")
+    if stress.seconds:  # a test that takes minutes does not hang
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(autouse=True)

@@ -105,7 +105,7 @@ def test_system_calls(stress: Stress, target: StressTarget) -> None:
     if not stress.seconds:
         numbers = rng.sample(numbers, SHORT)
     for number in numbers:
-        for fault in FAULTS if stress.seconds else [rng.choice(FAULTS)]:
+        for fault in rng.sample(FAULTS, 2 if stress.seconds else 1):
             found, status = outcome_in_child(target.pid, number, fault)
             stress.count("faults_system_calls")
             if found or status not in FATAL:
