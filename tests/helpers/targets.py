@@ -22,20 +22,13 @@ GIB = 1 << 30
 # list, and COLD and PAGEOUT pass over the others: mm/madvise.c, folio_test_lru().
 LRU_BATCH = 31 * PAGE
 
-_OF_SANITIZERS = ("LD_PRELOAD", "PYTHONMALLOC")
 _PROGRAM = Path(__file__).with_name("target_program.py")
-
-
-def plain_environment() -> dict[str, str]:
-    """Return the environment without a sanitizer, whose mlock(2) does nothing."""
-    return {k: v for k, v in os.environ.items() if k not in _OF_SANITIZERS}
 
 
 class Target:
     """A process that evaluates the Python code it is sent, and maps memory."""
 
     def __init__(self, **popen: Any) -> None:
-        popen.setdefault("env", plain_environment())
         self.process = subprocess.Popen(
             [sys.executable, "-IS", str(_PROGRAM)],
             stdin=subprocess.PIPE,

@@ -3,10 +3,11 @@
     python tests/stress/sanitized.py [PYTEST ARGUMENT ...]
 
 By default tests/unit and tests/kernel. A copy of the package is built with gcc in a
-temporary directory; the tests import it from there, and so do the processes that they
-start, targets excepted. A byte out of bounds ends the process with a report. Leaks are
-not looked for, as Python itself leaves memory at its end. Its exit status is that of
-pytest, or 1 if a process of its own, which pytest may not look at, wrote a report.
+temporary directory, and pytest imports it from there. Processes that it starts do
+without: the library makes mlock(2) do nothing, and other programs hang with it. A byte
+out of bounds ends the process with a report; leaks are not looked for, as Python itself
+leaves memory at its end. The exit status is that of pytest, or 1 if a process, be it
+one that was forked and that pytest does not look at, wrote a report.
 """
 
 from __future__ import annotations
@@ -22,6 +23,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers.builds import build_sanitized
 from helpers.needs import ROOT
 
+RUN = """
+import os, sys
+sys.path[0] = os.environ["PYTHONPATH"]
+import pmadvise._ffi
+assert pmadvise._ffi.__file__.startswith(os.environ["PYTHONPATH"])
+for name in ("LD_PRELOAD", "PYTHONMALLOC", "PYTHONPATH"):
+    del os.environ[name]
+import pytest
+sys.exit(pytest.main(sys.argv[1:]))
+"""
 FOLDERS = ("tests/unit", "tests/kernel")
 FORKS = "tests/kernel/test_exec_alike.py"
 """Runs Python in a child before its exec, where a lock of ASan's may stay taken."""
@@ -39,18 +50,17 @@ def main(arguments: list[str]) -> int:
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
             options = environment.get(name, "")
             environment[name] = f"{options}:log_path={reports}/report".lstrip(":")
-        # pytest runs in another directory, where the package is
-        given = [str(Path(a).resolve()) if Path(a).exists() else a for a in arguments]
-        if not any(os.path.isabs(argument) for argument in given):
-            given += [str(ROOT / folder) for folder in FOLDERS]
+        given = arguments
+        if not any(Path(argument.partition("::")[0]).exists() for argument in given):
+            given = [*given, *FOLDERS]
         status = subprocess.run(
             [
-                *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider"),
+                *(sys.executable, "-c", RUN, "-p", "no:cacheprovider"),
                 *("-c", str(ROOT / "pyproject.toml"), f"--rootdir={ROOT}"),
                 *("--hypothesis-profile=sanitized", f"--deselect={FORKS}", *given),
             ],
             env=environment,
-            cwd=directory,
+            cwd=ROOT,
             check=False,
         ).returncode
         texts = [path.read_text(errors="replace") for path in reports.iterdir()]

@@ -203,3 +203,28 @@ def test_collapse_is_cut_at_huge_pages() -> None:
     advise(kernel, [(PAGE_SIZE, 4 * HUGE)], Advice.COLLAPSE, profile=profile)
     ends = [address + length for vector in kernel.calls for address, length in vector]
     assert ends == [HUGE, 2 * HUGE, 3 * HUGE, 4 * HUGE, 4 * HUGE + PAGE_SIZE]
+
+
+def test_no_call_is_made_into_a_hole() -> None:
+    """What a fresh look shows not to be mapped is skipped without being asked for."""
+    mapped = [(pages(4 * i), pages(2)) for i in range(4)]
+    kernel = ScriptedKernel([Area(start, start + n) for start, n in mapped])
+    report = advise(kernel, [(0, pages(16))])
+    assert [one for call in kernel.calls for one in call] == mapped
+    assert (report.advised, len(report.skipped)) == (pages(8), 4)
+
+
+def test_a_snapshot_spares_a_look() -> None:
+    """The mappings that ranges were selected from are not looked at again."""
+    looked: list[Ranges] = []
+    areas = [Area(0, pages(4))]
+    kernel = ScriptedKernel(areas, before_look=looked.append)
+    report = advise(kernel, [(0, pages(4))], snapshot=vmas_of(areas))
+    assert (report.advised, looked) == (pages(4), [])
+
+
+def test_a_skip_has_the_reason_of_its_advice() -> None:
+    """An errno means for COLLAPSE what it means for no other advice."""
+    kernel = ScriptedKernel([Area(0, HUGE, errno.EINVAL)])
+    report = advise(kernel, [(0, HUGE)], Advice.COLLAPSE)
+    assert "huge page" in report.skipped[0].reason
