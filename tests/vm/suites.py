@@ -7,8 +7,9 @@ from pathlib import Path
 
 from debian import CACHE, made_once, run
 
-# Tests of arithmetic, parsing and layout, which differ by endianness and page size.
-PORTABLE_TESTS = "tests/unit --ignore tests/unit/test_engine_hostile.py"  # minutes there
+# Tests of arithmetic, parsing and layout, which differ by endianness and page size; not
+# of thousands of mappings, which take minutes there.
+PORTABLE_TESTS = "tests/unit --ignore tests/unit/test_engine_hostile.py"
 FROM_DEBIAN = ("python3-numpy",)
 PURE_PACKAGES = ("pytest", "hypothesis")
 PINS = Path(__file__).parents[2] / ".github/requirements.txt"
