@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 from helpers.targets import MIB, PAGE, Target
 
-from pmadvise import Advice, Process, Report, advise_each, group, swap
+from pmadvise import Advice, Process, Report, advise_each, group
 from pmadvise.memory import Swap
 
 SIZE = 4 * MIB
