@@ -114,6 +114,7 @@ def test_stat(name: bytes) -> None:
 @given(names, names)
 def test_mounts(root: bytes, point: bytes) -> None:
     """Whatever a mount point is called, each line of mountinfo is one mount."""
+    root, point = b"/" + root, b"/" + point
     escaped = b" \t\n\\"
     line = b"30 23 0:26 %s %s rw,nosuid shared:4 - cgroup2 cgroup2 rw,memory\n" % (
         octal(root, escaped),
