@@ -27,6 +27,10 @@ _UNWANTED = {
 }
 
 
+IMPORT_PATH = os.pathsep.join(path for path in (str(ROOT), *sys.path) if path)
+"""PYTHONPATH of a program that is to find this package, installed or not."""
+
+
 def environment(**variables: str) -> dict[str, str]:
     """Return an environment in which nothing but `variables` changes the output."""
     kept = {name: value for name, value in os.environ.items() if name not in _UNWANTED}

@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from helpers.command import IMPORT_PATH
 from helpers.needs import ROOT
 from helpers.waiting import DEADLINE, until
 
 PROGRAM = ROOT / "docs/examples/pressured/pressured.py"
-_HERE = os.pathsep.join(path for path in (str(ROOT), *sys.path) if path)
 
 
 def command(*arguments: object) -> list[str]:
@@ -46,7 +46,7 @@ class Daemon:
                 ),
                 env={
                     **os.environ,
-                    "PYTHONPATH": _HERE,
+                    "PYTHONPATH": IMPORT_PATH,
                     "NOTIFY_SOCKET": str(scratch / "notify"),
                 },
                 stdout=subprocess.PIPE,
@@ -132,7 +132,7 @@ def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the daemon, which is to end by itself."""
     return subprocess.run(
         command(*arguments),
-        env={**os.environ, "PYTHONPATH": _HERE},
+        env={**os.environ, "PYTHONPATH": IMPORT_PATH},
         capture_output=True,
         text=True,
         timeout=DEADLINE,

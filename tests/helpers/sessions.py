@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from helpers.command import environment
+from helpers.command import IMPORT_PATH, environment
 from helpers.needs import ROOT
 from helpers.pages import Block, Section
 
@@ -58,7 +58,7 @@ def run_console(block: Block, name: str, names: Names, scratch: Path) -> None:
         shim.chmod(0o755)
     variables = environment(
         PATH=f"{scratch}{os.pathsep}{os.environ['PATH']}",
-        PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT), *sys.path])),
+        PYTHONPATH=IMPORT_PATH,
         pid=str(names["pid"]),
         COLUMNS="80",
     )

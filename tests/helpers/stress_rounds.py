@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from helpers.hold_targets import Cgroup
@@ -58,6 +58,20 @@ def freezer_of(name: str) -> Cgroup | None:
         return Cgroup(mount / f"pmadvise-stress-{name}", "cgroup.freeze", "0", "1")
     except OSError:  # not root, or read-only
         return None
+
+
+@contextlib.contextmanager
+def in_freezer(target: StressTarget, name: str) -> Iterator[Cgroup | None]:
+    """Put a target into a cgroup of its own, if that can be; end both behind."""
+    cgroup = freezer_of(f"{target.pid}-{name}")
+    try:
+        if cgroup is not None:
+            cgroup.add(target.pid)
+        yield cgroup
+    finally:
+        target.close()
+        if cgroup is not None:
+            cgroup.close()
 
 
 def check_account(report: Report, asked: Ranges | None, advice: Advice) -> None:
@@ -275,11 +289,7 @@ def run(stress: Stress, name: str, goes_on: Callable[[int], bool], mode: str) ->
     while goes_on(rounds):
         target = StressTarget(mode, rng.randrange(1 << 62))
         with contextlib.ExitStack() as stack:
-            cgroup = freezer_of(f"{target.pid}-{name}")
-            if cgroup is not None:
-                stack.callback(cgroup.close)
-                cgroup.add(target.pid)
-            stack.callback(target.close)
+            cgroup = stack.enter_context(in_freezer(target, name))
             some = Rounds(stress, target, rng, cgroup)
             stack.callback(some.close)
             while goes_on(rounds):

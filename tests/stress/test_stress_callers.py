@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import signal
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 from helpers import proc
 from helpers.needs import ROOT
 from helpers.stress_callers import CALLER, ENDS
-from helpers.stress_rounds import Stress, freezer_of
+from helpers.stress_rounds import Stress, in_freezer
 from helpers.stress_targets import CALM, StressTarget
 from helpers.waiting import until
 
@@ -49,13 +48,8 @@ def test_callers(stress: Stress, end: str) -> None:
     rng: random.Random = stress.rng("callers", end)
     until_then = time.monotonic() + stress.share(0.02)
     target = StressTarget(CALM, 1)
-    with contextlib.ExitStack() as stack:
-        cgroup = freezer_of(f"{target.pid}-callers")
+    with in_freezer(target, "callers") as cgroup:
         methods = [method for method in METHODS if cgroup or method != "freezer"]
-        if cgroup is not None:
-            stack.callback(cgroup.close)
-            cgroup.add(target.pid)
-        stack.callback(target.close)
         while True:
             for method in methods if stress.seconds else [rng.choice(methods)]:
                 end_a_caller(target, method, end, rng.uniform(0.0001, 0.03))

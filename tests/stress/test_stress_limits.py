@@ -15,7 +15,7 @@ import pytest
 from helpers.children import value_of_child
 from helpers.hold_targets import check_nothing_left, hold_census
 from helpers.public_calls import CALLS, outcome_of
-from helpers.stress_rounds import Stress, freezer_of
+from helpers.stress_rounds import Stress, in_freezer
 from helpers.stress_targets import REST, StressTarget
 
 pytestmark = [
@@ -34,14 +34,9 @@ ALLOCATIONS = 1200
 def target() -> Iterator[StressTarget]:
     """A target in a cgroup of its own."""
     one = StressTarget(REST, 4)
-    cgroup = freezer_of(f"{one.pid}-limits")
-    if cgroup is not None:
-        cgroup.add(one.pid)
-    yield one
-    assert one.verify()
-    one.close()
-    if cgroup is not None:
-        cgroup.close()
+    with in_freezer(one, "limits"):
+        yield one
+        assert one.verify()
 
 
 def fill_descriptors() -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers.children import value_of_child
+from helpers.command import IMPORT_PATH
 from helpers.namespaces import (
     mount_over,
     mount_proc,
@@ -22,7 +23,7 @@ from helpers.namespaces import (
 )
 from helpers.needs import ROOT, cgroup_mount
 from helpers.public_calls import CALLS, outcome_of
-from helpers.stress_rounds import Stress, check_account, freezer_of
+from helpers.stress_rounds import Stress, check_account, in_freezer
 from helpers.stress_targets import CALM, CROWD, MOSAIC, REST, StressTarget
 from helpers.waiting import wait_for_state
 
@@ -40,15 +41,10 @@ pytestmark = [
 def target() -> Iterator[StressTarget]:
     """A target that moves, in a cgroup of its own."""
     one = StressTarget(CALM, 1)
-    cgroup = freezer_of(f"{one.pid}-surroundings")
-    if cgroup is not None:
-        cgroup.add(one.pid)
-    yield one
-    one.goes_on()
-    assert one.wrong == 0
-    one.close()
-    if cgroup is not None:
-        cgroup.close()
+    with in_freezer(one, "surroundings"):
+        yield one
+        one.goes_on()
+        assert one.wrong == 0
 
 
 def read_only_cgroups() -> None:
@@ -140,25 +136,17 @@ def test_many_threads(stress: Stress) -> None:
     """A process of thousands of threads is held by each method, and looked at."""
     n_threads = 10_000 if stress.seconds else 3_000
     target = StressTarget(CROWD, n_threads)
-    cgroup = freezer_of(f"{target.pid}-crowd")
-    if cgroup is not None:
-        cgroup.add(target.pid)
-    try:
-        with Process(target.pid) as process:
-            assert process.status().threads == n_threads
-            for method in METHODS if cgroup else ("ptrace", "sigstop"):
-                with process.hold(method, 60) as hold:
-                    states = set()
-                    for task in Path(f"/proc/{target.pid}/task").iterdir():
-                        text = (task / "stat").read_bytes().rpartition(b") ")[2]
-                        states.add(text[:1])
-                    assert method == "freezer" or states <= {b"t", b"T"}
-                    check_account(process.cold(), None, Advice.COLD)
-                assert hold.broken is None
-    finally:
-        target.close()
-        if cgroup is not None:
-            cgroup.close()
+    with in_freezer(target, "crowd") as cgroup, Process(target.pid) as process:
+        assert process.status().threads == n_threads
+        for method in METHODS if cgroup else ("ptrace", "sigstop"):
+            with process.hold(method, 60) as hold:
+                states = set()
+                for task in Path(f"/proc/{target.pid}/task").iterdir():
+                    text = (task / "stat").read_bytes().rpartition(b") ")[2]
+                    states.add(text[:1])
+                assert method == "freezer" or states <= {b"t", b"T"}
+                check_account(process.cold(), None, Advice.COLD)
+            assert hold.broken is None
 
 
 @pytest.fixture
@@ -224,6 +212,7 @@ def test_subinterpreters(target: StressTarget) -> None:
     """In a subinterpreter the package works, or an error reports that it can't."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SUBINTERPRETER, str(target.pid)],
+        env={**os.environ, "PYTHONPATH": IMPORT_PATH},
         cwd=ROOT,
         capture_output=True,
         text=True,

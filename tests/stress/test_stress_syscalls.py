@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from helpers.hold_targets import check_nothing_left, hold_census
 from helpers.public_calls import CALLS, outcome_of
-from helpers.stress_rounds import Stress, freezer_of
+from helpers.stress_rounds import Stress, in_freezer
 from helpers.stress_targets import CALM, StressTarget
 from helpers.syscall_faults import KILL, break_syscall, syscalls_of
 
@@ -36,13 +36,8 @@ KINDS = (OSError, RuntimeError, MemoryError)
 def target() -> Iterator[StressTarget]:
     """A target that moves, in a cgroup of its own."""
     one = StressTarget(CALM, 1)
-    cgroup = freezer_of(f"{one.pid}-syscalls")
-    if cgroup is not None:
-        cgroup.add(one.pid)
-    yield one
-    one.close()
-    if cgroup is not None:
-        cgroup.close()
+    with in_freezer(one, "syscalls"):
+        yield one
 
 
 def all_calls(pid: int) -> dict[str, object]:

@@ -87,10 +87,11 @@ class Daemon:
         if due:
             group.refresh(now)
         used, limit = group.fill()
-        if used > limit * self.options.high / 100:
+        high = limit * self.options.high / 100
+        if used > high:
             used -= group.swap_cache()
         telemetry.RATIO.labels(group.directory).set(used / limit)
-        room = limit * self.options.high / 100 - used
+        room = high - used
         if due or woken:
             for one in group.known.values():
                 room -= self.look(one, now, room) if due or one.swap else 0

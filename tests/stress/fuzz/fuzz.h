@@ -39,6 +39,10 @@ uint64_t odd_number(struct input *in);
 /* malloc(3) of exactly so many bytes, so that ASan sees the end; never NULL.
  */
 void *exactly(size_t n, size_t size);
+/* Let a range end where addresses do, at the latest. */
+void end_in_space(struct pmadvise_range *range);
+/* Up to `most` ranges of odd numbers, in no order. */
+struct pmadvise_range *draw_ranges(struct input *in, size_t most, size_t *n);
 /* A copy of up to `most` bytes, with a NUL behind them. */
 char *take_text(struct input *in, size_t most, size_t *length);
 

@@ -54,6 +54,28 @@ exactly(size_t n, size_t size)
     return block;
 }
 
+void
+end_in_space(struct pmadvise_range *range)
+{
+    if (range->length > 0 - range->address && range->address)
+        range->length = 0 - range->address;
+}
+
+struct pmadvise_range *
+draw_ranges(struct input *in, size_t most, size_t *n)
+{
+    struct pmadvise_range *ranges;
+
+    *n = below(in, most + 1);
+    ranges = exactly(*n, sizeof(*ranges));
+    for (size_t i = 0; i < *n; i++) {
+        ranges[i].address = (uintptr_t)odd_number(in);
+        ranges[i].length = (size_t)odd_number(in);
+        end_in_space(&ranges[i]);
+    }
+    return ranges;
+}
+
 char *
 take_text(struct input *in, size_t most, size_t *length)
 {

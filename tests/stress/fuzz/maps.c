@@ -201,8 +201,7 @@ check_cut(struct input *in, const struct snapshot *s)
         ranges[i].length = (size_t)odd_number(in);
         if (s->state.n && take(in, 1) % 2)
             ranges[i].address = s->vmas[below(in, s->state.n)].start;
-        if (ranges[i].length > 0 - ranges[i].address && ranges[i].address)
-            ranges[i].length = 0 - ranges[i].address;
+        end_in_space(&ranges[i]);
     }
     count = pmadvise_vmas_cut(s->vmas, s->state.n, ranges, n, NULL, NULL);
     CHECK(count <= n * (2 * s->state.n + 1));

@@ -95,16 +95,8 @@ answer(int fd, unsigned long request, void *argument)
 static struct pmadvise_range *
 draw_merged(struct input *in, size_t *n)
 {
-    struct pmadvise_range *ranges;
+    struct pmadvise_range *ranges = draw_ranges(in, 11, n);
 
-    *n = below(in, 12);
-    ranges = exactly(*n, sizeof(*ranges));
-    for (size_t i = 0; i < *n; i++) {
-        ranges[i].address = (uintptr_t)odd_number(in);
-        ranges[i].length = (size_t)odd_number(in);
-        if (ranges[i].length > 0 - ranges[i].address && ranges[i].address)
-            ranges[i].length = 0 - ranges[i].address;
-    }
     *n = pmadvise_ranges_merge(ranges, *n);
     return ranges;
 }

@@ -6,22 +6,6 @@
 
 enum { MOST = 16, PIECES = 1 << 12 };
 
-static struct pmadvise_range *
-draw(struct input *in, size_t *n)
-{
-    struct pmadvise_range *ranges;
-
-    *n = below(in, MOST + 1);
-    ranges = exactly(*n, sizeof(*ranges));
-    for (size_t i = 0; i < *n; i++) {
-        ranges[i].address = (uintptr_t)odd_number(in);
-        ranges[i].length = (size_t)odd_number(in);
-        if (ranges[i].length > 0 - ranges[i].address && ranges[i].address)
-            ranges[i].length = 0 - ranges[i].address;
-    }
-    return ranges;
-}
-
 /* How many pieces a range has: up to the first boundary, then equal ones. */
 static size_t
 pieces_of(const struct pmadvise_range *range, size_t max_bytes, size_t page)
@@ -42,7 +26,7 @@ static void
 check_split(struct input *in)
 {
     size_t n, total = 0, count;
-    struct pmadvise_range *ranges = draw(in, &n), *out;
+    struct pmadvise_range *ranges = draw_ranges(in, MOST, &n), *out;
     const size_t page = (size_t)PAGE << 2 * below(in, 3);
     size_t max_bytes = (size_t)odd_number(in);
 
@@ -82,7 +66,7 @@ static void
 check_batches(struct input *in)
 {
     size_t n, index = 0, offset = 0, at = 0, inside = 0;
-    struct pmadvise_range *ranges = draw(in, &n);
+    struct pmadvise_range *ranges = draw_ranges(in, MOST, &n);
     const size_t alignment = (size_t)PAGE << below(in, 10);
     const size_t capacity = 1 + below(in, 8);
     size_t max_element = (size_t)odd_number(in);
