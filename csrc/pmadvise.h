@@ -52,8 +52,9 @@ ssize_t pmadvise_process_madvise_checked(int pidfd,
                                          const struct pmadvise_range *ranges,
                                          size_t n, int advice,
                                          unsigned int flags);
-ssize_t pmadvise_process_madvise_range_checked(int pidfd, uintptr_t address,
-                                               size_t length, int advice);
+int pmadvise_process_madvise_range_checked(int pidfd, uintptr_t address,
+                                           size_t length, int advice,
+                                           unsigned int flags);
 
 /* pidfd_open.c */
 int pmadvise_pidfd_open(int pid, unsigned int flags);

@@ -109,20 +109,26 @@ pmadvise_process_madvise_checked(int pidfd,
 }
 
 /*
- * The same, for one range and no flags; -EINVAL too where the range runs past
+ * The same, for one range.  Returns 0 when all of it was advised, -errno, or
+ * 1 when the kernel returned neither; an errno too where the range runs past
  * the end of the address space.
  */
-ssize_t
+int
 pmadvise_process_madvise_range_checked(int pidfd, uintptr_t address,
-                                       size_t length, int advice)
+                                       size_t length, int advice,
+                                       unsigned int flags)
 {
     const struct pmadvise_range range = {address, length};
-    const size_t offset_in_page = (size_t)getpagesize() - 1;
+    ssize_t advised;
 
-    /* the checks of a vector, in place: calls are dear beside one page */
-    if (address & offset_in_page ||
-        length > ((size_t)INT_MAX & ~offset_in_page) ||
-        (length && address + (length - 1) < address))
+    /*
+     * The kernel refuses such a range itself, unless it is empty or longer
+     * than MAX_RW_COUNT; to check twice is dear beside one page.
+     */
+    if (length - 1 >= INT_MAX / 2 &&
+        (pmadvise_ranges_first_refused(&range, 1) != 1 ||
+         pmadvise_ranges_first_wrapping(&range, 1) != 1))
         return -EINVAL;
-    return pmadvise_process_madvise(pidfd, &range, 1, advice, 0);
+    advised = pmadvise_process_madvise(pidfd, &range, 1, advice, flags);
+    return advised < 0 ? (int)advised : (size_t)advised != length;
 }

@@ -153,15 +153,22 @@ def process_madvise_range(
         TypeError, ValueError, OSError: As process_madvise() does. On ENOMEM (a
             hole) the mapped parts of the range were advised.
     """
-    if flags:
-        return process_madvise(pidfd, ((address, length),), advice, flags)
     try:
-        result = process_madvise_range_checked(pidfd, address, length, advice)  # type: ignore[arg-type]
+        if (
+            result := process_madvise_range_checked(
+                pidfd,  # type: ignore[arg-type]
+                address,
+                length,
+                advice,
+                flags,
+            )
+        ) == 0:
+            return length
     except (TypeError, OverflowError):
-        return process_madvise(pidfd, ((address, length),), advice)
-    if result >= 0:
-        return result
-    raise _failure(pidfd, Ranges(((address, length),)).array, advice, 0, -result)
+        result = 1
+    if result > 0:  # arguments to convert, or a filter that lets nothing through
+        return process_madvise(pidfd, ((address, length),), advice, flags)
+    raise _failure(pidfd, Ranges(((address, length),)).array, advice, flags, -result)
 
 
 def _arguments(

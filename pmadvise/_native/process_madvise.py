@@ -6,7 +6,10 @@ from pmadvise._native.base import NULL, lib
 from pmadvise._native.ranges import RangeArray
 
 process_madvise_range_checked = lib.pmadvise_process_madvise_range_checked
-"""Advise one range that a call takes whole: (pidfd, address, length, advice)."""
+"""Advise one range that a call takes whole: (pidfd, address, length, advice, flags).
+
+Returns 0 if all of it was advised, -errno, or 1 if the kernel returned neither.
+"""
 
 
 def process_madvise_checked(

@@ -10,7 +10,15 @@ import pytest
 from helpers.filters import PAGEMAP_SCAN, PROCMAP_QUERY, run_test_without
 from helpers.targets import Target
 
-from pmadvise import Process
+from pmadvise import Process, pidfd_open
+
+
+@pytest.fixture
+def own_pidfd() -> Iterator[int]:
+    """The pidfd of this process."""
+    pidfd = pidfd_open(os.getpid())
+    yield pidfd
+    os.close(pidfd)
 
 
 @pytest.fixture(params=["PROCMAP_QUERY", "ENOTTY"])

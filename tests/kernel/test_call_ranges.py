@@ -159,18 +159,29 @@ def test_unaligned_address(position: int) -> None:
         ((1 << 64) - PAGE, 2 * PAGE, ValueError, "past the end"),
         (1 << 64, PAGE, ValueError, "past the end"),
         (PAGE + 1, PAGE, ValueError, "page size"),
+        (PAGE + 1, 0, ValueError, "page size"),
+        ((1 << 64) - PAGE, PAGE + 1, ValueError, "past the end"),
+        (0, MAX_RW_COUNT + 1, ValueError, "at most MAX_RW_COUNT"),
         (0.0, PAGE, TypeError, "address 0.0"),
         (0, "4096", TypeError, "length '4096'"),
         (None, PAGE, TypeError, "address None"),
     ],
 )
 @pytest.mark.parametrize("flags", [0, 1])
+@pytest.mark.parametrize("valid", [False, True])
 def test_one_range_refused(
-    address: Any, length: Any, error: type[Exception], words: str, flags: int
+    address: Any,
+    length: Any,
+    error: type[Exception],
+    words: str,
+    flags: int,
+    valid: bool,
+    own_pidfd: int,
 ) -> None:
-    """The one-range form makes the checks of the vector."""
+    """The one-range form makes the checks of the vector, of any pidfd."""
+    pidfd = own_pidfd if valid else -1
     with pytest.raises(error, match=words):
-        process_madvise_range(-1, address, length, Advice.COLD, flags)
+        process_madvise_range(pidfd, address, length, Advice.COLD, flags)
 
 
 @pytest.mark.parametrize(

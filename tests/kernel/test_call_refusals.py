@@ -8,12 +8,12 @@ import mmap
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from helpers import proc
-from helpers.children import in_child
+from helpers.children import in_child, value_of_child
 from helpers.filters import NR_PROCESS_MADVISE, refuse_syscall
 from helpers.privileges import (
     CAP_PERFMON,
@@ -38,14 +38,6 @@ from pmadvise import (
 from pmadvise._native.process_madvise import probe
 
 root = pytest.mark.needs_root
-
-
-@pytest.fixture
-def own_pidfd() -> Iterator[int]:
-    """The pidfd of this process."""
-    pidfd = pidfd_open(os.getpid())
-    yield pidfd
-    os.close(pidfd)
 
 
 @pytest.mark.parametrize("flags", [1, -1, 0x8000_0000 - 1])
@@ -195,6 +187,19 @@ def test_seccomp_filter(own_pidfd: int, number: int, words: str) -> None:
 
     outcome = in_child(advise)
     assert (outcome.errno, words in outcome.text) == (number, True)
+
+
+def test_filter_that_returns_nothing(own_pidfd: int) -> None:
+    """Where a filter returns 0 and the kernel is not reached, 0 bytes are advised."""
+
+    def advise() -> tuple[int, int]:
+        refuse_syscall(NR_PROCESS_MADVISE, 0)
+        return (
+            process_madvise_range(own_pidfd, PAGE, PAGE, Advice.COLD),
+            process_madvise(own_pidfd, [(PAGE, PAGE)], Advice.COLD),
+        )
+
+    assert value_of_child(advise) == (0, 0)
 
 
 @pytest.mark.parametrize("number", sorted(errno.errorcode))
