@@ -15,9 +15,9 @@ from pmadvise.ranges import Ranges, RangesLike
 
 TYPE_CHECKING = False  # to import typing takes longer than all the rest
 if TYPE_CHECKING:
-    from pmadvise._advise.limits import AdviseOptions as AdviseOptions
-    from pmadvise._advise.limits import Cancel as Cancel
-    from pmadvise._advise.limits import EachOptions as EachOptions
+    from pmadvise._advise.keywords import AdviseOptions as AdviseOptions
+    from pmadvise._advise.keywords import Cancel as Cancel
+    from pmadvise._advise.keywords import EachOptions as EachOptions
     from pmadvise._reasons import Answer as Answer
     from pmadvise._support import Support as Support
     from pmadvise._support import TargetSupport as TargetSupport
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pmadvise.maps import AddressSpace as AddressSpace
     from pmadvise.maps import Vma as Vma
     from pmadvise.memory import Memory as Memory
-    from pmadvise.memory import Status as Status
     from pmadvise.memory import Swap as Swap
     from pmadvise.memory import WorkingSet as WorkingSet
     from pmadvise.memory import swap as swap
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from pmadvise.report import Remaining as Remaining
     from pmadvise.report import Report as Report
     from pmadvise.report import Skip as Skip
+    from pmadvise.status import Status as Status
 
 __all__ = [
     "IOV_MAX",
@@ -81,10 +81,10 @@ __all__ = [
 # and a daemon that makes the two calls alone needs none of these.
 _LAZY = {
     "AddressSpace": "maps",
-    "AdviseOptions": "_advise.limits",
+    "AdviseOptions": "_advise.keywords",
     "Answer": "_reasons",
-    "Cancel": "_advise.limits",
-    "EachOptions": "_advise.limits",
+    "Cancel": "_advise.keywords",
+    "EachOptions": "_advise.keywords",
     "Hold": "hold",
     "Memory": "memory",
     "Pressure": "pressure",
@@ -92,7 +92,7 @@ _LAZY = {
     "Remaining": "report",
     "Report": "report",
     "Skip": "report",
-    "Status": "memory",
+    "Status": "status",
     "Support": "_support",
     "Swap": "memory",
     "TargetSupport": "_support",

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from pmadvise._advise.clock import Clock, StopAdvising
-from pmadvise._advise.limits import Cancel, EachOptions, Limits, Unpack
+from pmadvise._advise.keywords import Cancel, EachOptions, Unpack
+from pmadvise._advise.limits import Limits
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._proc.cgroups import Cgroup, find_cgroup, processes_in
-from pmadvise._proc.files import parse_stat, read
+from pmadvise._proc.files import Stat, read
 from pmadvise._proc.identity import Identity
 from pmadvise.advice import REMOTE, Advice, known, not_remote
 from pmadvise.calls import c_int
@@ -105,7 +106,7 @@ def _tree(root: Identity) -> list[Identity]:
     children: dict[int, list[int]] = {}
     for pid in _listed():
         try:
-            stat = parse_stat(read(f"/proc/{pid}/stat"))
+            stat = Stat(read(f"/proc/{pid}/stat"))
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue  # it exits, or is hidden
         children.setdefault(stat.parent, []).append(pid)

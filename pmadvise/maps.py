@@ -6,7 +6,6 @@ import operator
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import SupportsIndex, overload
 
 from pmadvise._native.base import ADDRESS_MAX
 from pmadvise._native.maps import (
@@ -20,6 +19,10 @@ from pmadvise._native.maps import (
 from pmadvise._native.ranges import RangeArray
 from pmadvise._proc.mm import Mm
 from pmadvise.ranges import Ranges
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import SupportsIndex, overload
 
 _LETTERS = (("r", VMA_READABLE), ("w", VMA_WRITABLE), ("x", VMA_EXECUTABLE))
 
@@ -184,10 +187,13 @@ class AddressSpace(Sequence[Vma]):
         """Return how many VMAs there are."""
         return len(self._vmas)
 
-    @overload
-    def __getitem__(self, index: SupportsIndex) -> Vma: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Vma]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def __getitem__(self, index: SupportsIndex) -> Vma: ...
+        @overload
+        def __getitem__(self, index: slice) -> list[Vma]: ...
+
     def __getitem__(self, index: SupportsIndex | slice) -> Vma | list[Vma]:
         """Return one VMA, or a slice as a list."""
         n = len(self)
@@ -205,17 +211,17 @@ class AddressSpace(Sequence[Vma]):
         return map(self._vma, range(len(self)))
 
     def _vma(self, index: int) -> Vma:
-        vma = self._vmas.get(index)
+        start, end, flags, offset, major, minor, inode, path = self._vmas.get(index)
         return Vma(
-            vma.start,
-            vma.end,
-            "".join(letter if vma.flags & flag else "-" for letter, flag in _LETTERS)
-            + ("s" if vma.flags & VMA_SHARED else "p"),
-            vma.offset,
-            os.makedev(vma.major, vma.minor),
-            vma.inode,
+            start,
+            end,
+            "".join(letter if flags & flag else "-" for letter, flag in _LETTERS)
+            + ("s" if flags & VMA_SHARED else "p"),
+            offset,
+            os.makedev(major, minor),
+            inode,
             # the kernel escapes nothing but the newline: show_map_vma(), seq_path()
-            os.fsdecode(vma.path.replace(rb"\012", b"\n")),
+            os.fsdecode(path.replace(rb"\012", b"\n")),
         )
 
     def __repr__(self) -> str:

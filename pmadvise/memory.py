@@ -3,55 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from dataclasses import asdict, dataclass
 
-from pmadvise._native.status import status_read
 from pmadvise._proc.files import lines, parse_kb_fields, read
 from pmadvise._proc.identity import Identity
 from pmadvise._proc.mm import Mm
 
-_ZRAM = re.compile(rb"/dev/(block/)?zram[0-9]+")
-_BLANKS = re.compile(rb"[ \t]+")
+_ZRAM = rb"/dev/(block/)?zram[0-9]+"
 _HUGE_FIELDS = ("AnonHugePages", "ShmemPmdMapped", "FilePmdMapped")
-_TICK = 1 / os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """The state of a process and its memory, in bytes: cheap to read.
-
-    Source: /proc/PID/status and stat, proc_pid_status(5) and proc_pid_stat(5). They
-    need no permission and take no lock of the process. A zombie and a kernel thread
-    have no memory: 0.
-    """
-
-    state: str
-    """A letter: "R" running, "S" sleeping, "D" waiting, "T" stopped, "Z" zombie, ..."""
-    threads: int
-    rss: int
-    """In memory, pages shared with others included; not hugetlb pages."""
-    anonymous: int
-    """In memory, of no file."""
-    file: int
-    """In memory, of files."""
-    shmem: int
-    """In memory, of shared memory and tmpfs."""
-    swap: int
-    """In swap; shared memory is not counted."""
-    locked: int
-    """Locked by mlock(2)."""
-    cpu: float
-    """Seconds of CPU time, user and system, of all threads."""
-    major_faults: int
-    """Page faults that had to read from a disk or from swap."""
-    started: float
-    """Seconds between the boot of the machine and the start of the process."""
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the fields as json.dumps() takes them."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +99,10 @@ def swap() -> Swap:
     for line in lines(text)[1:]:
         # Filename, of which the kernel escapes blanks, tabs and newlines alone, Type,
         # Size and Used in KiB, Priority
-        name, _, size, in_use, *_ = filter(None, _BLANKS.split(line))
+        name, _, size, in_use, *_ = filter(None, re.split(rb"[ \t]+", line))
         total += int(size) * 1024
         used += int(in_use) * 1024
-        on_zram.append(_ZRAM.fullmatch(name) is not None)
+        on_zram.append(re.fullmatch(_ZRAM, name) is not None)
     return Swap(total, total - used, bool(on_zram) and all(on_zram))
 
 
@@ -169,28 +129,6 @@ def measure_working_set(mm: Mm, seconds: float) -> WorkingSet:
         referenced=rollup["Referenced"],
         resident=rollup["Rss"],
         coarse=any(rollup.get(name) for name in _HUGE_FIELDS),
-    )
-
-
-def read_status(identity: Identity) -> Status:
-    """Return the state of a process and its memory.
-
-    Raises:
-        ProcessLookupError: It has gone.
-        PermissionError: Its directory in /proc is hidden.
-    """
-    lent, proc = identity.lend(), identity.proc
-    try:
-        found = status_read(proc)
-    except OSError as error:
-        raise identity.refusal("status", error.errno or 0) from None
-    finally:
-        del lent
-    return Status(
-        *found[:8],
-        found.cpu_ticks * _TICK,
-        found.major_faults,
-        found.start_ticks * _TICK,
     )
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from pmadvise import memory, residency
-from pmadvise._advise.limits import AdviseOptions, Cancel, Limits, Unpack
+from pmadvise import residency
+from pmadvise._advise.limits import Limits
 from pmadvise._advise.run import checked_ranges, require_permission, run
 from pmadvise._lazy import LazyModule
 from pmadvise._proc.identity import Identity
@@ -15,14 +14,19 @@ from pmadvise._proc.mm import Mm, open_mm
 from pmadvise.advice import REMOTE, Advice, not_remote
 from pmadvise.calls import PidfdLike, c_int
 from pmadvise.maps import AddressSpace
-from pmadvise.memory import Memory, Status, WorkingSet
 from pmadvise.ranges import Ranges, RangesLike
 from pmadvise.report import Report
+from pmadvise.status import Status, read_status
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pmadvise import hold as _hold
-else:  # a daemon that holds nobody need not load it
+    from pmadvise import memory as _memory
+    from pmadvise._advise import keywords as _kw
+else:  # a daemon that holds nobody, say, need not load what that takes
     _hold = LazyModule("pmadvise.hold")
+    _memory = LazyModule("pmadvise.memory")
+    _kw = LazyModule("pmadvise._advise.keywords")
 
 
 class Process:
@@ -179,22 +183,22 @@ class Process:
         It needs no permission, and takes no lock of the process. Raises PermissionError
         if /proc hides the process, ProcessLookupError if it has gone.
         """
-        return memory.read_status(self._identity)
+        return read_status(self._identity)
 
-    def memory(self) -> Memory:
+    def memory(self) -> _memory.Memory:
         """Return the sums of the process's memory, PSS and USS too; errors as maps().
 
         The kernel holds the target's mmap lock while it adds them up.
         """
-        return memory.read_memory(self._identity)
+        return _memory.read_memory(self._identity)
 
-    def working_set(self, seconds: float) -> WorkingSet:
+    def working_set(self, seconds: float) -> _memory.WorkingSet:
         """Return how much memory the process touches during `seconds`, not where.
 
         It clears the accessed bits of the pages, which makes the next touches slower.
         Errors as resident(); for another user's process CAP_DAC_OVERRIDE is needed.
         """
-        return memory.measure_working_set(self._mm_now(), seconds)
+        return _memory.measure_working_set(self._mm_now(), seconds)
 
     def check(self, advice: Advice | int) -> None:
         """Raise what advise() would raise; the kernel is asked, nothing is advised.
@@ -216,7 +220,7 @@ class Process:
         max_stall: float | None = 0.05,
         budget: int | None = None,
         timeout: float | None = None,
-        cancel: Cancel | None = None,
+        cancel: _kw.Cancel | None = None,
         on_progress: Callable[[int, int], object] | None = None,
         measure: bool = False,
     ) -> Report:
@@ -253,7 +257,7 @@ class Process:
         return self._run(checked_ranges(ranges), advice, limits)
 
     def cold(
-        self, ranges: RangesLike | None = None, **options: Unpack[AdviseOptions]
+        self, ranges: RangesLike | None = None, **options: _kw.Unpack[_kw.AdviseOptions]
     ) -> Report:
         """Let memory be reclaimed first: advise() with COLD, Linux 5.10.
 
@@ -265,7 +269,7 @@ class Process:
         return self._advise(Advice.COLD, ranges, options)
 
     def pageout(
-        self, ranges: RangesLike | None = None, **options: Unpack[AdviseOptions]
+        self, ranges: RangesLike | None = None, **options: _kw.Unpack[_kw.AdviseOptions]
     ) -> Report:
         """Reclaim memory now: advise() with PAGEOUT, Linux 5.10.
 
@@ -279,7 +283,7 @@ class Process:
         return self._advise(Advice.PAGEOUT, ranges, options)
 
     def willneed(
-        self, ranges: RangesLike | None = None, **options: Unpack[AdviseOptions]
+        self, ranges: RangesLike | None = None, **options: _kw.Unpack[_kw.AdviseOptions]
     ) -> Report:
         """Read from swap, or a file, ahead: advise() with WILLNEED, Linux 5.15.
 
@@ -292,7 +296,7 @@ class Process:
         return self._advise(Advice.WILLNEED, ranges, options)
 
     def collapse(
-        self, ranges: RangesLike | None = None, **options: Unpack[AdviseOptions]
+        self, ranges: RangesLike | None = None, **options: _kw.Unpack[_kw.AdviseOptions]
     ) -> Report:
         """Make huge pages: advise() with COLLAPSE, Linux 6.1.
 
@@ -328,7 +332,7 @@ class Process:
         return _hold.hold(self._identity, method, timeout, whole_cgroup)
 
     def _advise(
-        self, advice: Advice, ranges: RangesLike | None, options: AdviseOptions
+        self, advice: Advice, ranges: RangesLike | None, options: _kw.AdviseOptions
     ) -> Report:
         checked = None if ranges is None else checked_ranges(ranges)
         return self._run(checked, advice, Limits(**options))

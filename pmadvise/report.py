@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import errno
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 from pmadvise.advice import Advice, advice_name
-from pmadvise.memory import Status
+from pmadvise.status import Status
 
-Ended = Literal[
-    "complete", "budget", "timeout", "cancelled", "exec", "exited", "refused"
-]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Ended = Literal[
+        "complete", "budget", "timeout", "cancelled", "exec", "exited", "refused"
+    ]
+else:
+    Ended = str
 
 
 @dataclass(frozen=True, slots=True)

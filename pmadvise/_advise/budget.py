@@ -3,22 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from pmadvise._native.base import PAGE_SIZE
 from pmadvise.ranges import Ranges
-
-
-class Fit(NamedTuple):
-    """How much of a vector a budget allows."""
-
-    n_ranges: int
-    last_length: int | None
-    """Bytes of the last of them; None if it is whole."""
-    counted: list[int]
-    """The bytes of each that count."""
-    is_cut: bool
-    """Whether the budget allows less than all."""
 
 
 class Budget:
@@ -42,8 +29,13 @@ class Budget:
         """Whether nothing is left."""
         return self._used >= self._limit
 
-    def fit(self, vector: Ranges) -> Fit:
-        """Return how much of a vector may be advised."""
+    def fit(self, vector: Ranges) -> tuple[int, int | None, list[int], bool]:
+        """Return how much of a vector may be advised.
+
+        Returns:
+            The number of ranges; bytes of the last of them, None if it is whole; the
+            bytes of each that count; whether this is less than all.
+        """
         counted = self._count(vector)
         each = vector.array.overlap(counted.array)
         left = self._limit - self._used
@@ -53,9 +45,9 @@ class Budget:
                 if not self._whole_elements:
                     length = _prefix(vector[index : index + 1], counted, left)
                 n_ranges = index + (length > 0)
-                return Fit(n_ranges, length or None, [*each[:index], left], True)
+                return n_ranges, length or None, [*each[:index], left], True
             left -= n_bytes
-        return Fit(len(vector), None, each, False)
+        return len(vector), None, each, False
 
     def use(self, vector: Ranges, counted: list[int], n_bytes: int) -> None:
         """Take the ranges that make up the first `n_bytes` of a vector from it."""

@@ -206,12 +206,13 @@ class Engine:
         counted: list[int] = []
         is_cut = False
         if self._budget is not None:
-            fit = self._budget.fit(Ranges.of_array(vector))
-            if fit.n_ranges == 0:
+            n_ranges, last_length, counted, is_cut = self._budget.fit(
+                Ranges.of_array(vector)
+            )
+            if n_ranges == 0:
                 raise StopAdvising("budget")
-            counted, is_cut = fit.counted, fit.is_cut
             if is_cut:
-                vector = batches.shorten(vector, fit.n_ranges, fit.last_length)
+                vector = batches.shorten(vector, n_ranges, last_length)
                 batches.rewind(position, vector.total())
         asked = vector.total()
         fate, result, seconds = self._kernel.advise(vector)

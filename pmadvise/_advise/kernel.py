@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.mm import Tally
 from pmadvise._native.ranges import RangeArray
 from pmadvise._proc.mm import Fate
 from pmadvise.ranges import Ranges
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 
 class Kernel(Protocol):

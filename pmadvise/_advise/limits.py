@@ -3,49 +3,12 @@
 from __future__ import annotations
 
 import operator
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypedDict
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-elif sys.version_info >= (3, 11):
-    from typing import Unpack
-else:
-
-    class Unpack:
-        """typing.Unpack for Python 3.10: annotations alone use it."""
-
-        def __class_getitem__(cls, item: type) -> type:
-            """Return the TypedDict itself."""
-            return item
-
-
-__all__ = ["AdviseOptions", "Cancel", "EachOptions", "Limits", "Unpack"]
-
-
-class Cancel(Protocol):
-    """An object that ends the work when its is_set() is true: a threading.Event."""
-
-    def is_set(self) -> bool:
-        """Return whether the work is to end."""
-
-
-class EachOptions(TypedDict, total=False):
-    """The keywords of Process.advise() that advise_each() passes on."""
-
-    max_stall: float | None
-    timeout: float | None
-    cancel: Cancel | None
-    on_progress: Callable[[int, int], object] | None
-    measure: bool
-
-
-class AdviseOptions(EachOptions, total=False):
-    """The keywords of Process.advise(), for functions that pass them on."""
-
-    budget: int | None
+    from pmadvise._advise.keywords import Cancel
 
 
 @dataclass(frozen=True, slots=True)

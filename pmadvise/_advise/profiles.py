@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from pmadvise._native.base import MAX_RW_COUNT, PAGE_SIZE
 from pmadvise._proc.files import read_int
@@ -25,15 +24,23 @@ _LARGE = 16 * PAGE_SIZE
 _READAHEAD = max(128 << 10, PAGE_SIZE)
 
 
-class Source(NamedTuple):
-    """The means of a default selection."""
+class Source:
+    """The means of a default selection.
 
-    space: AddressSpace
-    mm: Mm
-    pagemap: Pagemap | None
-    """None where it may not be read; then whole mappings are selected, by smaps."""
-    check: Check
-    """Called between the steps of long reads; may raise."""
+    Args:
+        space: The mappings.
+        mm: Of the process.
+        pagemap: None where it may not be read: whole mappings are selected, by smaps.
+        check: Called between the steps of long reads; may raise.
+    """
+
+    __slots__ = ("check", "mm", "pagemap", "space")
+
+    def __init__(
+        self, space: AddressSpace, mm: Mm, pagemap: Pagemap | None, check: Check
+    ) -> None:
+        self.space, self.mm = space, mm
+        self.pagemap, self.check = pagemap, check
 
     def eligible(self, executable: bool | None = None, min_length: int = 0) -> Ranges:
         """Return the private anonymous mappings, but for the kernel's own."""

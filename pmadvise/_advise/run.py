@@ -15,9 +15,9 @@ from pmadvise.advice import known
 from pmadvise.calls import explain
 from pmadvise.calls import unaligned as unaligned_error
 from pmadvise.maps import AddressSpace
-from pmadvise.memory import Status, read_status
 from pmadvise.ranges import Ranges, RangesLike
 from pmadvise.report import Ended, Remaining, Report
+from pmadvise.status import Status, read_status
 
 
 def checked_ranges(ranges: RangesLike) -> Ranges:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any, NoReturn
 
 from pmadvise._native.base import ffi, lib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 _AT_FDCWD = -100  # include/uapi/linux/fcntl.h
 

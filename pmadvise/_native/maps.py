@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from pmadvise._native.base import NULL, check, ffi, grown, lib, uninitialized
 from pmadvise._native.ranges import RangeArray
 from pmadvise._native.read import Text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _FIRST_SIZE, _FIRST_VMAS, _GROWTH = 1 << 16, 1 << 9, 8
 
@@ -15,20 +17,6 @@ VMA_WRITABLE: int = lib.PMADVISE_VMA_WRITABLE
 VMA_EXECUTABLE: int = lib.PMADVISE_VMA_EXECUTABLE
 VMA_SHARED: int = lib.PMADVISE_VMA_SHARED
 VMA_ANONYMOUS: int = lib.PMADVISE_VMA_ANONYMOUS
-
-
-class VmaFields(NamedTuple):
-    """A struct pmadvise_vma; see csrc/pmadvise.h."""
-
-    start: int
-    end: int
-    flags: int
-    offset: int
-    major: int
-    minor: int
-    inode: int
-    path: bytes
-    """As maps has it, with the kernel's escapes."""
 
 
 class VmaArray:
@@ -69,10 +57,10 @@ class VmaArray:
                 capacity *= _GROWTH
                 vmas = grown("struct pmadvise_vma", vmas, state.n, capacity)
 
-    def get(self, index: int) -> VmaFields:
-        """Return one VMA."""
+    def get(self, index: int) -> tuple[int, int, int, int, int, int, int, bytes]:
+        """Return the fields of one VMA; the path as maps has it, escapes and all."""
         vma = self.cdata[index]
-        return VmaFields(
+        return (
             vma.start,
             vma.end,
             vma.flags,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pmadvise._native.base import check, ffi, lib
 from pmadvise._native.ranges import RangeArray
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 CURRENT: int = lib.PMADVISE_MM_CURRENT
 EXEC: int = lib.PMADVISE_MM_EXEC

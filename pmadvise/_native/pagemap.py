@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from pmadvise._native.base import (
     ADDRESS_MAX,
@@ -15,6 +14,10 @@ from pmadvise._native.base import (
     uninitialized,
 )
 from pmadvise._native.ranges import RangeArray
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PAGE_IS_PRESENT: int = lib.PMADVISE_PAGE_IS_PRESENT
 PAGE_IS_SWAPPED: int = lib.PMADVISE_PAGE_IS_SWAPPED

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from pmadvise._native.base import ffi, lib, uninitialized
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _SMALL = 1 << 13
 _AT_FDCWD = -100  # include/uapi/linux/fcntl.h

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from pmadvise._native.base import ffi, lib
 
 
-class StatusFields(NamedTuple):
-    """A struct pmadvise_status; see csrc/pmadvise.h."""
-
-    state: str
-    threads: int
-    rss: int
-    anonymous: int
-    file: int
-    shmem: int
-    swap: int
-    locked: int
-    cpu_ticks: int
-    major_faults: int
-    start_ticks: int
-
-
-def status_read(proc: int) -> StatusFields:
-    """Return the status of the process of a /proc/PID directory.
+def status_read(
+    proc: int,
+) -> tuple[str, int, int, int, int, int, int, int, int, int, int]:
+    """Return the fields of a struct pmadvise_status, of a /proc/PID directory.
 
     Raises:
         OSError: ENOENT or ESRCH, it has gone.
@@ -34,7 +19,7 @@ def status_read(proc: int) -> StatusFields:
     error = lib.pmadvise_status_read(proc, found)
     if error < 0:
         raise OSError(-error, os.strerror(-error))
-    return StatusFields(
+    return (
         chr(found.state),
         found.threads,
         found.rss,

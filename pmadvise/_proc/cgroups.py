@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pmadvise._proc.files import lines, mounts, read, read_in
+from pmadvise._proc.files import lines, read, read_in
+from pmadvise._proc.mounts import mounts
 
 _LEAF_LINKS = 2
 """Those of a directory without directories, "." and its name: kernfs counts them."""

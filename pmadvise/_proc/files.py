@@ -7,13 +7,7 @@ named by its owner), so text is cut at the newline and at no other character.
 
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
-
 from pmadvise._native.read import read_file
-
-_KB = re.compile(rb"([0-9]+) kB")
-_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
 
 
 def read_in(directory: int, name: str) -> bytes:
@@ -59,80 +53,51 @@ def fields(text: bytes | None) -> dict[str, bytes]:
 def parse_kb_fields(text: bytes | None) -> dict[str, int]:
     """Return the lines "Name: number kB" of a text, in bytes."""
     return {
-        name: int(match[1]) * 1024
+        name: int(value[:-3]) * 1024
         for name, value in fields(text).items()
-        if (match := _KB.fullmatch(value))
+        if value.endswith(b" kB") and value[:-3].isdigit()
     }
 
 
-class Stat(NamedTuple):
-    """Some fields of /proc/PID/stat, which anybody may read; proc_pid_stat(5)."""
+class Stat:
+    """Some fields of /proc/PID/stat, which anybody may read; proc_pid_stat(5).
 
-    pid: int
-    state: str
-    parent: int
-    flags: int
-    major_faults: int
-    user_ticks: int
-    system_ticks: int
-    threads: int
-    start_ticks: int
-    """Since boot."""
-    nice: int
-    policy: int
-    """SCHED_* of sched(7)."""
+    Args:
+        text: Of the file; the name, which may hold anything, ends at the last ")".
+    """
 
-
-def parse_stat(text: bytes) -> Stat:
-    """Parse /proc/PID/stat; the name, which may hold anything, ends at the last ")"."""
-    pid, _, _ = text.partition(b" ")
-    rest = text[text.rindex(b")") + 1 :].split()
-    return Stat(
-        int(pid),
-        rest[0].decode("ascii", "replace"),
-        *(int(rest[number - 3]) for number in (4, 9, 12, 14, 15, 20, 22, 19, 41)),
+    __slots__ = (
+        "flags",
+        "major_faults",
+        "nice",
+        "parent",
+        "pid",
+        "policy",
+        "start_ticks",
+        "state",
+        "system_ticks",
+        "threads",
+        "user_ticks",
     )
+
+    def __init__(self, text: bytes) -> None:
+        pid, _, _ = text.partition(b" ")
+        rest = text[text.rindex(b")") + 1 :].split()
+        self.pid = int(pid)
+        self.state = rest[0].decode("ascii", "replace")
+        (
+            self.parent,
+            self.flags,
+            self.major_faults,
+            self.user_ticks,
+            self.system_ticks,
+            self.threads,
+            self.start_ticks,  # since boot
+            self.nice,
+            self.policy,  # SCHED_* of sched(7)
+        ) = (int(rest[number - 3]) for number in (4, 9, 12, 14, 15, 20, 22, 19, 41))
 
 
 def read_stat(proc: int) -> Stat:
     """Return the fields of stat of an open directory /proc/PID."""
-    return parse_stat(read_in(proc, "stat"))
-
-
-class Mount(NamedTuple):
-    """A line of /proc/self/mountinfo; proc_pid_mountinfo(5)."""
-
-    root: bytes
-    """The directory of the file system that is mounted."""
-    point: bytes
-    kind: bytes
-    """The type of the file system."""
-    options: list[bytes]
-    """Those of the superblock."""
-
-
-def mounts(kind: bytes = b"") -> list[Mount]:
-    """Return the mounts that this process sees, of file systems named `kind`...
-
-    Raises:
-        OSError: No file descriptor is free.
-    """
-    found: list[Mount] = []
-    try:
-        text = read("/proc/self/mountinfo")
-    except (FileNotFoundError, PermissionError):  # no /proc
-        return found
-    for line in lines(text):
-        if b" - " + kind not in line:
-            continue
-        before, _, after = line.partition(b" - ")
-        left, right = before.split(b" "), after.split(b" ")
-        if len(left) > 4 and len(right) > 2:
-            root, point = unescape(left[3]), unescape(left[4])
-            found.append(Mount(root, point, right[0], right[-1].split(b",")))
-    return found
-
-
-def unescape(field: bytes) -> bytes:
-    """Undo the kernel's octal escapes in a field of mountinfo."""
-    return _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), field)
+    return Stat(read_in(proc, "stat"))

@@ -9,7 +9,7 @@ import time
 
 from pmadvise import _reasons
 from pmadvise._native.descriptor import Descriptor
-from pmadvise._proc.files import Stat, parse_stat, read_in
+from pmadvise._proc.files import Stat, read_in
 from pmadvise._proc.pidfds import directory_of, has_ended, no_mm, pid_of
 from pmadvise.calls import PidfdLike, c_int, fileno_of
 
@@ -177,7 +177,7 @@ class Identity:
 
     def stat(self) -> Stat:
         """Return the fields of /proc/PID/stat, which anybody may read."""
-        return parse_stat(self.read("stat"))
+        return Stat(self.read("stat"))
 
     def has_ended(self, timeout: int | None = 0) -> bool:
         """Return whether the last thread has ended, waiting up to `timeout` ms."""

@@ -6,7 +6,6 @@ import errno
 import functools
 import os
 import weakref
-from typing import Literal
 
 from pmadvise._native import mm as _mm
 from pmadvise._native.descriptor import Descriptor
@@ -16,7 +15,13 @@ from pmadvise._native.ranges import RangeArray
 from pmadvise._proc.files import read_int
 from pmadvise._proc.identity import Identity
 
-Fate = Literal["exec", "exited", "refused"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Fate = Literal["exec", "exited", "refused"]
+else:
+    Fate = str  # to import typing takes longer than most of the rest
 """The end of an address space; "refused": permission was lost, so it is unknown."""
 
 _FATES: dict[int, Fate] = {

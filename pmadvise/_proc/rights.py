@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from pmadvise._proc.files import fields, read_or_none
 
@@ -75,13 +74,19 @@ def capabilities() -> frozenset[str]:
     return capability_names(own_status().get("CapEff", b""))
 
 
-class Seccomp(NamedTuple):
-    """Whether system calls of this thread are filtered, seccomp(2)."""
+class Seccomp:
+    """Whether system calls of this thread are filtered, seccomp(2).
 
-    mode: str | None
-    """"disabled", "strict" or "filter"; None where that can't be read."""
-    has_filter_count: bool
-    """Whether status has Seccomp_filters, which is as old as process_madvise(2)."""
+    Args:
+        mode: "disabled", "strict" or "filter"; None where that can't be read.
+        has_filter_count: Whether status has Seccomp_filters, which is as old as
+            process_madvise(2).
+    """
+
+    __slots__ = ("has_filter_count", "mode")
+
+    def __init__(self, mode: str | None, has_filter_count: bool) -> None:
+        self.mode, self.has_filter_count = mode, has_filter_count
 
     @classmethod
     def of_this_thread(cls) -> Seccomp:

@@ -15,8 +15,8 @@ SWAP_FIELDS = frozenset({b"Swap"})
 """Fields of smaps that are 0 where no page of a mapping is in memory, or in swap."""
 
 _READ_SIZE = 1 << 16
-_HEADER = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) ")
-_SIZE = re.compile(rb"([A-Za-z_]+): +([0-9]+) kB")
+_HEADER = rb"([0-9a-f]+)-([0-9a-f]+) "
+_SIZE = rb"([A-Za-z_]+): +([0-9]+) kB"
 
 Check = Callable[[], object]
 """Called while a long walk goes on; it may raise to end the walk."""
@@ -53,11 +53,12 @@ def populated(mm: Mm, fields: frozenset[bytes], check: Check = no_check) -> Rang
 
 def parse_populated(smaps: bytes, fields: frozenset[bytes]) -> list[tuple[int, int]]:
     """Return (address, length) of the mappings of smaps with a field that is not 0."""
+    header_of, size_of = re.compile(_HEADER).match, re.compile(_SIZE).fullmatch
     found: list[tuple[int, int]] = []
     start = end = 0
     for line in lines(smaps):
-        if header := _HEADER.match(line):
+        if header := header_of(line):
             start, end = int(header[1], 16), int(header[2], 16)
-        elif (size := _SIZE.fullmatch(line)) and size[1] in fields and int(size[2]):
+        elif (size := size_of(line)) and size[1] in fields and int(size[2]):
             found.append((start, end - start))
     return found

@@ -16,7 +16,6 @@ from pmadvise._proc.files import (
     Stat,
     lines,
     parse_kb_fields,
-    parse_stat,
     read_int,
     read_or_none,
 )
@@ -186,4 +185,4 @@ def priority() -> Answer:
 
 def _own_stat() -> Stat | None:
     text = read_or_none("/proc/thread-self/stat")
-    return None if text is None else parse_stat(text)
+    return None if text is None else Stat(text)

@@ -19,11 +19,11 @@ from pmadvise._proc.mm import Mm, open_mm
 from pmadvise._proc.smaps import no_check
 from pmadvise.advice import Advice
 from pmadvise.maps import AddressSpace
-from pmadvise.memory import read_status
 from pmadvise.process import Process
 from pmadvise.ranges import Ranges
 from pmadvise.report import Ended, Report, Skip
 from pmadvise.residency import Pagemap
+from pmadvise.status import read_status
 
 _HEADER = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) ")
 # can_madv_lru_vma() of mm/madvise.c: VM_LOCKED, VM_PFNMAP, VM_HUGETLB
@@ -159,13 +159,13 @@ def _walk(
         one = Ranges([(address, length)])
         if profile.whole_elements:
             one = one.split(profile.max_element())
-        fit = left.fit(one)
-        taken = one[: fit.n_ranges].total
-        if fit.last_length is not None:
-            taken += fit.last_length - one[fit.n_ranges - 1][1]
-        left.use(one, fit.counted, taken)
+        n_ranges, last_length, counted, is_cut = left.fit(one)
+        taken = one[:n_ranges].total
+        if last_length is not None:
+            taken += last_length - one[n_ranges - 1][1]
+        left.use(one, counted, taken)
         advised += taken
-        if fit.is_cut:
+        if is_cut:
             return advised, skipped, "budget"
     return advised, skipped, "complete"
 

@@ -9,8 +9,9 @@ from pmadvise.command.effects import lines
 from pmadvise.command.output import Output
 from pmadvise.command.text import duration, size
 from pmadvise.command.work import Order, Outcome
-from pmadvise.memory import Status, Swap
+from pmadvise.memory import Swap
 from pmadvise.report import Report
+from pmadvise.status import Status
 
 _WIDE = 100
 

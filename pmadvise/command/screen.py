@@ -13,7 +13,7 @@ from pmadvise.command.output import Output
 from pmadvise.command.picture import ABSENT, IN_MEMORY, SWAPPED, draw
 from pmadvise.command.targets import Target
 from pmadvise.command.text import count, long_size, shorten, size
-from pmadvise.memory import Status
+from pmadvise.status import Status
 
 _STYLES = {IN_MEMORY: "green", SWAPPED: "magenta", ABSENT: "bright_black"}
 _UTF8 = {IN_MEMORY: "█", SWAPPED: "▒", ABSENT: "·"}

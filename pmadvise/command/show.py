@@ -14,7 +14,7 @@ from pmadvise.command.mappings import Layout, read_layout
 from pmadvise.command.output import Output
 from pmadvise.command.screen import Screen
 from pmadvise.command.targets import Target, Targets
-from pmadvise.memory import Status
+from pmadvise.status import Status
 
 _OTHER_LINES = 17
 """Lines of a screen beside those of the groups."""

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from pmadvise._proc import cgroups, files
+from pmadvise._proc import cgroups, files, mounts
 
 
 def give_files(monkeypatch: pytest.MonkeyPatch, contents: dict[str, bytes]) -> None:
@@ -17,5 +17,5 @@ def give_files(monkeypatch: pytest.MonkeyPatch, contents: dict[str, bytes]) -> N
             raise FileNotFoundError(errno.ENOENT, path)
         return contents[path]
 
-    monkeypatch.setattr(files, "read", read)
-    monkeypatch.setattr(cgroups, "read", read)
+    for module in (files, mounts, cgroups):
+        monkeypatch.setattr(module, "read", read)

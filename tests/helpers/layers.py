@@ -16,7 +16,7 @@ LAYERS = """
 
     advice  ranges
     _proc.files
-    _proc.pidfds  _proc.rights
+    _proc.mounts  _proc.pidfds  _proc.rights
     _reasons.answer
     _reasons.access
     _reasons
@@ -25,9 +25,10 @@ LAYERS = """
     _proc.mm  _proc.cgroups
     _proc.smaps
 
-    maps  residency  memory
+    maps  residency  memory  status
     report
 
+    _advise.keywords
     _advise.limits  _advise.profiles  _advise.pacer  _advise.budget  _advise.account
     _advise.clock  _advise.kernel
     _advise.engine  _advise.target

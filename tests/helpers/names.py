@@ -45,3 +45,10 @@ names = st.lists(
     max_size=6,
 ).map(b"".join)
 """Names of any bytes but NUL, mostly separators."""
+
+
+def octal(name: bytes, escaped: bytes) -> bytes:
+    """Return a name as the kernel writes it: seq_escape(), mangle_path()."""
+    return b"".join(
+        b"\\%03o" % byte if byte in escaped else bytes([byte]) for byte in name
+    )

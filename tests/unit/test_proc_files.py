@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import string
 from pathlib import Path
 
 import pytest
-from helpers.names import SEPARATORS, names
+from helpers.names import SEPARATORS, names, octal
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pmadvise._proc import files
 from pmadvise._proc.cgroups import Membership, parse_memberships
 from pmadvise._proc.files import (
-    Mount,
     Stat,
     fields,
     lines,
-    mounts,
     parse_kb_fields,
-    parse_stat,
-    unescape,
 )
 from pmadvise._proc.smaps import RESIDENT_FIELDS, SWAP_FIELDS, parse_populated
 
@@ -33,13 +28,6 @@ STAT_FIELDS = {1: "{pid}", 2: "({name})", 3: "S", 4: "55", 9: "4194304", 12: "7"
     41: "3",
 }
 STAT = " ".join(STAT_FIELDS.get(number, "0") for number in range(1, 53)) + "\n"
-
-
-def octal(name: bytes, escaped: bytes) -> bytes:
-    """Return a name as the kernel writes it: seq_escape(), mangle_path()."""
-    return b"".join(
-        b"\\%03o" % byte if byte in escaped else bytes([byte]) for byte in name
-    )
 
 
 @given(st.lists(names))
@@ -96,41 +84,20 @@ def test_the_first_of_equal_fields() -> None:
 def test_stat(name: bytes) -> None:
     """Whatever a process is called, the fields of its stat are the kernel's."""
     before, after = STAT.format(pid=77, name="\0").encode().split(b"\0")
-    assert parse_stat(before + name + after) == Stat(
-        pid=77,
-        state="S",
-        parent=55,
-        flags=4194304,
-        major_faults=7,
-        user_ticks=11,
-        system_ticks=12,
-        threads=3,
-        start_ticks=99,
-        nice=-5,
-        policy=3,
-    )
-
-
-@given(names, names)
-def test_mounts(root: bytes, point: bytes) -> None:
-    """Whatever a mount point is called, each line of mountinfo is one mount."""
-    root, point = b"/" + root, b"/" + point
-    escaped = b" \t\n\\"
-    line = b"30 23 0:26 %s %s rw,nosuid shared:4 - cgroup2 cgroup2 rw,memory\n" % (
-        octal(root, escaped),
-        octal(point, escaped),
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "read", lambda path: line * 2)
-        found = mounts()
-    assert found == [Mount(root, point, b"cgroup2", [b"rw", b"memory"])] * 2
-
-
-@given(st.binary())
-def test_unescape(octets: bytes) -> None:
-    """Octal escapes of any bytes are undone."""
-    every = bytes(range(256)).translate(None, string.ascii_letters.encode())
-    assert unescape(octal(octets, every)) == octets
+    stat = Stat(before + name + after)
+    assert {field: getattr(stat, field) for field in Stat.__slots__} == {
+        "pid": 77,
+        "state": "S",
+        "parent": 55,
+        "flags": 4194304,
+        "major_faults": 7,
+        "user_ticks": 11,
+        "system_ticks": 12,
+        "threads": 3,
+        "start_ticks": 99,
+        "nice": -5,
+        "policy": 3,
+    }
 
 
 @given(names, names)
@@ -192,39 +159,4 @@ def test_other_bytes_of_fields(text: bytes, expected: dict[str, bytes]) -> None:
 def test_an_unknown_state() -> None:
     """A state that no kernel has is not an error."""
     text = STAT.format(pid=7, name="a").encode().replace(b" S ", b" \xff ")
-    assert parse_stat(text).state == "\ufffd"
-
-
-@pytest.mark.parametrize(
-    ("line", "found"),
-    [
-        (b"1 2 0:3 / /p - cgroup2 none rw", [Mount(b"/", b"/p", b"cgroup2", [b"rw"])]),
-        (b"1 2 0:3 / - cgroup2 none rw", []),
-        (b"1 2 0:3 / /p - cgroup2 none", []),
-        (b"1 2 0:3 / /p cgroup2 none rw", []),
-        (b"x", []),
-    ],
-)
-def test_mounts_of_another_form(
-    monkeypatch: pytest.MonkeyPatch, line: bytes, found: list[Mount]
-) -> None:
-    """A line that lacks fields is no mount; optional fields may be missing."""
-    monkeypatch.setattr(files, "read", lambda path: line + b"\n")
-    assert files.mounts() == found
-
-
-def test_options_of_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the kernel escapes ends an option, and nothing else."""
-    line = b"1 2 0:3 / /p - overlay none rw,lowerdir=/a\rb\x0bc\n"
-    monkeypatch.setattr(files, "read", lambda path: line)
-    assert files.mounts()[0].options == [b"rw", b"lowerdir=/a\rb\x0bc"]
-
-
-def test_no_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without /proc no mount is known, which is no error."""
-
-    def fail(path: str) -> bytes:
-        raise FileNotFoundError(path)
-
-    monkeypatch.setattr(files, "read", fail)
-    assert files.mounts() == []
+    assert Stat(text).state == "\ufffd"

@@ -73,7 +73,8 @@ def test_seccomp(
 ) -> None:
     """The mode is that of status, none without its line, unknown without status."""
     give_status(monkeypatch, text)
-    assert Seccomp.of_this_thread() == (mode, has_filter_count)
+    found = Seccomp.of_this_thread()
+    assert (found.mode, found.has_filter_count) == (mode, has_filter_count)
 
 
 @pytest.mark.parametrize(

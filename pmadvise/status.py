@@ -1,0 +1,65 @@
+"""The state of a process, and its memory as the kernel counts it all the time."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+
+from pmadvise._native.status import status_read
+from pmadvise._proc.identity import Identity
+
+_TICK = 1 / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The state of a process and its memory, in bytes: cheap to read.
+
+    Source: /proc/PID/status and stat, proc_pid_status(5) and proc_pid_stat(5). They
+    need no permission and take no lock of the process. A zombie and a kernel thread
+    have no memory: 0.
+    """
+
+    state: str
+    """A letter: "R" running, "S" sleeping, "D" waiting, "T" stopped, "Z" zombie, ..."""
+    threads: int
+    rss: int
+    """In memory, pages shared with others included; not hugetlb pages."""
+    anonymous: int
+    """In memory, of no file."""
+    file: int
+    """In memory, of files."""
+    shmem: int
+    """In memory, of shared memory and tmpfs."""
+    swap: int
+    """In swap; shared memory is not counted."""
+    locked: int
+    """Locked by mlock(2)."""
+    cpu: float
+    """Seconds of CPU time, user and system, of all threads."""
+    major_faults: int
+    """Page faults that had to read from a disk or from swap."""
+    started: float
+    """Seconds between the boot of the machine and the start of the process."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields as json.dumps() takes them."""
+        return asdict(self)
+
+
+def read_status(identity: Identity) -> Status:
+    """Return the state of a process and its memory.
+
+    Raises:
+        ProcessLookupError: It has gone.
+        PermissionError: Its directory in /proc is hidden.
+    """
+    lent, proc = identity.lend(), identity.proc
+    try:
+        found = status_read(proc)
+    except OSError as error:
+        raise identity.refusal("status", error.errno or 0) from None
+    finally:
+        del lent
+    cpu_ticks, major_faults, start_ticks = found[8:]
+    return Status(*found[:8], cpu_ticks * _TICK, major_faults, start_ticks * _TICK)
