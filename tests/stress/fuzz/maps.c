@@ -326,6 +326,25 @@ draw(struct input *in, size_t file)
     return s;
 }
 
+/* Each number is read up to the largest of 64 bits, and is none beyond. */
+static void
+check_largest(struct input *in)
+{
+    const unsigned int digit = (unsigned int)below(in, 10);
+    const bool is_longer = below(in, 2);
+    char text[LINE];
+    struct snapshot s;
+
+    sprintf(text,
+            "1000-2000 rw-p %sffffffffffffffff 0:0 1844674407370955161%u /a\n",
+            is_longer ? "1" : "", digit);
+    s = read_maps(kernel_file(0, "maps", text, strlen(text)), LINE);
+    CHECK(s.result == (is_longer || digit > 5 ? -EBADMSG : 1));
+    CHECK(s.result != 1 || (s.vmas[0].offset == UINT64_MAX &&
+                            s.vmas[0].inode == UINT64_MAX - 5 + digit));
+    drop(&s);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
@@ -350,5 +369,6 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     free(none);
     drop(&b);
     drop(&a);
+    check_largest(&in);
     return 0;
 }
