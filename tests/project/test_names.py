@@ -196,12 +196,15 @@ TOOLS = {
     "ctypes",
     "json",
     "logging",
+    "pmadvise._advise.keywords",
     "pmadvise._support",
     "pmadvise.hold",
+    "pmadvise.memory",
     "pmadvise.selftest",
     "shutil",
     "subprocess",
     "tempfile",
+    "typing",
     "typing_extensions",
 }
 
