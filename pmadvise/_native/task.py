@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
+import errno
 from typing import Any, NamedTuple
 
 from pmadvise._native.base import ffi, lib
 
 _FIRST = 64
+_PID_MAX = 1 << 22  # include/linux/threads.h, PID_MAX_LIMIT
 
 
 class Thread(NamedTuple):
@@ -68,6 +71,21 @@ def task_list(proc: int) -> ThreadArray | int:
 def task_status(proc: int, array: ThreadArray) -> int:
     """Set state and tracer of listed threads; return 0, or -errno."""
     return lib.pmadvise_task_status(proc, array.cdata, array.n)
+
+
+def task_own() -> int:
+    """Return the ID of the calling thread.
+
+    Raises:
+        OSError: A seccomp filter refuses gettid(2), where Python takes -1 for the ID.
+    """
+    tid = _thread.get_native_id()
+    if tid > _PID_MAX:
+        raise OSError(
+            errno.ENOSYS,
+            "gettid(2) is refused by a seccomp filter, which has to allow it",
+        )
+    return tid
 
 
 def task_ended(tid: int, microseconds: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from collections.abc import Callable
 
 from pmadvise import _reasons
@@ -14,6 +13,7 @@ from pmadvise._native.pagemap import PAGE_IS_PRESENT, pagemap_scan
 from pmadvise._native.pidfd_open import PIDFD_THREAD
 from pmadvise._native.process_madvise import probe
 from pmadvise._native.procmap_query import procmap_query
+from pmadvise._native.task import task_own
 from pmadvise._proc.rights import capabilities, initial_namespace
 from pmadvise._reasons import YES, Answer
 from pmadvise._support.host import huge_page_size
@@ -55,7 +55,10 @@ def pidfd_thread(can_open: Answer) -> Answer:
     if not can_open:
         return can_open
     pidfd = Descriptor()
-    result = pidfd.open_process(threading.get_native_id(), PIDFD_THREAD)
+    try:
+        result = pidfd.open_process(task_own(), PIDFD_THREAD)
+    except OSError as error:
+        result = -(error.errno or errno.EIO)
     pidfd.close()
     if result < 0:
         return _reasons.feature_missing("PIDFD_THREAD", -result, "6.9")

@@ -93,17 +93,17 @@ def leave(part: Part) -> None:
     shared = part.shared
     if shared is None:
         return
-    shared.inbox.put(part)
     try:
+        shared.inbox.put(part)
         shared.ensure_started()
-    except OSError:
-        if shared.tid == 0 and stops.get(part.key) is shared:
-            del stops[part.key]
+    except (OSError, MemoryError):
+        shared.abandon()
         return
     until = time.monotonic() + _LEAVING
     while not part.done.acquire(timeout=_STALLED) and not shared.ended:
         shared.reap()
         if time.monotonic() > until:
+            shared.abandon()  # no thread, if it had no memory to begin
             return
     if shared.ended:
         # What the kernel ties to the thread ends with it.

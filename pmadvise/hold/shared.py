@@ -16,7 +16,7 @@ import time
 import weakref
 from collections.abc import Callable, Hashable
 
-from pmadvise._native.task import task_ended
+from pmadvise._native.task import task_ended, task_own
 from pmadvise.hold.deadline import Deadline
 from pmadvise.hold.stop import (
     RETRIES,
@@ -132,13 +132,19 @@ class SharedStop:
         """Start the thread if it has not begun; one that is not needed ends at once.
 
         Raises:
-            OSError: There can't be another thread.
+            OSError: There can't be another thread, or it could not know its ID.
         """
         if self.tid == 0:
+            task_own()
             try:
                 _thread.start_new_thread(self._run, ())
             except RuntimeError as error:
                 raise OSError(errno.EAGAIN, str(error)) from None
+
+    def abandon(self) -> None:
+        """End it, unless a thread serves it: none will from here on."""
+        if self._claim.acquire(blocking=False):
+            self._end()
 
     def reap(self) -> None:
         """Help a stop that the kernel keeps waiting; called by those who wait."""
@@ -156,7 +162,7 @@ class SharedStop:
         try:
             if predecessor:
                 task_ended(predecessor, _HAND_OVER)
-            self.tid = _thread.get_native_id()
+            self.tid = task_own()
             goes_on = self._serve_all()
         finally:
             if not goes_on:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import errno
 import os
 
@@ -12,6 +11,7 @@ from pmadvise._native.task import (
     ThreadArray,
     task_ended,
     task_list,
+    task_own,
     task_status,
 )
 from pmadvise._proc.files import fields, read_in, read_stat
@@ -32,12 +32,12 @@ def begin_tracing() -> None:
     for tid in list(_tracers):
         if task_ended(tid, 0):
             _tracers.discard(tid)
-    _tracers.add(_thread.get_native_id())
+    _tracers.add(task_own())
 
 
 def has_traced() -> bool:
     """Return whether the calling thread may be a target's tracer until it ends."""
-    return _thread.get_native_id() in _tracers
+    return task_own() in _tracers
 
 
 def is_ending_tracer(tid: int) -> bool:

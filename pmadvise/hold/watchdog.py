@@ -91,7 +91,7 @@ class Watchdog:
             self._calls.close()
         if self._pid:
             self._wait_for_end()
-            with contextlib.suppress(ChildProcessError):  # reaped by another wait
+            with contextlib.suppress(OSError):  # reaped by another wait, or by none
                 os.waitpid(self._pid, 0)
             self._pid = 0
         if self._answers is not None:
@@ -104,7 +104,7 @@ class Watchdog:
             poll.register(fd, 0)
             if poll.poll(_DISMISSAL * 1000):
                 return
-        with contextlib.suppress(ChildProcessError):
+        with contextlib.suppress(OSError):
             how = os.WEXITED | os.WNOHANG | os.WNOWAIT
             for _ in pauses(time.monotonic() + _DISMISSAL):
                 if os.waitid(os.P_PID, self._pid, how) is not None:
@@ -117,6 +117,8 @@ class Watchdog:
             _, status = os.waitpid(self._pid, 0)
         except ChildProcessError:
             return "reaped by another wait"
+        except OSError as error:
+            return f"how can't be told: {error.strerror}"
         self._pid = 0
         code = os.waitstatus_to_exitcode(status)
         if code >= 0:

@@ -26,7 +26,9 @@ pytestmark = [
 FAULTS = (errno.EPERM, errno.ENOSYS, errno.EACCES, errno.ENOMEM, KILL)
 # Python and glibc end the process if these fail, as they must.
 FATAL = (0, -signal.SIGABRT, -signal.SIGSYS, -signal.SIGSEGV)
-NR_EXIT, NR_WAIT4 = (60, 61) if platform.machine() == "x86_64" else (93, 260)
+NR_EXIT, NR_WAIT4, NR_MMAP, NR_GETTID = (
+    (60, 61, 9, 186) if platform.machine() == "x86_64" else (93, 260, 222, 178)
+)
 SHORT = 14
 """System calls that the short run breaks, others for each seed."""
 KINDS = (OSError, RuntimeError, MemoryError)
@@ -87,6 +89,22 @@ def outcome_in_child(pid: int, number: int, fault: int) -> tuple[list[str], int]
         octets = pipe.read()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return (pickle.loads(octets) if octets else []), status
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(NR_MMAP, id="mmap: threads start, and end before they begin"),
+        pytest.param(NR_GETTID, id="gettid: Python takes -1 for an ID"),
+        pytest.param(NR_WAIT4, id="wait4: the freezer's watchdog can't be reaped"),
+    ],
+)
+def test_a_system_call(target: StressTarget, number: int) -> None:
+    """Those that came to light by chance are broken in each run."""
+    before = hold_census()
+    assert outcome_in_child(target.pid, number, errno.ENOMEM) == ([], 0)
+    target.goes_on()
+    check_nothing_left(before)
 
 
 def test_system_calls(stress: Stress, target: StressTarget) -> None:
