@@ -87,3 +87,17 @@ def test_no_budget_at_all() -> None:
 def test_no_budget_for_nothing() -> None:
     """With nothing asked, a budget of 0 is no reason to end early."""
     assert advise(ScriptedKernel(), [], budget=0).ended == "complete"
+
+
+@pytest.mark.parametrize(
+    ("advice", "budget"),
+    [(Advice.COLD, PAGE_SIZE - 1), (Advice.COLLAPSE, HUGE - PAGE_SIZE)],
+)
+def test_budget_of_less_than_can_be_done(advice: Advice, budget: int) -> None:
+    """Where the budget allows no page, or no huge page, it is why nothing is done."""
+    kernel = ScriptedKernel([Area(0, HUGE)], memory=Ranges([(0, HUGE)]))
+    profile = profile_of(advice)
+    if advice == Advice.COLLAPSE:
+        profile = dataclasses.replace(profile, max_element=lambda: HUGE)
+    report = advise(kernel, [(0, HUGE)], advice, budget=budget, profile=profile)
+    assert (report.ended, report.calls, report.not_tried) == ("budget", 0, HUGE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 from typing import NoReturn
 
@@ -19,6 +20,7 @@ from helpers.scripted_kernel import (
 from helpers.targets import GIB
 
 from pmadvise import PAGE_SIZE, Ranges
+from pmadvise._native.ranges import RangeArray
 from pmadvise._proc.mm import Fate
 
 N_HOLES = 600_000
@@ -61,6 +63,24 @@ def test_timeout() -> None:
     assert report.advised + report.not_tried == 8 * GIB
 
 
+@pytest.mark.parametrize(("max_stall", "pauses"), [(0.01, [True]), (None, [False])])
+def test_a_pause_after_each_call(max_stall: float | None, pauses: list[bool]) -> None:
+    """With a max_stall the target has its turn after each slow call."""
+    kernel = ScriptedKernel([Area(0, 8 * GIB)], seconds=0.02)
+    engine = engine_of(kernel, [(0, 8 * GIB)], max_stall=max_stall)
+    slept = list(engine.steps())
+    after_calls, at_the_end = slept[: len(kernel.calls)], slept[len(kernel.calls) :]
+    assert [pause > 0 for pause in after_calls] == pauses * len(kernel.calls)
+    assert at_the_end == [0.0]
+
+
+def test_no_pause_after_a_refusal() -> None:
+    """A call that did nothing took nothing from the target."""
+    area = Area(0, pages(1), errno=errno.EINVAL)
+    engine = engine_of(ScriptedKernel([area], seconds=0.02), [(0, pages(1))])
+    assert set(engine.steps()) == {0.0}
+
+
 def test_no_time_at_all() -> None:
     """With a timeout of 0 nothing is tried, and the report says so."""
     kernel = ScriptedKernel([Area(0, pages(10))])
@@ -82,6 +102,19 @@ def test_fate(fate: Fate, calls: int) -> None:
     report = advise(kernel, [(0, 8 * GIB)], max_stall=None)
     assert (report.ended, report.calls) == (fate, calls)
     assert report.advised + report.not_tried == 8 * GIB
+
+
+@pytest.mark.parametrize("fate", ["exec", "exited", "refused"])
+def test_fate_known_by_the_call_alone(fate: Fate) -> None:
+    """What the call finds just before the kernel is asked ends the work."""
+
+    class Once(ScriptedKernel):
+        def advise(self, vector: RangeArray) -> tuple[Fate | None, int, float]:
+            del vector
+            return fate, 0, 0.0
+
+    report = advise(Once([Area(0, pages(9))]), [(0, pages(9))])
+    assert (report.ended, report.calls, report.not_tried) == (fate, 0, pages(9))
 
 
 def test_fate_at_the_end() -> None:
