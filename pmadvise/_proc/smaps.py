@@ -53,12 +53,25 @@ def populated(mm: Mm, fields: frozenset[bytes], check: Check = no_check) -> Rang
 
 def parse_populated(smaps: bytes, fields: frozenset[bytes]) -> list[tuple[int, int]]:
     """Return (address, length) of the mappings of smaps with a field that is not 0."""
-    header_of, size_of = re.compile(_HEADER).match, re.compile(_SIZE).fullmatch
+    size_of = re.compile(_SIZE).fullmatch
+
+    def has_memory(line: bytes) -> bool:
+        size = size_of(line)
+        return size is not None and size[1] in fields and int(size[2]) > 0
+
+    return mappings_with(smaps, has_memory)
+
+
+def mappings_with(
+    smaps: bytes, is_wanted: Callable[[bytes], bool]
+) -> list[tuple[int, int]]:
+    """Return (address, length) of the mappings of smaps, once for each line wanted."""
+    header_of = re.compile(_HEADER).match
     found: list[tuple[int, int]] = []
     start = end = 0
     for line in lines(smaps):
         if header := header_of(line):
             start, end = int(header[1], 16), int(header[2], 16)
-        elif (size := size_of(line)) and size[1] in fields and int(size[2]):
+        elif is_wanted(line):
             found.append((start, end - start))
     return found

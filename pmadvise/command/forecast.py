@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,10 +12,9 @@ from typing import NamedTuple
 from pmadvise import _reasons
 from pmadvise._advise.budget import Budget
 from pmadvise._advise.profiles import Profile, Source, profile_of
-from pmadvise._proc.files import lines
 from pmadvise._proc.identity import Identity
 from pmadvise._proc.mm import Mm, open_mm
-from pmadvise._proc.smaps import no_check
+from pmadvise._proc.smaps import mappings_with, no_check
 from pmadvise.advice import Advice
 from pmadvise.maps import AddressSpace
 from pmadvise.process import Process
@@ -25,7 +23,6 @@ from pmadvise.report import Ended, Report, Skip
 from pmadvise.residency import Pagemap
 from pmadvise.status import read_status
 
-_HEADER = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) ")
 # can_madv_lru_vma() of mm/madvise.c: VM_LOCKED, VM_PFNMAP, VM_HUGETLB
 _REFUSED_FLAGS = frozenset({b"lo", b"pf", b"ht"})
 
@@ -104,13 +101,13 @@ def _refused(identity: Identity, within: Ranges) -> Ranges:
     """
     if not len(within):
         return within
-    found, start, end = [], 0, 0
-    for line in lines(identity.read("smaps")):
-        if header := _HEADER.match(line):
-            start, end = int(header[1], 16), int(header[2], 16)
-        elif line.startswith(b"VmFlags:") and _REFUSED_FLAGS & set(line.split()[1:]):
-            found.append((start, end - start))
-    return within & Ranges(found)
+
+    def refuses(line: bytes) -> bool:
+        return line.startswith(b"VmFlags:") and bool(
+            _REFUSED_FLAGS & set(line.split()[1:])
+        )
+
+    return within & Ranges(mappings_with(identity.read("smaps"), refuses))
 
 
 def _pieces(ranges: Ranges, space: AddressSpace, refused: Ranges) -> Iterator[_Piece]:

@@ -63,14 +63,14 @@ def test_timeout() -> None:
     assert report.advised + report.not_tried == 8 * GIB
 
 
-@pytest.mark.parametrize(("max_stall", "pauses"), [(0.01, [True]), (None, [False])])
-def test_a_pause_after_each_call(max_stall: float | None, pauses: list[bool]) -> None:
+@pytest.mark.parametrize(("max_stall", "pauses"), [(0.01, True), (None, False)])
+def test_a_pause_after_each_call(max_stall: float | None, pauses: bool) -> None:
     """With a max_stall the target has its turn after each slow call."""
     kernel = ScriptedKernel([Area(0, GIB)], seconds=0.02)
     engine = engine_of(kernel, [(GIB - pages(50), pages(50))], max_stall=max_stall)
     slept = list(engine.steps())
     after_calls, at_the_end = slept[: len(kernel.calls)], slept[len(kernel.calls) :]
-    assert [pause > 0 for pause in after_calls] == pauses * len(kernel.calls)
+    assert [pause > 0 for pause in after_calls] == [pauses] * len(kernel.calls)
     assert at_the_end == [0.0]
 
 
