@@ -123,7 +123,9 @@ def _with_ancestors(controller: bytes) -> Iterator[tuple[int, str]]:
             top = hierarchy.directory_of(hierarchy.root)
             while path is not None:
                 yield membership.version, os.fsdecode(path)
-                path = None if path == top else os.path.dirname(path)
+                above = os.path.dirname(path)
+                # That of "///" is "///": what stands for /proc may write any path.
+                path = None if path in (top, above) else above
 
 
 def swap_allowed() -> int | None:

@@ -7,7 +7,7 @@ import os
 import pytest
 from helpers.fake_files import give_files
 from helpers.names import names
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pmadvise import Advice, support
@@ -112,6 +112,9 @@ def as_in_mountinfo(name: bytes) -> bytes:
     )
 
 
+slashes = st.text("/.a", max_size=4).map(str.encode)
+
+
 @given(others=st.lists(names), own=names)
 def test_limits_among_mounts_and_cgroups_of_any_name(
     others: list[bytes], own: bytes
@@ -135,7 +138,8 @@ def test_limits_among_mounts_and_cgroups_of_any_name(
         assert (host.memory_limit(), host.swap_allowed()) == ((8192, 8192), 4096)
 
 
-@given(mount=names, root=names, own=names)
+@example(mount=b"", root=b"", own=b"//a")  # its parent is "//", whose parent is "//"
+@given(mount=names | slashes, root=names | slashes, own=names | slashes)
 def test_places_of_any_name_are_walked_to_an_end(
     mount: bytes, root: bytes, own: bytes
 ) -> None:
