@@ -42,8 +42,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Restore the handling of SIGINT, which a shell's background jobs ignore."""
+    """Let what tests start get signals, in the background and under nohup(1) too."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Those that CPython ignores itself are restored in its children.
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            # execve(2) keeps an ignored signal, and drops a handler.
+            signal.signal(number, lambda *_: None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
