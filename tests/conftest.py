@@ -14,7 +14,7 @@ from pmadvise import Process
 
 # How long an example takes says more of the machine than of what it tests.
 hypothesis.settings.register_profile("pmadvise", deadline=None)
-hypothesis.settings.register_profile("sanitized", deadline=None, max_examples=20)
+hypothesis.settings.register_profile("few", deadline=None, max_examples=20)
 hypothesis.settings.register_profile("emulated", deadline=None, max_examples=10)
 hypothesis.settings.load_profile("pmadvise")
 

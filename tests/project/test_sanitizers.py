@@ -59,7 +59,7 @@ def test_unit_tests_pass_sanitized(sanitized: dict[str, str]) -> None:
     """The unit tests touch no byte out of bounds and do nothing undefined."""
     arguments = ["-qsx", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
     arguments += ["-c", str(ROOT / "pyproject.toml"), str(ROOT / "tests/unit")]
-    arguments += ["--hypothesis-profile=sanitized"]
+    arguments += ["--hypothesis-profile=few"]
     ended = run(
         "import sys, pmadvise._ffi, pytest\n"
         f"assert pmadvise._ffi.__file__.startswith({sanitized['PYTHONPATH']!r})\n"

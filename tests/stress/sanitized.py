@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
             [
                 *(sys.executable, "-c", RUN, "-p", "no:cacheprovider"),
                 *("-c", str(ROOT / "pyproject.toml"), f"--rootdir={ROOT}"),
-                *("--hypothesis-profile=sanitized", f"--deselect={FORKS}", *given),
+                *("--hypothesis-profile=few", f"--deselect={FORKS}", *given),
             ],
             env=environment,
             cwd=ROOT,

@@ -245,7 +245,9 @@ def matrix(options: argparse.Namespace) -> int:
             else suites.selftest(options.selftest_args),
             timeout=options.timeout,
         )
-        for result in pool.map(run, cells):
+        # The emulators named last are the slowest: they begin first.
+        begun = [pool.submit(run, cell) for cell in reversed(cells)]
+        for result in (one.result() for one in reversed(begun)):
             print(result.console if result.why else "", result, sep="", flush=True)
             results.append(result)
 
