@@ -106,6 +106,8 @@ class Pagemap:
             for n_pages in (_HUGE_WINDOW, 1):
                 if self._find_huge_pages(start, start + n_pages * size):
                     break
+        if not self._huge:  # as of most windows: this is asked before each call
+            return False
         return (self._huge & Ranges([(start, size)])).total == size
 
     def _find_huge_pages(self, start: int, end: int) -> bool:
