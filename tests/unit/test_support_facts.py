@@ -138,7 +138,7 @@ def test_limits_among_mounts_and_cgroups_of_any_name(
         assert (host.memory_limit(), host.swap_allowed()) == ((8192, 8192), 4096)
 
 
-@example(mount=b"", root=b"", own=b"//a")  # its parent is "//", whose parent is "//"
+@example(mount=b"", root=b"", own=b"//a")  # "///a": the parent of "///" is "///"
 @given(mount=names | slashes, root=names | slashes, own=names | slashes)
 def test_places_of_any_name_are_walked_to_an_end(
     mount: bytes, root: bytes, own: bytes
