@@ -1,12 +1,13 @@
 """Linux's external memory hinting: process_madvise(2) and pidfd_open(2)."""
 
+import _thread
+
+from pmadvise._arguments import HasFileno, PidfdLike
 from pmadvise._native.base import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE
 from pmadvise.advice import Advice
 from pmadvise.calls import (
     PIDFD_NONBLOCK,
     PIDFD_THREAD,
-    HasFileno,
-    PidfdLike,
     pidfd_open,
     process_madvise,
     process_madvise_range,
@@ -105,15 +106,21 @@ _LAZY = {
 }
 
 
+# One load at a time: what dataclasses and typing do while they are imported is no work
+# for two threads.
+_loading = _thread.RLock()
+
+
 def __getattr__(name: str) -> object:
     """Load a name on first use."""
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - on first use alone
 
-    found = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
-    globals()[name] = found
-    return found
+    with _loading:
+        value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

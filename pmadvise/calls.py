@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import operator
 import os
 
-from pmadvise._lazy import LazyModule
+from pmadvise._arguments import (
+    HasFileno,
+    PidfdLike,
+    c_int,
+    c_uint,
+    fileno_of,
+    unaligned,
+)
 from pmadvise._native import pidfd_open as _pidfd_open
 from pmadvise._native.base import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE
 from pmadvise._native.pidfd_open import PIDFD_NONBLOCK, PIDFD_THREAD
@@ -17,15 +23,6 @@ from pmadvise._native.ranges import RangeArray
 from pmadvise.advice import Advice, advice_name
 from pmadvise.ranges import Ranges, RangesLike
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Protocol, TypeAlias
-
-    from pmadvise import _reasons
-else:
-    Protocol = object  # to import typing takes longer than all the rest
-    _reasons = LazyModule("pmadvise._reasons")  # and so do dataclasses
-
 __all__ = [
     "PIDFD_NONBLOCK",
     "PIDFD_THREAD",
@@ -35,16 +32,6 @@ __all__ = [
     "process_madvise",
     "process_madvise_range",
 ]
-
-
-class HasFileno(Protocol):
-    """An object that owns a file descriptor."""
-
-    def fileno(self) -> int:
-        """Return the file descriptor."""
-
-
-PidfdLike: TypeAlias = int | HasFileno
 
 
 def pidfd_open(pid: int, flags: int = 0) -> int:
@@ -66,16 +53,16 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
         ProcessLookupError: There is no such process (ESRCH).
         OSError: The kernel refuses; the message has the reason.
     """
-    pid, flags = c_int("pid", pid), _c_uint("flags", flags)
+    pid, flags = c_int("pid", pid), c_uint("flags", flags)
     result = _pidfd_open.pidfd_open(pid, flags)
     if result >= 0:
         return result
     call = f"pidfd_open({pid})"
     try:
-        find = _reasons.of_pidfd_open
+        from pmadvise._reasons import of_pidfd_open  # noqa: PLC0415 - in errors alone
     except (ImportError, OSError):
         raise _unexplained(-result, call) from None
-    raise find(-result).error(call)
+    raise of_pidfd_open(-result).error(call)
 
 
 def process_madvise(
@@ -116,7 +103,7 @@ def process_madvise(
     """
     if not isinstance(ranges, Ranges):
         ranges = Ranges(ranges)
-    array = ranges.array
+    array = ranges._array
     try:
         result = process_madvise_checked(pidfd, array, advice, flags)  # type: ignore[arg-type]
     except (TypeError, OverflowError):
@@ -168,44 +155,13 @@ def process_madvise_range(
         result = 1
     if result > 0:  # arguments to convert, or a filter that lets nothing through
         return process_madvise(pidfd, ((address, length),), advice, flags)
-    raise _failure(pidfd, Ranges(((address, length),)).array, advice, flags, -result)
+    raise _failure(pidfd, Ranges(((address, length),))._array, advice, flags, -result)
 
 
 def _arguments(
     pidfd: PidfdLike, advice: Advice | int, flags: int
 ) -> tuple[int, int, int]:
-    return fileno_of(pidfd), c_int("advice", advice), _c_uint("flags", flags)
-
-
-def fileno_of(pidfd: PidfdLike) -> int:
-    """Return the file descriptor that `pidfd` is or has."""
-    try:
-        return c_int("pidfd", pidfd)  # type: ignore[arg-type]
-    except TypeError:
-        fileno = getattr(pidfd, "fileno", None)
-        if fileno is None:
-            raise TypeError(
-                f"pidfd must be an int or have fileno(), not {pidfd!r}"
-            ) from None
-    return c_int("pidfd.fileno()", fileno())
-
-
-def c_int(name: str, value: int) -> int:
-    """Return `value` as an int of C; raise TypeError or ValueError, naming it."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(
-            f"{name} {value!r} is not an int but {type(value).__name__}"
-        ) from None
-    if not -(1 << 31) <= number < 1 << 31:
-        raise ValueError(f"{name} {number} does not fit into a C int")
-    return number
-
-
-def _c_uint(name: str, value: int) -> int:
-    # As in C, -1 is every bit set: let the kernel reject it.
-    return c_int(name, value) & 0xFFFFFFFF
+    return fileno_of(pidfd), c_int("advice", advice), c_uint("flags", flags)
 
 
 def _failure(
@@ -218,7 +174,7 @@ def _failure(
     """Return the exception for errno `number`, asking the kernel where in doubt."""
     refused = array.first_refused()
     if refused != len(array):
-        return _refused_range(Ranges.of_array(array), refused)
+        return _refused_range(Ranges._of_array(array), refused)
     return explain(fileno_of(pidfd), advice, number, flags)
 
 
@@ -238,22 +194,14 @@ def _refused_range(ranges: Ranges, index: int) -> ValueError:
     )
 
 
-def unaligned(ranges: Ranges, index: int) -> ValueError:
-    """Return the error for a range that does not begin on a page boundary."""
-    return ValueError(
-        f"ranges[{index}]: address {ranges[index][0]:#x} is not a multiple of "
-        f"the page size, {PAGE_SIZE:#x}"
-    )
-
-
 def explain(pidfd: int, advice: int, number: int, flags: int = 0) -> OSError:
     """Return the OSError for errno `number` of process_madvise(2), with the reason."""
     call = f"process_madvise({advice_name(advice)})"
     try:
-        find = _reasons.of_process_madvise
+        from pmadvise._reasons import of_process_madvise  # noqa: PLC0415 - see above
     except (ImportError, OSError):
         return _unexplained(number, call)
-    return find(pidfd, advice, number, flags).error(call)
+    return of_process_madvise(pidfd, advice, number, flags).error(call)
 
 
 def _unexplained(number: int, call: str) -> OSError:

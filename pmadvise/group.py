@@ -1,4 +1,4 @@
-"""Many processes: find them, and advise them within one budget."""
+"""Groups of processes: found by cgroup or tree, and advised within one budget."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from pmadvise._advise.clock import Clock, StopAdvising
 from pmadvise._advise.keywords import Cancel, EachOptions, Unpack
-from pmadvise._advise.limits import Limits
+from pmadvise._advise.limits import Clock, Limits, StopAdvising
+from pmadvise._arguments import aligned, c_int
+from pmadvise._handle.identity import Identity
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._proc.cgroups import Cgroup, find_cgroup, processes_in
 from pmadvise._proc.files import Stat, read
-from pmadvise._proc.identity import Identity
 from pmadvise.advice import REMOTE, Advice, known, not_remote
-from pmadvise.calls import c_int
 from pmadvise.memory import swap
 from pmadvise.process import Process
+from pmadvise.ranges import Ranges, RangesLike
 from pmadvise.report import Ended, Report
 
 
@@ -52,13 +52,13 @@ def processes(
     """
     if cgroup is not None and tree is not None:
         raise ValueError(
-            f"cgroup {os.fspath(cgroup)!r} and tree {tree!r}: give one of both"
+            f"cgroup {os.fspath(cgroup)!r} and tree {tree!r}: give only one of them"
         )
     if cgroup is not None:
         return _of_cgroup(find_cgroup(os.fsencode(cgroup)))
     if tree is not None:
-        return map(Process.of_identity, _tree(Identity.open(c_int("tree", tree))))
-    return map(Process.of_identity, _opened(_listed()))
+        return map(Process._of_identity, _tree(Identity.open(c_int("tree", tree))))
+    return map(Process._of_identity, _opened(_listed()))
 
 
 def _listed() -> Iterator[int]:
@@ -96,7 +96,7 @@ def _of_cgroup(cgroup: Cgroup) -> Iterator[Process]:
         except (FileNotFoundError, ProcessLookupError):
             is_member = False
         if is_member:
-            yield Process.of_identity(identity)
+            yield Process._of_identity(identity)
         else:
             identity.close()
 
@@ -122,16 +122,33 @@ def _tree(root: Identity) -> list[Identity]:
                 found.append(child)
             else:
                 child.close()
-    return [one for one in found if one.why_no_mm() is None]
+    return [identity for identity in found if identity.why_no_mm() is None]
+
+
+_HOLD_TIMEOUT = 1.0
+"""Seconds in which a process is to be stopped, where no timeout says less."""
 
 
 class _Guard:
-    """Ends an advise() for the caller's reasons, and for free swap: a Cancel."""
+    """A Cancel for the caller's reasons, and for free swap.
+
+    Args:
+        cancel: The caller's.
+        stop: The caller's.
+        floor: Bytes of swap to leave free; 0: any number.
+        is_rehearsal: Whether the swap is not used in truth.
+    """
 
     def __init__(
-        self, cancel: Cancel | None, stop: Callable[[], object] | None, floor: int
+        self,
+        cancel: Cancel | None,
+        stop: Callable[[], object] | None,
+        floor: int,
+        is_rehearsal: bool,
     ) -> None:
         self._cancel, self._stop, self._floor = cancel, stop, floor
+        self._is_rehearsal = is_rehearsal
+        self._rehearsed = 0
         self.ended: Ended | None = None
 
     def is_set(self) -> bool:
@@ -146,31 +163,32 @@ class _Guard:
 
     def free_swap(self) -> int | None:
         """Return the bytes of swap that may still be used; None: any number."""
-        return max(swap().free - self._floor, 0) if self._floor else None
+        if not self._floor:
+            return None
+        return max(swap().free - self._floor - self._rehearsed, 0)
 
-
-_METHODS = {
-    Advice.COLD: Process.cold,
-    Advice.PAGEOUT: Process.pageout,
-    Advice.WILLNEED: Process.willneed,
-    Advice.COLLAPSE: Process.collapse,
-}
+    def use(self, counted: int) -> None:
+        """Take bytes from the free swap that a rehearsal only counts."""
+        if self._is_rehearsal:
+            self._rehearsed += counted
 
 
 def advise_each(
     processes: Iterable[Process],
     advice: Advice | int,
     *,
+    select: Callable[[Process], RangesLike | None] | None = None,
+    hold: str | None = None,
     budget: int | None = None,
     swap_floor: int = 0,
     stop: Callable[[], object] | None = None,
     **options: Unpack[EachOptions],
 ) -> list[tuple[Process, Report | OSError]]:
-    """Advise the default selection of many processes, in the order given.
+    """Advise memory of many processes, in the order given.
 
-    A process that has gone or that refuses stops nobody: its error stands in its place.
-    When the work ends early, the processes that were not reached have a Report of 0
-    bytes whose `ended` has the reason.
+    If a process has exited or refuses, its result is the exception; the others are
+    advised all the same. When the work ends early, the processes that were not reached
+    have a Report of 0 bytes whose `ended` has the reason.
 
     >>> import os, pmadvise
     >>> with pmadvise.Process(os.getpid()) as process:
@@ -181,12 +199,18 @@ def advise_each(
     True
 
     Args:
-        processes: Handles; they stay open.
+        processes: Handles; they stay open. Each is taken when its turn comes.
         advice: COLD, PAGEOUT, WILLNEED or COLLAPSE.
-        budget: Bytes for all of them together, as that of Process.advise().
+        select: Returns the ranges of a process to advise, such as those of
+            Process.selection(), or None for the default selection; called when its
+            turn comes, while it is held.
+        hold: Hold each process meanwhile, by this method of Process.hold(); not with
+            dry_run.
+        budget: Bytes for all of them together, counted as Process.advise() counts them.
         swap_floor: Bytes of swap that PAGEOUT leaves free: then `ended` is "budget".
         stop: Called before each system call; a true value ends the work ("cancelled").
-        **options: Those of Process.advise(); `timeout` is for all together.
+        **options: Those of Process.advise(); `timeout` is for all together, the time
+            to stop a process included.
 
     Returns:
         Each process with its Report, or its error.
@@ -203,10 +227,18 @@ def advise_each(
     floor = operator.index(swap_floor)
     if floor < 0:
         raise ValueError(f"swap_floor {floor} is negative")
-    if stop is not None and not callable(stop):
-        raise TypeError(f"stop {stop!r} is not callable")
-    guard = _Guard(limits.cancel, stop, floor if number == Advice.PAGEOUT else 0)
-    work = _Work(Advice(number), limits, guard)
+    for name, callback in (("stop", stop), ("select", select)):
+        if callback is not None and not callable(callback):
+            raise TypeError(f"{name} {callback!r} is not callable")
+    if hold is not None:
+        from pmadvise.hold import METHODS  # noqa: PLC0415 - not all need it
+
+        if hold not in ("auto", *METHODS):
+            raise ValueError(f"hold {hold!r} is none of auto, {', '.join(METHODS)}")
+    if number != Advice.PAGEOUT:
+        floor = 0
+    guard = _Guard(limits.cancel, stop, floor, limits.dry_run)
+    work = _Work(Advice(number), limits, guard, select, hold)
     try:
         for process in processes:
             work.advise(process)
@@ -219,8 +251,17 @@ def advise_each(
 class _Work:
     """The results of advise_each() so far, and the rest of the limits."""
 
-    def __init__(self, advice: Advice, limits: Limits, guard: _Guard) -> None:
+    def __init__(
+        self,
+        advice: Advice,
+        limits: Limits,
+        guard: _Guard,
+        select: Callable[[Process], RangesLike | None] | None,
+        hold: str | None,
+    ) -> None:
         self._advice, self._limits, self._guard = advice, limits, guard
+        self._select = select
+        self._hold = None if limits.dry_run else hold
         self._clock = Clock(replace(limits, cancel=guard))
         self._left = limits.budget
         self._ended: Ended | None = None
@@ -228,7 +269,7 @@ class _Work:
 
     def advise(self, process: Process) -> None:
         """Advise one process, unless the work has ended."""
-        self._ended = self._ended or self._due()
+        self._ended = self._ended or self._why_ended()
         if self._ended is not None:
             report = Report(known(self._advice), 0, 0, (), 0, 0.0, 0.0, self._ended)
             self.results.append((process, report))
@@ -239,11 +280,8 @@ class _Work:
             # The frames of a traceback would keep open files as long as the result.
             outcome = error.with_traceback(None)
         self.results.append((process, outcome))
-        done = getattr(outcome, "report", outcome)
-        if self._left is not None and isinstance(done, Report):
-            self._left = max(self._left - done.advised, 0)
 
-    def _due(self) -> Ended | None:
+    def _why_ended(self) -> Ended | None:
         """Return why no other process is to be advised."""
         try:
             self._clock.check()
@@ -252,19 +290,35 @@ class _Work:
         return "budget" if self._left == 0 else None
 
     def _advise(self, process: Process) -> Report:
-        limits, timeout = self._limits, self._limits.timeout
-        if timeout is not None:
-            timeout = max(timeout - self._clock.elapsed(), 0.0)
+        if self._hold is None:
+            return self._advise_selected(process)
+        left = self._time_left()
+        with process.hold(self._hold, _HOLD_TIMEOUT if left is None else left):
+            return self._advise_selected(process)
+
+    def _advise_selected(self, process: Process) -> Report:
+        ranges: Ranges | None = None
+        if self._select is not None:
+            selected = self._select(process)
+            ranges = None if selected is None else aligned(selected)
         budgets = [n for n in (self._left, self._guard.free_swap()) if n is not None]
-        report = _METHODS[self._advice](
-            process,
-            max_stall=limits.max_stall,
+        limits = replace(
+            self._limits,
             budget=min(budgets, default=None),
-            timeout=timeout,
+            timeout=self._time_left(),
             cancel=self._guard,
-            on_progress=limits.on_progress,
-            measure=limits.measure,
         )
+        run = process._run(self._advice, limits)
+        try:
+            report = run.run(ranges)
+        finally:
+            self._guard.use(run.counted)
+            if self._left is not None:
+                self._left = max(self._left - run.counted, 0)
         if report.ended == "cancelled" and self._guard.ended is not None:
             return replace(report, ended=self._guard.ended)
         return report
+
+    def _time_left(self) -> float | None:
+        timeout = self._limits.timeout
+        return None if timeout is None else max(timeout - self._clock.elapsed(), 0.0)

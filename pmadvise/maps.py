@@ -1,4 +1,4 @@
-"""The mappings of a process: /proc/PID/maps as a snapshot."""
+"""Mappings of a process: /proc/PID/maps as a snapshot."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pmadvise._handle.mm import Mm
 from pmadvise._native.base import ADDRESS_MAX
 from pmadvise._native.maps import (
     VMA_ANONYMOUS,
@@ -16,8 +17,6 @@ from pmadvise._native.maps import (
     VMA_WRITABLE,
     VmaArray,
 )
-from pmadvise._native.ranges import RangeArray
-from pmadvise._proc.mm import Mm
 from pmadvise.ranges import Ranges
 
 TYPE_CHECKING = False
@@ -124,7 +123,7 @@ class AddressSpace(Sequence[Vma]):
             now = self._mm.read_vmas()
         except ProcessLookupError:
             now = VmaArray.empty()
-        return Ranges.of_array(self._vmas.changed(now))
+        return Ranges._of_array(self._vmas.changed(now))
 
     def select(
         self,
@@ -177,11 +176,7 @@ class AddressSpace(Sequence[Vma]):
                 flags |= flag if asked else 0
         if min_length > ADDRESS_MAX:
             return Ranges()
-        return Ranges.of_array(self._vmas.select(mask, flags, min_length, pattern))
-
-    def cut(self, array: RangeArray) -> tuple[RangeArray, bytes]:
-        """Cut ranges at VMA boundaries, a byte each: mapped?; for pmadvise itself."""
-        return self._vmas.cut(array)
+        return Ranges._of_array(self._vmas.select(mask, flags, min_length, pattern))
 
     def __len__(self) -> int:
         """Return how many VMAs there are."""

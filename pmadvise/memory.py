@@ -6,9 +6,9 @@ import math
 import re
 from dataclasses import asdict, dataclass
 
+from pmadvise._handle.identity import Identity
+from pmadvise._handle.mm import Mm
 from pmadvise._proc.files import lines, parse_kb_fields, read
-from pmadvise._proc.identity import Identity
-from pmadvise._proc.mm import Mm
 
 _ZRAM = rb"/dev/(block/)?zram[0-9]+"
 _HUGE_FIELDS = ("AnonHugePages", "ShmemPmdMapped", "FilePmdMapped")

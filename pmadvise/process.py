@@ -1,32 +1,22 @@
-"""The handle that users hold: one process, whatever happens to its PID."""
+"""Process: the handle that users hold of a process, whatever happens to its PID."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 
-from pmadvise import residency
+import pmadvise._advise  # the name is for annotations: pmadvise.Hold is loaded then
+from pmadvise import _advise, residency
 from pmadvise._advise.limits import Limits
-from pmadvise._advise.run import checked_ranges, require_permission, run
-from pmadvise._lazy import LazyModule
-from pmadvise._proc.identity import Identity
-from pmadvise._proc.mm import Mm, open_mm
+from pmadvise._advise.run import Run, require_permission
+from pmadvise._arguments import PidfdLike, aligned, c_int
+from pmadvise._handle.identity import Identity
+from pmadvise._handle.mm import Mm, open_mm
 from pmadvise.advice import REMOTE, Advice, not_remote
-from pmadvise.calls import PidfdLike, c_int
 from pmadvise.maps import AddressSpace
 from pmadvise.ranges import Ranges, RangesLike
 from pmadvise.report import Report
 from pmadvise.status import Status, read_status
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from pmadvise import hold as _hold
-    from pmadvise import memory as _memory
-    from pmadvise._advise import keywords as _kw
-else:  # a daemon that holds nobody, say, need not load what that takes
-    _hold = LazyModule("pmadvise.hold")
-    _memory = LazyModule("pmadvise.memory")
-    _kw = LazyModule("pmadvise._advise.keywords")
 
 
 class Process:
@@ -58,11 +48,11 @@ class Process:
         Raises OSError (EBADF), ValueError if it is not a pidfd of a process of this pid
         namespace, ProcessLookupError if the process has been reaped.
         """
-        return cls.of_identity(Identity.of_pidfd(fd))
+        return cls._of_identity(Identity.of_pidfd(fd))
 
     @classmethod
-    def of_identity(cls, identity: Identity) -> Process:
-        """Take over an identity; for pmadvise itself."""
+    def _of_identity(cls, identity: Identity) -> Process:
+        """Take over an identity."""
         self = cls.__new__(cls)
         self._bind(identity)
         return self
@@ -185,20 +175,24 @@ class Process:
         """
         return read_status(self._identity)
 
-    def memory(self) -> _memory.Memory:
+    def memory(self) -> pmadvise.Memory:
         """Return the sums of the process's memory, PSS and USS too; errors as maps().
 
         The kernel holds the target's mmap lock while it adds them up.
         """
-        return _memory.read_memory(self._identity)
+        from pmadvise.memory import read_memory  # noqa: PLC0415 - not all need it
 
-    def working_set(self, seconds: float) -> _memory.WorkingSet:
+        return read_memory(self._identity)
+
+    def working_set(self, seconds: float) -> pmadvise.WorkingSet:
         """Return how much memory the process touches during `seconds`, not where.
 
         It clears the accessed bits of the pages, which makes the next touches slower.
         Errors as resident(); for another user's process CAP_DAC_OVERRIDE is needed.
         """
-        return _memory.measure_working_set(self._mm_now(), seconds)
+        from pmadvise.memory import measure_working_set  # noqa: PLC0415 - likewise
+
+        return measure_working_set(self._mm_now(), seconds)
 
     def check(self, advice: Advice | int) -> None:
         """Raise what advise() would raise; the kernel is asked, nothing is advised.
@@ -212,7 +206,7 @@ class Process:
         """
         require_permission(self._identity.pidfd, self._require_remote(advice))
 
-    def advise(
+    def advise(  # noqa: PLR0913 - keywords of one call
         self,
         ranges: RangesLike,
         advice: Advice | int,
@@ -220,9 +214,10 @@ class Process:
         max_stall: float | None = 0.05,
         budget: int | None = None,
         timeout: float | None = None,
-        cancel: _kw.Cancel | None = None,
+        cancel: _advise.Cancel | None = None,
         on_progress: Callable[[int, int], object] | None = None,
         measure: bool = False,
+        dry_run: bool = False,
     ) -> Report:
         """Advise ranges of any number and size, and account for every byte.
 
@@ -244,6 +239,9 @@ class Process:
             on_progress: Called with (bytes done, bytes in all) after each call.
             measure: Fill `before`, `after` and `remaining` of the report: bytes advised
                 are not bytes reclaimed. Takes no lock of the target.
+            dry_run: Make no system call that advises, and account for what would be:
+                the same ranges, limits and permissions, with refusals as far as
+                /proc/PID/smaps shows them; COLLAPSE may find more. `calls` is 0.
 
         Returns:
             The account, and why the rest was not tried.
@@ -253,11 +251,41 @@ class Process:
             PermissionError, ProcessLookupError, OSError: As check(). Once work has
                 begun, any exception has the Report so far as its `.report`.
         """
-        limits = Limits(max_stall, budget, timeout, cancel, on_progress, measure)
-        return self._run(checked_ranges(ranges), advice, limits)
+        limits = Limits(
+            max_stall, budget, timeout, cancel, on_progress, measure, dry_run
+        )
+        return self._run(advice, limits).run(aligned(ranges))
+
+    def selection(
+        self, advice: Advice | int, within: RangesLike | None = None
+    ) -> Ranges:
+        """Return the ranges that an advice has something to do with.
+
+        For COLD and PAGEOUT what is in memory, for WILLNEED what is not, for COLLAPSE
+        the blocks of the size of a huge page that are at least half in memory. Where
+        /proc/PID/pagemap may not be read: whole mappings with such memory.
+
+        Args:
+            advice: COLD, PAGEOUT, WILLNEED or COLLAPSE.
+            within: Addresses to select from, such as some mappings of maps(); None: the
+                private anonymous memory that cold(), pageout(), willneed() and
+                collapse() select by themselves.
+
+        Raises:
+            TypeError, ValueError: An argument is wrong.
+            PermissionError: ptrace read access is missing.
+            ProcessLookupError: It has gone, or has exec'd since the latest maps().
+        """
+        number = c_int("advice", advice)
+        if number not in REMOTE:
+            raise not_remote(number)
+        wanted = None if within is None else aligned(within).merged()
+        return self._run(number, Limits()).selection(wanted)
 
     def cold(
-        self, ranges: RangesLike | None = None, **options: _kw.Unpack[_kw.AdviseOptions]
+        self,
+        ranges: RangesLike | None = None,
+        **options: _advise.Unpack[_advise.AdviseOptions],
     ) -> Report:
         """Let memory be reclaimed first: advise() with COLD, Linux 5.10.
 
@@ -269,7 +297,9 @@ class Process:
         return self._advise(Advice.COLD, ranges, options)
 
     def pageout(
-        self, ranges: RangesLike | None = None, **options: _kw.Unpack[_kw.AdviseOptions]
+        self,
+        ranges: RangesLike | None = None,
+        **options: _advise.Unpack[_advise.AdviseOptions],
     ) -> Report:
         """Reclaim memory now: advise() with PAGEOUT, Linux 5.10.
 
@@ -283,7 +313,9 @@ class Process:
         return self._advise(Advice.PAGEOUT, ranges, options)
 
     def willneed(
-        self, ranges: RangesLike | None = None, **options: _kw.Unpack[_kw.AdviseOptions]
+        self,
+        ranges: RangesLike | None = None,
+        **options: _advise.Unpack[_advise.AdviseOptions],
     ) -> Report:
         """Read from swap, or a file, ahead: advise() with WILLNEED, Linux 5.15.
 
@@ -296,7 +328,9 @@ class Process:
         return self._advise(Advice.WILLNEED, ranges, options)
 
     def collapse(
-        self, ranges: RangesLike | None = None, **options: _kw.Unpack[_kw.AdviseOptions]
+        self,
+        ranges: RangesLike | None = None,
+        **options: _advise.Unpack[_advise.AdviseOptions],
     ) -> Report:
         """Make huge pages: advise() with COLLAPSE, Linux 6.1.
 
@@ -309,7 +343,7 @@ class Process:
 
     def hold(
         self, method: str = "auto", timeout: float = 1.0, whole_cgroup: bool = False
-    ) -> _hold.Hold:
+    ) -> pmadvise.Hold:
         """Return a context manager: the process does not run while its block does.
 
         A hold, fresh maps() and an advise() leave no race between looking at a process
@@ -329,18 +363,23 @@ class Process:
             TypeError, ValueError: An argument is wrong.
         """
         self.fileno()  # raises when closed
-        return _hold.hold(self._identity, method, timeout, whole_cgroup)
+        from pmadvise.hold import hold  # noqa: PLC0415 - likewise
+
+        return hold(self._identity, method, timeout, whole_cgroup)
 
     def _advise(
-        self, advice: Advice, ranges: RangesLike | None, options: _kw.AdviseOptions
+        self,
+        advice: Advice,
+        ranges: RangesLike | None,
+        options: _advise.AdviseOptions,
     ) -> Report:
-        checked = None if ranges is None else checked_ranges(ranges)
-        return self._run(checked, advice, Limits(**options))
+        limits = Limits(**options)
+        return self._run(advice, limits).run(
+            None if ranges is None else aligned(ranges)
+        )
 
-    def _run(
-        self, ranges: Ranges | None, advice: Advice | int, limits: Limits
-    ) -> Report:
-        return run(self._mm_now(), self._require_remote(advice), ranges, limits)
+    def _run(self, advice: Advice | int, limits: Limits) -> Run:
+        return Run(self._mm_now(), self._require_remote(advice), limits)
 
     def _require_remote(self, advice: Advice | int) -> int:
         """Refuse an advice that another process never takes."""

@@ -36,10 +36,11 @@ class Ranges(Sequence[tuple[int, int]]):
     __slots__ = ("_array",)
 
     _array: RangeArray
+    """Read by the rest of the package, never written to."""
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
         if isinstance(ranges, Ranges):
-            self._array = ranges.array
+            self._array = ranges._array
             return
         pairs = tuple(ranges)
         if not pairs:
@@ -56,16 +57,11 @@ class Ranges(Sequence[tuple[int, int]]):
             raise _first_invalid(pairs)
 
     @classmethod
-    def of_array(cls, array: RangeArray) -> Ranges:
-        """Wrap a native array that nobody writes to any more; for pmadvise itself."""
+    def _of_array(cls, array: RangeArray) -> Ranges:
+        """Wrap a native array, which is not written to any more."""
         self = object.__new__(cls)
         self._array = array
         return self
-
-    @property
-    def array(self) -> RangeArray:
-        """The native array, not to be written to; for pmadvise itself."""
-        return self._array
 
     @classmethod
     def from_buffer(cls, b: object) -> Ranges:
@@ -107,7 +103,7 @@ class Ranges(Sequence[tuple[int, int]]):
         wrapping = array.first_wrapping()
         if wrapping != n:
             raise _past_the_end(wrapping, *array.get(wrapping))
-        return cls.of_array(array)
+        return cls._of_array(array)
 
     @property
     def buffer(self) -> memoryview:
@@ -126,7 +122,7 @@ class Ranges(Sequence[tuple[int, int]]):
 
     def merged(self) -> Ranges:
         """Return them sorted, overlapping and adjacent ones joined, none empty."""
-        return self.of_array(self._array.merge())
+        return self._of_array(self._array.merge())
 
     def split(self, max_bytes: int) -> Ranges:
         """Cut at page boundaries so that no range is longer than `max_bytes`.
@@ -142,25 +138,25 @@ class Ranges(Sequence[tuple[int, int]]):
             raise ValueError(
                 f"max_bytes is {max_bytes}: at least a page, {PAGE_SIZE}, is needed"
             )
-        return self.of_array(self._array.split(min(max_bytes, ADDRESS_MAX), PAGE_SIZE))
+        return self._of_array(self._array.split(min(max_bytes, ADDRESS_MAX), PAGE_SIZE))
 
     def __and__(self, other: Ranges) -> Ranges:
         """Return the addresses in both, merged."""
         if not isinstance(other, Ranges):
             return NotImplemented
-        return self.of_array(self._array.merge().intersect(other.array.merge()))
+        return self._of_array(self._array.merge().intersect(other._array.merge()))
 
     def __or__(self, other: Ranges) -> Ranges:
         """Return the addresses in either, merged."""
         if not isinstance(other, Ranges):
             return NotImplemented
-        return self.of_array(self._array.merge(other.array))
+        return self._of_array(self._array.merge(other._array))
 
     def __sub__(self, other: Ranges) -> Ranges:
         """Return the addresses in self and not in `other`, merged."""
         if not isinstance(other, Ranges):
             return NotImplemented
-        return self.of_array(self._array.merge().subtract(other.array.merge()))
+        return self._of_array(self._array.merge().subtract(other._array.merge()))
 
     def __len__(self) -> int:
         """Return how many ranges there are."""
@@ -179,7 +175,7 @@ class Ranges(Sequence[tuple[int, int]]):
         if isinstance(index, slice):
             start, stop, step = index.indices(n)
             if step == 1:
-                return self.of_array(self._array.copy(start, max(stop - start, 0)))
+                return self._of_array(self._array.copy(start, max(stop - start, 0)))
             return type(self)(self[i] for i in range(start, stop, step))
         position = operator.index(index)
         if position < 0:

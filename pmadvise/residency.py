@@ -6,6 +6,14 @@ import contextlib
 import errno
 from types import TracebackType
 
+from pmadvise._handle.mm import Mm
+from pmadvise._handle.smaps import (
+    RESIDENT_FIELDS,
+    SWAP_FIELDS,
+    Check,
+    no_check,
+    populated,
+)
 from pmadvise._native.base import ADDRESS_MAX, PAGE_SIZE
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.pagemap import (
@@ -24,14 +32,6 @@ from pmadvise._native.pagemap import (
     walks,
 )
 from pmadvise._proc.files import parse_kb_fields
-from pmadvise._proc.mm import Mm
-from pmadvise._proc.smaps import (
-    RESIDENT_FIELDS,
-    SWAP_FIELDS,
-    Check,
-    no_check,
-    populated,
-)
 from pmadvise.ranges import Ranges, RangesLike
 
 _LAST_PAGE = ADDRESS_MAX + 1 - PAGE_SIZE
@@ -118,7 +118,7 @@ class Pagemap:
         except OSError as error:
             self._can_scan = error.errno != errno.ENOTTY
             return False
-        self._huge = Ranges.of_array(array)
+        self._huge = Ranges._of_array(array)
         self._huge_from, self._huge_until = start, end
         return True
 
@@ -143,7 +143,7 @@ class Pagemap:
             raise OSError(errno.ENOTTY, "PAGEMAP_SCAN")
         if wanted is not None:
             try:
-                return self._scan_spans(walks(wanted.array), swapped)
+                return self._scan_spans(walks(wanted._array), swapped)
             except OSError as error:
                 if error.errno != errno.EFAULT:
                     raise
@@ -151,7 +151,7 @@ class Pagemap:
         if wanted is None:
             return self._scan_spans([(0, end)], swapped, is_bounded=False)
         user = wanted & Ranges([(0, end)])
-        return self._scan_spans(walks(user.array), swapped)
+        return self._scan_spans(walks(user._array), swapped)
 
     def _scan_spans(
         self, spans: list[tuple[int, int]], swapped: bool, is_bounded: bool = True
@@ -194,7 +194,7 @@ class Pagemap:
             )
         except ProcessLookupError:
             raise self._mm.identity.gone() from None
-        return Ranges.of_array(array)
+        return Ranges._of_array(array)
 
     def _user_end(self) -> int:
         """Return where user space ends: up to there the kernel does not say EFAULT."""
@@ -211,7 +211,7 @@ class Pagemap:
 
     def _worth_reading(self, wanted: Ranges | None, swapped: bool) -> Ranges:
         """Return the parts of VMAs whose entries are to be read one by one."""
-        mapped = Ranges.of_array(self._mm.read_vmas().select())
+        mapped = Ranges._of_array(self._mm.read_vmas().select())
         if wanted is not None:
             mapped &= wanted
         if mapped.total <= _WORTH_SMAPS:
@@ -232,7 +232,7 @@ class Pagemap:
             kpageflags = Descriptor.open("/proc/kpageflags")
         frames = kpageflags.fd if kpageflags is not None else -1
         array = pagemap_read(self._file.fd, frames, spans, kind, self._check)
-        return Ranges.of_array(array)
+        return Ranges._of_array(array)
 
 
 def resident(mm: Mm, within: RangesLike | None) -> Ranges:

@@ -1,22 +1,20 @@
-"""The advising loop: any ranges in, calls that the target can bear out."""
+"""Engine: ranges split into process_madvise(2) calls of bounded duration."""
 
 from __future__ import annotations
 
 import errno
-import time
 from collections.abc import Generator
 
-from pmadvise._advise.account import Account
-from pmadvise._advise.budget import Budget
-from pmadvise._advise.clock import Clock, StopAdvising
-from pmadvise._advise.kernel import Kernel, Snapshot
-from pmadvise._advise.limits import Limits
+from pmadvise._advise.account import Account, Budget
+from pmadvise._advise.kernel import Kernel
+from pmadvise._advise.limits import Clock, Limits, StopAdvising
 from pmadvise._advise.pacer import Pacer
 from pmadvise._advise.profiles import Profile
+from pmadvise._handle.mm import Fate
 from pmadvise._native.base import IOV_MAX
 from pmadvise._native.batch import Batches
+from pmadvise._native.maps import VmaArray
 from pmadvise._native.ranges import RangeArray
-from pmadvise._proc.mm import Fate
 from pmadvise.ranges import Ranges
 from pmadvise.report import Ended
 
@@ -34,8 +32,8 @@ class _Cut:
 
     __slots__ = ("_at", "_mapped", "_pieces", "batches", "is_current")
 
-    def __init__(self, snapshot: Snapshot, array: RangeArray, is_current: bool) -> None:
-        self._pieces, self._mapped = snapshot.cut(array)
+    def __init__(self, vmas: VmaArray, array: RangeArray, is_current: bool) -> None:
+        self._pieces, self._mapped = vmas.cut(array)
         self._at = 0
         self.is_current = is_current
         self.batches: Batches | None = None
@@ -102,23 +100,16 @@ class Engine:
         self._looked = 0.0
         self._highest_user = self._lowest_other = -1
 
-    def run(self, snapshot: Snapshot | None = None) -> Ended:
-        """Advise, and sleep where the target is to have its turn; errors as steps()."""
-        steps = self.steps(snapshot)
-        while True:
-            try:
-                pause = next(steps)
-            except StopIteration as stop:
-                ended: Ended = stop.value
-                return ended
-            if pause:
-                time.sleep(pause)
+    @property
+    def counted(self) -> int:
+        """Bytes that the budget counts, so far; 0 without a budget."""
+        return self._budget.used if self._budget is not None else 0
 
-    def steps(self, snapshot: Snapshot | None = None) -> Generator[float, None, Ended]:
+    def steps(self, vmas: VmaArray | None = None) -> Generator[float, None, Ended]:
         """Advise call by call, without sleeping.
 
         Args:
-            snapshot: The mappings that the ranges were selected from; None to look.
+            vmas: The mappings that the ranges were selected from; None to look.
 
         Yields:
             The seconds to sleep before the next call: the target's turn.
@@ -132,39 +123,36 @@ class Engine:
         """
         try:
             self._check()
-            yield from self._work_through(snapshot)
+            work = [self._cut(self._ranges, vmas)]
+            while work:
+                cut = work[-1]
+                if hole := cut.next_hole():
+                    self._check()
+                    if cut.is_current:
+                        self._skip_unmapped(*hole)
+                    else:
+                        work.append(self._cut(Ranges([hole])))
+                elif cut.batches is None:
+                    work.pop()
+                else:
+                    again, pause = self._advise_next(cut, cut.batches)
+                    if again is not None:
+                        work.append(again)
+                    yield pause
             self._look()
         except StopAdvising as early:
             return early.ended
         return "complete"
 
-    def _work_through(self, snapshot: Snapshot | None) -> Generator[float, None, None]:
-        work = [self._cut(self._ranges, snapshot)]
-        while work:
-            cut = work[-1]
-            if hole := cut.next_hole():
-                self._check()
-                if cut.is_current:
-                    self._skip_unmapped(*hole)
-                else:
-                    work.append(self._cut(Ranges([hole])))
-            elif cut.batches is None:
-                work.pop()
-            else:
-                again, pause = self._advise_next(cut)
-                if again is not None:
-                    work.append(again)
-                yield pause
-
-    def _cut(self, ranges: Ranges, snapshot: Snapshot | None = None) -> _Cut:
-        if snapshot is not None:
-            return _Cut(snapshot, ranges.array, is_current=False)
+    def _cut(self, ranges: Ranges, vmas: VmaArray | None = None) -> _Cut:
+        if vmas is not None:
+            return _Cut(vmas, ranges._array, is_current=False)
         try:
             vmas = self._kernel.vmas_of(ranges)
         except ProcessLookupError:
             self._look()
             raise
-        return _Cut(vmas, ranges.array, is_current=True)
+        return _Cut(vmas, ranges._array, is_current=True)
 
     def _check(self) -> None:
         """End the work if a limit is reached or the target has gone."""
@@ -193,10 +181,8 @@ class Engine:
         outside = address > self._highest_user
         self.account.skip(address, length, errno.EFAULT if outside else errno.ENOMEM)
 
-    def _advise_next(self, cut: _Cut) -> tuple[_Cut | None, float]:
+    def _advise_next(self, cut: _Cut, batches: Batches) -> tuple[_Cut | None, float]:
         """Make one call; return pieces to look at again, and the pause behind it."""
-        batches = cut.batches
-        assert batches is not None
         self._check()
         position = batches.position()
         vector = self._next_vector(batches)
@@ -207,7 +193,7 @@ class Engine:
         is_cut = False
         if self._budget is not None:
             n_ranges, last_length, counted, is_cut = self._budget.fit(
-                Ranges.of_array(vector)
+                Ranges._of_array(vector)
             )
             if n_ranges == 0:
                 raise StopAdvising("budget")
@@ -215,30 +201,40 @@ class Engine:
                 vector = batches.shorten(vector, n_ranges, last_length)
                 batches.rewind(position, vector.total())
         asked = vector.total()
-        fate, result, seconds = self._kernel.advise(vector)
-        self._stop_if(fate)
+        end, result, seconds = self._kernel.advise(vector)
+        self._stop_if(end)
         self._looked = self._clock.elapsed()
         pause = 0.0
         if result > 0:
             pause = self._pacer.observe(result, seconds)
             if self._budget is not None:
-                self._budget.use(Ranges.of_array(vector), counted, result)
+                self._budget.use(Ranges._of_array(vector), counted, result)
             self.account.progress()
-        if result == asked:
-            if is_cut:
-                raise StopAdvising("budget")
-            self._capacity = IOV_MAX
-            return None, pause
+        if result != asked:
+            return self._go_on_after(result, vector, batches, position), pause
+        if is_cut:
+            raise StopAdvising("budget")
+        self._capacity = IOV_MAX
+        return None, pause
+
+    def _go_on_after(
+        self,
+        result: int,
+        vector: RangeArray,
+        batches: Batches,
+        position: tuple[int, int],
+    ) -> _Cut | None:
+        """Go on after a call that did not take all; return pieces to look at again."""
         if result > 0:  # the next range alone will show its errno
             batches.rewind(position, result)
             self._capacity = 1
-            return None, pause
+            return None
         if len(vector) > 1:  # EFAULT is of any of them, all else of the first
             batches.rewind(position, 0)
             self._capacity = len(vector) // 2 if result == -errno.EFAULT else 1
-            return None, pause
+            return None
         self._capacity = IOV_MAX
-        return self._on_refusal(*vector.get(0), -result), pause
+        return self._on_refusal(*vector.get(0), -result)
 
     def _next_vector(self, batches: Batches) -> RangeArray | None:
         size, alignment = self._pacer.size()

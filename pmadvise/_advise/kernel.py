@@ -1,49 +1,97 @@
-"""The engine's view of the kernel, and of a snapshot: a test gives it others."""
+"""Kernel: the answers about one mm that the engine asks for, real or rehearsed."""
 
 from __future__ import annotations
 
+import errno
+
+from pmadvise._advise.profiles import Profile, huge_page_size
+from pmadvise._handle.mm import Fate, Mm
+from pmadvise._handle.smaps import Check, mappings_with_flags
+from pmadvise._native import mm as _mm
+from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.mm import Tally
+from pmadvise._native.process_madvise import probe, process_madvise
 from pmadvise._native.ranges import RangeArray
-from pmadvise._proc.mm import Fate
+from pmadvise.calls import explain
 from pmadvise.ranges import Ranges
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Protocol
-else:
-    Protocol = object
+from pmadvise.residency import Pagemap
 
 
-class Kernel(Protocol):
-    """The questions of the engine to the kernel about one mm."""
+class Kernel:
+    """The kernel as the engine asks it, about one mm; tests script another.
 
-    tally: Tally
-    """The calls made and the bytes advised so far."""
+    Args:
+        mm: The address space.
+        profile: Of the advice.
+        check: Called between the steps of long reads; may raise.
+    """
 
-    @property
-    def huge_page_size(self) -> int:
-        """Bytes of a huge page."""
+    def __init__(self, mm: Mm, profile: Profile, check: Check) -> None:
+        self._mm, self._profile, self._check = mm, profile, check
+        self._file: Descriptor | None = None
+        self._lent: object = None
+        self._pagemap: Pagemap | None = None
+        self._may_read_pages = True
+        self._huge_page_size: int | None = None
+        self.tally = Tally()
+        """The calls made and the bytes advised so far."""
+
+    def open(self) -> None:
+        """Open the file that marks the mm; errors as Mm.file()."""
+        self._lent = self._mm.identity.lend()
+        self._file = self._mm.file()
+
+    def close(self) -> None:
+        """Close the files."""
+        self._lent = None
+        pagemap, self._pagemap, self._file = self._pagemap, None, None
+        if pagemap is not None:
+            pagemap.close()
 
     def ended(self) -> Fate | None:
         """Return how the mm ended, None while the process runs in it."""
+        return self._mm.ended()
 
     def advise(self, vector: RangeArray) -> tuple[Fate | None, int, float]:
-        """Advise ranges if the process still runs in the mm.
+        """Advise ranges if the process still runs in the mm; nothing stands in between.
 
         Returns:
             How the mm ended if it does not; bytes of whole ranges advised, or
             -errno; seconds of the call.
         """
+        mm, tally, file = self._mm, self.tally, self._file
+        assert file is not None
+        identity = mm.identity
+        ended = _mm.mm_advise(
+            identity.pidfd,
+            identity.proc,
+            mm._pid,
+            file.fd,
+            mm._mark,
+            vector,
+            self._profile.advice,
+            tally,
+        )
+        return mm.fate(ended) if ended else None, tally.result, tally.seconds
 
     def probe(self) -> int:
         """Return 0 if the target may be so advised, else -errno."""
+        return probe(self._mm.identity.pidfd, self._profile.advice)
 
     def explain(self, number: int) -> OSError:
         """Return the exception for an errno of the system call."""
+        return explain(self._mm.identity.pidfd, self._profile.advice, number)
 
     def is_user_address(self, address: int) -> bool:
-        """Return whether an address is of user space."""
+        """Return whether an address is of user space.
+
+        A zero-length range advises nothing but still fails with EFAULT outside user
+        space.
+        """
+        nothing = RangeArray.of_one(address, 0)
+        pidfd = self._mm.identity.pidfd
+        return process_madvise(pidfd, nothing, self._profile.advice) != -errno.EFAULT
 
     def vmas_of(self, ranges: Ranges) -> VmaArray:
         """Return the VMAs that ranges touch, as they are now.
@@ -51,6 +99,26 @@ class Kernel(Protocol):
         Raises:
             ProcessLookupError: The process no longer runs in the mm.
         """
+        return self._mm.vmas_of(ranges.merged()._array)
+
+    def pagemap(self) -> Pagemap:
+        """Return the pages of the mm; errors as Pagemap.
+
+        Whether it is of this mm shows when the mm is looked at before the next call.
+        """
+        if self._pagemap is None:
+            self._pagemap = Pagemap(self._mm, self._check, look=False)
+        return self._pagemap
+
+    def pagemap_or_none(self) -> Pagemap | None:
+        """Return the pages of the mm, None if they may not be read."""
+        if not self._may_read_pages:
+            return None
+        try:
+            return self.pagemap()
+        except PermissionError:
+            self._may_read_pages = False
+            return None
 
     def resident(self, ranges: Ranges) -> Ranges:
         """Return the parts of ranges that are in memory, merged.
@@ -58,13 +126,56 @@ class Kernel(Protocol):
         Raises:
             ProcessLookupError: The process no longer runs in the mm.
         """
+        return self.pagemap().resident(ranges)
+
+    @property
+    def huge_page_size(self) -> int:
+        """Bytes of a huge page."""
+        if self._huge_page_size is None:
+            self._huge_page_size = huge_page_size()
+        return self._huge_page_size
 
     def is_inside_huge_page(self, address: int) -> bool:
         """Return whether a huge page covers an address and begins before it."""
+        size = self.huge_page_size
+        if address % size == 0:
+            return False
+        pagemap = self.pagemap_or_none()
+        return pagemap is not None and pagemap.huge_page_at(address, size)
 
 
-class Snapshot(Protocol):
-    """VMAs that ranges can be cut by: an AddressSpace or a VmaArray."""
+class Rehearsal(Kernel):
+    """A kernel that advises nothing: a call has the result that is known beforehand.
 
-    def cut(self, array: RangeArray) -> tuple[RangeArray, bytes]:
-        """Return the pieces, and a byte each: is it mapped?"""
+    The kernel refuses mappings by their flags, and smaps shows these. Refusals that
+    appear in the attempt alone (a pinned page, no free huge page) do not come.
+    """
+
+    def __init__(self, mm: Mm, profile: Profile, check: Check) -> None:
+        super().__init__(mm, profile, check)
+        self._refused: Ranges | None = None
+
+    def advise(self, vector: RangeArray) -> tuple[Fate | None, int, float]:
+        """Return the answer of Kernel.advise(), without the call."""
+        ended, result = self.ended(), 0
+        if ended is None:
+            result = self._result(vector)
+            self.tally.rehearse(max(result, 0))
+        return ended, result, 0.0
+
+    def _result(self, vector: RangeArray) -> int:
+        """Return the bytes of the ranges before the first refused one, or -errno."""
+        if self._refused is None:
+            flags = self._profile.refused_flags
+            self._refused = Ranges()
+            if flags:
+                self._refused = mappings_with_flags(self._mm, flags, self._check)
+        done = 0
+        overlaps = vector.overlap(self._refused._array)
+        for (_, length), refused in zip(
+            Ranges._of_array(vector), overlaps, strict=True
+        ):
+            if refused:
+                return done or -errno.EINVAL
+            done += length
+        return done

@@ -1,4 +1,4 @@
-"""The types of the keywords of Process.advise(): for annotations alone."""
+"""Types of the keywords of Process.advise(), for annotations alone."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class EachOptions(TypedDict, total=False):
     cancel: Cancel | None
     on_progress: Callable[[int, int], object] | None
     measure: bool
+    dry_run: bool
 
 
 class AdviseOptions(EachOptions, total=False):

@@ -1,10 +1,13 @@
-"""The keywords of Process.advise(): when it stops, and whom it informs."""
+"""Limits: the keywords of Process.advise(), checked, and the clock that keeps them."""
 
 from __future__ import annotations
 
 import operator
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from pmadvise.report import Ended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The same, checked; Process.advise() documents each."""
+    """The keywords of Process.advise(), which documents each; checked."""
 
     max_stall: float | None = 0.05
     budget: int | None = None
@@ -21,6 +24,7 @@ class Limits:
     cancel: Cancel | None = None
     on_progress: Callable[[int, int], object] | None = None
     measure: bool = False
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -55,3 +59,38 @@ class Limits:
             raise TypeError(f"cancel {self.cancel!r} has no is_set()")
         if self.on_progress is not None and not callable(self.on_progress):
             raise TypeError(f"on_progress {self.on_progress!r} is not callable")
+
+
+class StopAdvising(Exception):
+    """The early end of the work; `ended` is that of the Report."""
+
+    def __init__(self, ended: Ended) -> None:
+        super().__init__(ended)
+        self.ended: Ended = ended
+
+
+class Clock:
+    """The time since an advise() began, and whether it is to end.
+
+    Args:
+        limits: Its timeout, and its cancel.
+        monotonic: Returns seconds.
+    """
+
+    def __init__(
+        self, limits: Limits, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limits, self._monotonic = limits, monotonic
+        self._begin = monotonic()
+
+    def elapsed(self) -> float:
+        """Return seconds."""
+        return self._monotonic() - self._begin
+
+    def check(self) -> None:
+        """Raise StopAdvising when the time is over or the caller cancels."""
+        cancel, timeout = self._limits.cancel, self._limits.timeout
+        if cancel is not None and cancel.is_set():
+            raise StopAdvising("cancelled")
+        if timeout is not None and self.elapsed() >= timeout:
+            raise StopAdvising("timeout")

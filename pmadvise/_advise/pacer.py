@@ -1,4 +1,4 @@
-"""How large the next call is, and how long the target gets the lock after it."""
+"""Pacer: the size of the next call, and the pause in which the target has its lock."""
 
 from __future__ import annotations
 

@@ -1,20 +1,18 @@
-"""Everything that is particular to an advice, an entry each."""
+"""Profiles: all that is particular to an advice, an entry each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pmadvise._handle.mm import Mm
+from pmadvise._handle.smaps import RESIDENT_FIELDS, SWAP_FIELDS, Check, populated
 from pmadvise._native.base import MAX_RW_COUNT, PAGE_SIZE
-from pmadvise._proc.files import read_int
-from pmadvise._proc.mm import Mm
-from pmadvise._proc.smaps import RESIDENT_FIELDS, SWAP_FIELDS, Check, populated
+from pmadvise._proc import files
 from pmadvise.advice import Advice
 from pmadvise.maps import AddressSpace
 from pmadvise.ranges import Ranges
 from pmadvise.residency import Pagemap
-
-_HPAGE_PMD_SIZE = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
 
 _MANY = 1 << 12
 _LARGE = 16 * PAGE_SIZE
@@ -24,75 +22,101 @@ _LARGE = 16 * PAGE_SIZE
 _READAHEAD = max(128 << 10, PAGE_SIZE)
 
 
+# include/linux/mm.h, by the letters of smaps: can_madv_lru_vma() of mm/madvise.c, and
+# __thp_vma_allowable_orders() of mm/huge_memory.c
+_NOT_ON_LRU = frozenset({b"lo", b"pf", b"ht"})
+_NEVER_HUGE = frozenset({b"nh", b"io", b"de", b"pf", b"mm", b"ht"})
+
+
 class Source:
-    """The means of a default selection.
+    """The memory that a selection is made from.
 
     Args:
         space: The mappings.
         mm: Of the process.
         pagemap: None where it may not be read: whole mappings are selected, by smaps.
         check: Called between the steps of long reads; may raise.
+        within: The addresses to select from; None: private anonymous mappings.
     """
 
-    __slots__ = ("check", "mm", "pagemap", "space")
+    __slots__ = ("check", "mm", "pagemap", "space", "within")
 
     def __init__(
-        self, space: AddressSpace, mm: Mm, pagemap: Pagemap | None, check: Check
+        self,
+        space: AddressSpace,
+        mm: Mm,
+        pagemap: Pagemap | None,
+        check: Check,
+        within: Ranges | None = None,
     ) -> None:
-        self.space, self.mm = space, mm
-        self.pagemap, self.check = pagemap, check
+        self.space, self.mm, self.pagemap = space, mm, pagemap
+        self.check, self.within = check, within
 
     def eligible(self, executable: bool | None = None, min_length: int = 0) -> Ranges:
-        """Return the private anonymous mappings, but for the kernel's own."""
+        """Return the private anonymous mappings but for the kernel's own, or `within`.
+
+        Args:
+            executable: Which of the private anonymous mappings.
+            min_length: Bytes of such a mapping.
+        """
+        if self.within is not None:
+            return self.within
         return self.space.select(
             anonymous=True, private=True, executable=executable, min_length=min_length
         )
 
     def resident(self, executable: bool | None = None) -> Ranges:
-        """Return the parts of eligible mappings that are in memory.
+        """Return the eligible memory that is in memory.
 
         Where there are very many mappings, small ones are taken whole: to look at their
         pages takes longer than to advise them.
         """
         eligible = self.eligible(executable)
-        if self.pagemap is None:
-            return eligible & populated(self.mm, RESIDENT_FIELDS, self.check)
-        if len(eligible) <= _MANY:
-            return self.pagemap.resident(eligible)
+        if self.within is not None or len(eligible) <= _MANY or self.pagemap is None:
+            return self._in_memory(eligible)
         large = self.eligible(executable, _LARGE)
-        return (eligible - large) | self.pagemap.resident(large)
+        return (eligible - large) | self._in_memory(large)
 
-    def swapped(self) -> Ranges:
-        """Return the parts of eligible mappings that are in swap."""
+    def absent(self) -> Ranges:
+        """Return the eligible memory that is in swap, or is of a file and absent."""
         eligible = self.eligible()
+        if self.pagemap is not None:
+            absent = self.pagemap.swapped(eligible)
+        else:
+            absent = eligible & populated(self.mm, SWAP_FIELDS, self.check)
+        if self.within is None:
+            return absent
+        of_files = eligible & self.space.select(anonymous=False)
         if self.pagemap is None:
-            return eligible & populated(self.mm, SWAP_FIELDS, self.check)
-        return self.pagemap.swapped(eligible)
+            return absent | of_files
+        return absent | (of_files - self.pagemap.resident(of_files))
 
     def filled(self, size: int) -> Ranges:
-        """Return the aligned blocks inside eligible mappings that are half filled."""
-        eligible = self.eligible(min_length=size)
+        """Return the aligned blocks inside eligible memory that are half filled."""
+        eligible = self.eligible(min_length=size).merged()
+        resident = self._in_memory(eligible)
+        blocks = eligible._array.blocks(resident._array, size, size // 2)
+        return Ranges._of_array(blocks)
+
+    def _in_memory(self, ranges: Ranges) -> Ranges:
         if self.pagemap is None:
-            resident = eligible & populated(self.mm, RESIDENT_FIELDS, self.check)
-        else:
-            resident = self.pagemap.resident(eligible)
-        blocks = eligible.merged().array.blocks(resident.array, size, size // 2)
-        return Ranges.of_array(blocks)
+            return ranges & populated(self.mm, RESIDENT_FIELDS, self.check)
+        return self.pagemap.resident(ranges)
 
 
 def huge_page_size() -> int:
     """Return the bytes of a huge page that COLLAPSE makes."""
     # Without transparent huge pages the kernel refuses COLLAPSE, whatever the size.
-    return read_int(_HPAGE_PMD_SIZE) or PAGE_SIZE * PAGE_SIZE // 8
+    return files.huge_page_size() or PAGE_SIZE * PAGE_SIZE // 8
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What the engine has to know of an advice."""
+    """An advice, as the engine has to know it."""
 
     advice: int
     select: Callable[[Source], Ranges] | None = None
-    """The default selection."""
+    """The selection."""
     max_element: Callable[[], int] = lambda: MAX_RW_COUNT
     """Bytes that one element of the vector has at the most."""
     whole_elements: bool = False
@@ -105,21 +129,30 @@ class Profile:
     """Whether a call that ends inside a huge page splits it."""
     reclaims: bool = False
     """Whether memory is to leave: then the Report has `remaining`."""
+    refused_flags: frozenset[bytes] = frozenset()
+    """VmFlags of the mappings that the kernel refuses (EINVAL): for a rehearsal."""
 
 
 _PROFILES = {
     profile.advice: profile
     for profile in (
-        Profile(Advice.COLD, Source.resident, max_rate=8 << 30, splits_huge_pages=True),
+        Profile(
+            Advice.COLD,
+            Source.resident,
+            max_rate=8 << 30,
+            splits_huge_pages=True,
+            refused_flags=_NOT_ON_LRU,
+        ),
         Profile(
             Advice.PAGEOUT,
             lambda source: source.resident(executable=False),
             splits_huge_pages=True,
             reclaims=True,
+            refused_flags=_NOT_ON_LRU,
         ),
         Profile(
             Advice.WILLNEED,
-            Source.swapped,
+            Source.absent,
             max_element=lambda: _READAHEAD,
             budget_counts_resident=False,
         ),
@@ -128,6 +161,7 @@ _PROFILES = {
             lambda source: source.filled(huge_page_size()),
             max_element=huge_page_size,
             whole_elements=True,
+            refused_flags=_NEVER_HUGE,
         ),
     )
 }

@@ -1,37 +1,23 @@
-"""One advise() from permission to Report."""
+"""Run: one advise(), from the permission to the Report."""
 
 from __future__ import annotations
 
 import errno
+import time
+from collections.abc import Generator
 
-from pmadvise._advise.clock import Clock, StopAdvising
 from pmadvise._advise.engine import Engine
-from pmadvise._advise.limits import Limits
-from pmadvise._advise.profiles import Profile, Source, profile_of
-from pmadvise._advise.target import Target
+from pmadvise._advise.kernel import Kernel, Rehearsal
+from pmadvise._advise.limits import Clock, Limits, StopAdvising
+from pmadvise._advise.profiles import Source, profile_of
+from pmadvise._handle.mm import Mm
 from pmadvise._native.process_madvise import probe
-from pmadvise._proc.mm import Mm
 from pmadvise.advice import known
 from pmadvise.calls import explain
-from pmadvise.calls import unaligned as unaligned_error
 from pmadvise.maps import AddressSpace
-from pmadvise.ranges import Ranges, RangesLike
+from pmadvise.ranges import Ranges
 from pmadvise.report import Ended, Remaining, Report
 from pmadvise.status import Status, read_status
-
-
-def checked_ranges(ranges: RangesLike) -> Ranges:
-    """Return ranges that can be advised.
-
-    Raises:
-        TypeError, ValueError: As Ranges; or an address is not page-aligned.
-    """
-    if not isinstance(ranges, Ranges):
-        ranges = Ranges(ranges)
-    unaligned = ranges.array.first_unaligned()
-    if unaligned != len(ranges):
-        raise unaligned_error(ranges, unaligned)
-    return ranges
 
 
 def require_permission(pidfd: int, advice: int) -> None:
@@ -53,13 +39,19 @@ class Run:
     def __init__(self, mm: Mm, advice: int, limits: Limits) -> None:
         self._mm, self._profile, self._limits = mm, profile_of(advice), limits
         self._clock = Clock(limits)
-        self._target = Target(mm, self._profile, self._clock.check)
+        kernel = Rehearsal if limits.dry_run else Kernel
+        self._kernel = kernel(mm, self._profile, self._clock.check)
         self._ranges = Ranges()
         self._engine: Engine | None = None
         self._before: Status | None = None
 
+    @property
+    def counted(self) -> int:
+        """Bytes that the budget counts, so far; 0 without a budget."""
+        return self._engine.counted if self._engine is not None else 0
+
     def run(self, ranges: Ranges | None) -> Report:
-        """Advise ranges, or the default selection.
+        """Advise ranges, or the default selection; sleep where the target has its turn.
 
         Raises:
             OSError: The kernel's refusal.
@@ -68,19 +60,28 @@ class Run:
         """
         try:
             try:
-                return self._run(ranges)
+                steps = self.steps(ranges)
+                while True:
+                    try:
+                        pause = next(steps)
+                    except StopIteration as stop:
+                        report: Report = stop.value
+                        return report
+                    if pause:
+                        time.sleep(pause)
             finally:  # inside, as a signal handler may raise there too
-                self._target.close()
+                self._kernel.close()
         except BaseException as error:
             # Past any __setattr__ of its own: some exceptions are frozen.
             BaseException.__setattr__(error, "report", self._report("cancelled"))
             raise
 
-    def _run(self, ranges: Ranges | None) -> Report:
+    def steps(self, ranges: Ranges | None) -> Generator[float, None, Report]:
+        """Advise as run() does, without sleeping: yield the seconds to sleep."""
         if ranges is not None:
             self._ranges = ranges
         try:
-            self._target.open()
+            self._kernel.open()
             require_permission(self._mm.identity.pidfd, self._profile.advice)
         except ProcessLookupError:
             if self._mm.ended() == "exec":
@@ -92,7 +93,7 @@ class Run:
         try:
             if ranges is None:
                 self._clock.check()
-                space, self._ranges = self._select(self._profile)
+                space, self._ranges = self._select(None)
         except StopAdvising as early:
             return self._measured(early.ended)
         except ProcessLookupError:  # exec'd or gone meanwhile
@@ -100,22 +101,40 @@ class Run:
         if space is not None and not len(self._ranges):
             return self._measured(self._mm.ended() or "complete")
         self._engine = Engine(
-            self._target, self._ranges, self._profile, self._limits, self._clock
+            self._kernel, self._ranges, self._profile, self._limits, self._clock
         )
-        return self._measured(self._engine.run(space))
+        vmas = space._vmas if space is not None else None
+        return self._measured((yield from self._engine.steps(vmas)))
 
-    def _select(self, profile: Profile) -> tuple[AddressSpace, Ranges]:
-        assert profile.select is not None
+    def selection(self, within: Ranges | None) -> Ranges:
+        """Return the ranges that the advice would have by default; advise nothing.
+
+        Raises:
+            PermissionError: ptrace read access is missing.
+            ProcessLookupError: The process no longer runs in the mm.
+        """
+        try:
+            self._kernel.open()
+            space, ranges = self._select(within)
+            if space.stale:
+                raise self._mm.identity.gone()
+            return ranges
+        finally:
+            self._kernel.close()
+
+    def _select(self, within: Ranges | None) -> tuple[AddressSpace, Ranges]:
+        assert self._profile.select is not None
         # One look for all that is read: the engine's first.
         space = AddressSpace(self._mm, look=False)
-        pagemap = self._target.pagemap_or_none()
-        source = Source(space, self._mm, pagemap, self._clock.check)
-        return space, profile.select(source)
+        pagemap = self._kernel.pagemap_or_none()
+        source = Source(space, self._mm, pagemap, self._clock.check, within)
+        return space, self._profile.select(source)
 
     def _measured(self, ended: Ended) -> Report:
         """Return the Report at the end, with the target's memory if that is asked."""
         after = remaining = None
-        if self._limits.measure and ended not in ("exec", "exited"):
+        is_moved = self._limits.measure and not self._limits.dry_run
+        if is_moved and ended not in ("exec", "exited"):
             if self._profile.reclaims:
                 remaining = self._remaining()
             after = self._status()
@@ -129,7 +148,7 @@ class Run:
 
     def _remaining(self) -> Remaining | None:
         try:
-            pagemap = self._target.pagemap_or_none()
+            pagemap = self._kernel.pagemap_or_none()
             if pagemap is None:
                 return None
             resident = pagemap.resident(self._ranges)
@@ -147,7 +166,7 @@ class Run:
         after: Status | None = None,
         remaining: Remaining | None = None,
     ) -> Report:
-        tally, engine = self._target.tally, self._engine
+        tally, engine = self._kernel.tally, self._engine
         return Report(
             advice=known(self._profile.advice),
             requested=self._ranges.total,
@@ -161,8 +180,3 @@ class Run:
             after=after,
             remaining=remaining,
         )
-
-
-def run(mm: Mm, advice: int, ranges: Ranges | None, limits: Limits) -> Report:
-    """Advise ranges of an mm, or the default selection; errors as Run.run()."""
-    return Run(mm, advice, limits).run(ranges)

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from pmadvise._proc.files import lines, read, read_in
-from pmadvise._proc.mounts import mounts
 
 _LEAF_LINKS = 2
 """Those of a directory without directories, "." and its name: kernfs counts them."""
+
+
+_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
+
+
+class Mount(NamedTuple):
+    """A line of /proc/self/mountinfo; proc_pid_mountinfo(5)."""
+
+    root: bytes
+    """The directory of the file system that is mounted."""
+    point: bytes
+    kind: bytes
+    """The type of the file system."""
+    options: list[bytes]
+    """Those of the superblock."""
 
 
 class Version(NamedTuple):
@@ -242,3 +257,30 @@ def processes_in(fd: int) -> Iterator[int]:
 def _unless_removed(error: OSError) -> None:
     if error.errno not in (errno.ENODEV, errno.ENOENT):
         raise error
+
+
+def mounts(kind: bytes = b"") -> list[Mount]:
+    """Return the mounts that this process sees, of file systems named `kind`...
+
+    Raises:
+        OSError: No file descriptor is free.
+    """
+    found: list[Mount] = []
+    try:
+        text = read("/proc/self/mountinfo")
+    except (FileNotFoundError, PermissionError):  # no /proc
+        return found
+    for line in lines(text):
+        if b" - " + kind not in line:
+            continue
+        before, _, after = line.partition(b" - ")
+        left, right = before.split(b" "), after.split(b" ")
+        if len(left) > 4 and len(right) > 2:
+            root, point = unescape(left[3]), unescape(left[4])
+            found.append(Mount(root, point, right[0], right[-1].split(b",")))
+    return found
+
+
+def unescape(field: bytes) -> bytes:
+    """Undo the kernel's octal escapes in a field of mountinfo."""
+    return _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), field)

@@ -59,6 +59,11 @@ def parse_kb_fields(text: bytes | None) -> dict[str, int]:
     }
 
 
+def huge_page_size() -> int | None:
+    """Return the bytes of a transparent huge page; None without them."""
+    return read_int("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
+
+
 class Stat:
     """Some fields of /proc/PID/stat, which anybody may read; proc_pid_stat(5).
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass, fields
 from typing import cast
 
 from pmadvise import _reasons
+from pmadvise._arguments import PidfdLike
 from pmadvise._native.base import PAGE_SIZE
 from pmadvise._proc.rights import Seccomp, capabilities, initial_namespace
 from pmadvise._reasons import Answer
 from pmadvise._support import host, kernel
 from pmadvise._support.target import Target, TargetSupport
 from pmadvise.advice import Advice, advice_name
-from pmadvise.calls import PidfdLike
 
 __all__ = ["Support", "TargetSupport", "support"]
 

@@ -14,6 +14,7 @@ from pmadvise._proc.cgroups import (
 )
 from pmadvise._proc.files import (
     Stat,
+    huge_page_size,
     lines,
     parse_kb_fields,
     read_int,
@@ -21,7 +22,21 @@ from pmadvise._proc.files import (
 )
 from pmadvise._reasons import YES, Answer, low_priority
 
-_THP = "/sys/kernel/mm/transparent_hugepage"
+__all__ = [
+    "container",
+    "freezer_directories",
+    "freezers",
+    "huge_page_size",
+    "huge_pages_enabled",
+    "memory_limit",
+    "nice",
+    "priority",
+    "ptrace_scope",
+    "swap",
+    "swap_allowed",
+]
+
+_THP_ENABLED = "/sys/kernel/mm/transparent_hugepage/enabled"
 _PATIENT_POLICIES = {3: "SCHED_BATCH", 5: "SCHED_IDLE"}  # include/uapi/linux/sched.h
 _NO_LIMIT = 1 << 60
 """More bytes than any machine has: version 1 shows more where there is no limit."""
@@ -63,14 +78,9 @@ def container() -> str:
     return ""
 
 
-def huge_page_size() -> int | None:
-    """Return the bytes of a transparent huge page; None without them."""
-    return read_int(f"{_THP}/hpage_pmd_size")
-
-
 def huge_pages_enabled() -> bool:
     """Return whether the kernel is set to make transparent huge pages at all."""
-    return b"[never]" not in (read_or_none(f"{_THP}/enabled") or b"")
+    return b"[never]" not in (read_or_none(_THP_ENABLED) or b"")
 
 
 def swap() -> tuple[int, int]:

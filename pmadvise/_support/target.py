@@ -6,14 +6,14 @@ import os
 from dataclasses import dataclass
 
 from pmadvise import _reasons
+from pmadvise._arguments import PidfdLike, fileno_of
+from pmadvise._handle.identity import Identity, open_pidfd
+from pmadvise._handle.mm import open_mm
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.process_madvise import probe
-from pmadvise._proc.identity import Identity, open_pidfd
-from pmadvise._proc.mm import open_mm
 from pmadvise._proc.pidfds import no_mm, pid_of
 from pmadvise._reasons import YES, Answer
 from pmadvise.advice import Advice
-from pmadvise.calls import PidfdLike, fileno_of
 
 
 @dataclass(frozen=True, slots=True)

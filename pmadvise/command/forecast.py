@@ -12,9 +12,9 @@ from typing import NamedTuple
 from pmadvise import _reasons
 from pmadvise._advise.budget import Budget
 from pmadvise._advise.profiles import Profile, Source, profile_of
-from pmadvise._proc.identity import Identity
-from pmadvise._proc.mm import Mm, open_mm
-from pmadvise._proc.smaps import mappings_with, no_check
+from pmadvise._handle.identity import Identity
+from pmadvise._handle.mm import Mm, open_mm
+from pmadvise._handle.smaps import mappings_with, no_check
 from pmadvise.advice import Advice
 from pmadvise.maps import AddressSpace
 from pmadvise.process import Process

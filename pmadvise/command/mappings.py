@@ -92,7 +92,7 @@ def read_layout(process: Process) -> Layout:
     """
     space = process.maps()
     vmas = list(space)
-    array = space.select().array
+    array = space.select()._array
     refusal = None
     try:
         resident, swapped = process.resident(), process.swapped()
@@ -103,8 +103,8 @@ def read_layout(process: Process) -> Layout:
         return Layout(unknown, nothing, nothing, refusal)
     counted = zip(
         vmas,
-        array.overlap(resident.array),
-        array.overlap(swapped.array),
+        array.overlap(resident._array),
+        array.overlap(swapped._array),
         strict=True,
     )
     return Layout([Mapping(*one) for one in counted], resident, swapped)

@@ -80,7 +80,7 @@ def _moved_by(
             files = chosen - space.select(anonymous=True)
             return process.swapped(chosen) | (files - process.resident(files))
         size = huge_page_size()
-        filled = process.resident(chosen).array
-        return Ranges.of_array(chosen.merged().array.blocks(filled, size, size // 2))
+        filled = process.resident(chosen)._array
+        return Ranges._of_array(chosen.merged()._array.blocks(filled, size, size // 2))
     except PermissionError:
         return chosen

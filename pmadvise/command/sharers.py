@@ -6,9 +6,9 @@ import os
 import struct
 from contextlib import closing, suppress
 
+from pmadvise._handle.identity import Identity
+from pmadvise._handle.mm import open_mm
 from pmadvise._native.base import PAGE_SIZE
-from pmadvise._proc.identity import Identity
-from pmadvise._proc.mm import open_mm
 from pmadvise.advice import Advice
 from pmadvise.command.selection import Selection
 from pmadvise.process import Process

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 
+from pmadvise._handle.identity import Identity
 from pmadvise._proc.files import read_or_none
-from pmadvise._proc.identity import Identity
 from pmadvise.group import processes
 from pmadvise.process import Process
 

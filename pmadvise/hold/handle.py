@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable
 from types import TracebackType
 
-from pmadvise._proc.identity import Identity
+from pmadvise._handle.identity import Identity
 from pmadvise.hold import holders
 from pmadvise.hold.choice import METHODS, Choice
 from pmadvise.hold.shared import Part

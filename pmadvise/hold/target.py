@@ -6,6 +6,7 @@ import errno
 import os
 
 from pmadvise import _reasons
+from pmadvise._handle.identity import Identity
 from pmadvise._native.task import (
     Thread,
     ThreadArray,
@@ -15,7 +16,6 @@ from pmadvise._native.task import (
     task_status,
 )
 from pmadvise._proc.files import fields, read_in, read_stat
-from pmadvise._proc.identity import Identity
 from pmadvise._proc.pidfds import has_ended
 from pmadvise._proc.rights import proc_is_mounted, proc_is_of_own_namespace
 from pmadvise.hold.fds import OwnedFd

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from pmadvise._proc import cgroups, files, mounts
+from pmadvise._proc import cgroups, files
 
 
 def give_files(monkeypatch: pytest.MonkeyPatch, contents: dict[str, bytes]) -> None:
@@ -17,5 +17,5 @@ def give_files(monkeypatch: pytest.MonkeyPatch, contents: dict[str, bytes]) -> N
             raise FileNotFoundError(errno.ENOENT, path)
         return contents[path]
 
-    for module in (files, mounts, cgroups):
+    for module in (files, cgroups):
         monkeypatch.setattr(module, "read", read)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pmadvise import AddressSpace, Vma
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.maps import VmaArray
-from pmadvise._proc.mm import Fate, Mm
+from pmadvise._handle.mm import Fate, Mm
 
 PAGE = 4096
 TOP = 2**64

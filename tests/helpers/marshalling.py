@@ -58,11 +58,11 @@ def check_ranges(numbers: random.Random) -> None:
     assert a.split(PAGE_SIZE).total == a.total
     assert Ranges.from_buffer(array("Q", itertools.chain(*a))) == a
     assert Ranges(list(a)) == a == Ranges.from_buffer(a.buffer)
-    assert sum(a.array.overlap(b.merged().array)) >= (a & b).total
+    assert sum(a._array.overlap(b.merged()._array)) >= (a & b).total
     assert a[1:].total + a[:1].total == a.total
-    blocks = a.merged().array.blocks(b.merged().array, 4 * PAGE_SIZE, PAGE_SIZE)
+    blocks = a.merged()._array.blocks(b.merged()._array, 4 * PAGE_SIZE, PAGE_SIZE)
     assert blocks.total() <= a.merged().total
-    batches, found = Batches(a.array, 0, len(a)), 0
+    batches, found = Batches(a._array, 0, len(a)), 0
     while vector := batches.next(4 * PAGE_SIZE, 2 * PAGE_SIZE, PAGE_SIZE, 3):
         found += vector.total()
     assert found == a.total
@@ -78,7 +78,7 @@ def check_maps(numbers: random.Random) -> None:
     assert vmas.changed(now).total() <= mapped
     assert vmas.changed(vmas).total() == 0
     ranges = some_ranges(numbers)
-    pieces, is_mapped = vmas.cut(ranges.array)
+    pieces, is_mapped = vmas.cut(ranges._array)
     assert pieces.total() == ranges.total
     assert len(is_mapped) == len(pieces)
 
@@ -102,7 +102,7 @@ def main() -> None:
     numbers = random.Random(1)
     if sys.argv[1:] == ["fault"]:
         three = Ranges([(0, 1), (5, 1), (9, 1)])
-        RangeArray(three.array.cdata, 4).total()
+        RangeArray(three._array.cdata, 4).total()
     for _ in range(ROUNDS):
         check_ranges(numbers)
         check_maps(numbers)

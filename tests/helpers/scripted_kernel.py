@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 from helpers import maps_model
 from pmadvise import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE, Advice, Ranges, Report
-from pmadvise._advise.clock import Clock
 from pmadvise._advise.engine import Engine
-from pmadvise._advise.limits import Limits
+from pmadvise._advise.kernel import Kernel
+from pmadvise._advise.limits import Clock, Limits
 from pmadvise._advise.profiles import Profile, profile_of
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.mm import Tally
 from pmadvise._native.ranges import RangeArray
-from pmadvise._proc.mm import Fate
+from pmadvise._handle.mm import Fate
 from pmadvise.advice import known
 from pmadvise.report import Ended
 
@@ -93,8 +93,8 @@ def do_nothing() -> None:
 
 
 @dataclass
-class ScriptedKernel:
-    """A Kernel for the Engine; a test sets what it is to answer."""
+class ScriptedKernel(Kernel):
+    """A Kernel of no process; a test sets what it is to answer."""
 
     areas: list[Area] = field(default_factory=list)
     memory: Ranges = field(default_factory=Ranges)
@@ -136,7 +136,7 @@ class ScriptedKernel:
         if fate := self.ended():
             return fate, self.tally.result, self.tally.seconds
         self.before_call()
-        pairs = list(Ranges.of_array(vector))
+        pairs = list(Ranges._of_array(vector))
         self.calls.append(pairs)
         result = 0 if self.returns_nothing else self._process_madvise(pairs)
         assert isinstance(self.tally, ScriptedTally)

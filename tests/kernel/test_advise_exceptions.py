@@ -13,7 +13,7 @@ import pytest
 from helpers.targets import GIB, MIB, PAGE, Target
 
 from pmadvise import Advice, Process, Ranges, Report
-from pmadvise._advise import target as advised
+from pmadvise._advise import kernel as advised
 from pmadvise._native.mm import Tally
 
 pytestmark = pytest.mark.needs_root

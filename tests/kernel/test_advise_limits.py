@@ -11,7 +11,7 @@ from helpers.targets import GIB, MIB, PAGE, Target
 
 from pmadvise import Process, Report
 from pmadvise._advise import run
-from pmadvise._advise.clock import Clock
+from pmadvise._advise.limits import Clock
 
 pytestmark = pytest.mark.needs_root
 

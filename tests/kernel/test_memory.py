@@ -10,7 +10,7 @@ from helpers.names import LIES, SEPARATORS
 from helpers.targets import MIB, Target
 
 from pmadvise import Advice, Memory, Process, Ranges, process_madvise
-from pmadvise._proc.identity import Identity
+from pmadvise._handle.identity import Identity
 
 root = pytest.mark.needs_root
 swap = pytest.mark.needs_swap

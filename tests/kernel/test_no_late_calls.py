@@ -14,8 +14,8 @@ from helpers.targets import GIB, PAGE, Target
 
 from pmadvise import Advice, Process, Ranges
 from pmadvise._native.mm import Tally
-from pmadvise._proc.identity import Identity
-from pmadvise._proc.mm import open_mm
+from pmadvise._handle.identity import Identity
+from pmadvise._handle.mm import open_mm
 
 pytestmark = pytest.mark.needs_root
 
@@ -47,13 +47,16 @@ def test_the_call_itself_looks(target: Target) -> None:
     """The function that makes the call makes none behind an exec."""
     identity = Identity.open(target.pid)
     mm = open_mm(identity)
-    file, tally = mm.file(), Tally()
-    vector = Ranges([(target.filled(PAGE), PAGE)]).array
-    assert mm.fate(mm.advise(file, vector, Advice.COLD, tally)) is None
+    kernel = Kernel(mm, profile_of(Advice.COLD), lambda: None)
+    kernel.open()
+    vector = Ranges([(target.filled(PAGE), PAGE)])._array
+    assert kernel.advise(vector)[:2] == (None, PAGE)
     exec_shell(target)
-    fates = [mm.fate(mm.advise(file, vector, Advice.COLD, tally)) for _ in range(2)]
+    ends = [kernel.advise(vector)[0] for _ in range(2)]
+    kernel.close()
     identity.close()
-    assert (fates, tally.calls, tally.advised) == (["exec", "exec"], 1, PAGE)
+    tally = kernel.tally
+    assert (ends, tally.calls, tally.advised) == (["exec", "exec"], 1, PAGE)
 
 
 @pytest.mark.usefixtures("busy_threads")

@@ -13,8 +13,8 @@ from pmadvise._native.pagemap import (
     pagemap_scan,
     walks,
 )
-from pmadvise._proc.identity import Identity
-from pmadvise._proc.mm import open_mm
+from pmadvise._handle.identity import Identity
+from pmadvise._handle.mm import open_mm
 
 GIB = 1 << 30
 TOP = 1 << 64
@@ -39,14 +39,14 @@ PAIRS_OF_PAGES = [(0x1000 * PAGE_SIZE, PAGE_SIZE), (0x1002 * PAGE_SIZE, PAGE_SIZ
 )
 def test_walks(ranges: list[tuple[int, int]], expected: list[tuple[int, int]]) -> None:
     """Ranges are rounded to pages, and those that are close are one walk."""
-    assert walks(Ranges(ranges).merged().array) == expected
+    assert walks(Ranges(ranges).merged()._array) == expected
 
 
 def test_many_ranges() -> None:
     """Very many ranges are few walks, and large gaps are still left out."""
     low = [(i * GIB, PAGE_SIZE) for i in range(1000)]
     high = [(TOP // 4 + i * GIB, PAGE_SIZE) for i in range(1000)]
-    assert walks(Ranges(low + high).array) == [
+    assert walks(Ranges(low + high)._array) == [
         (0, 999 * GIB + PAGE_SIZE),
         (TOP // 4, TOP // 4 + 999 * GIB + PAGE_SIZE),
     ]

@@ -8,7 +8,7 @@ import pytest
 from helpers.targets import GIB, MIB, Target
 
 from pmadvise import Process, Report
-from pmadvise._advise.clock import Clock
+from pmadvise._advise.limits import Clock
 
 pytestmark = [
     pytest.mark.needs_root,

@@ -14,7 +14,7 @@ from helpers.waiting import until, wait_for_state
 
 from pmadvise import Advice, Process, Ranges
 from pmadvise._native.descriptor import Descriptor
-from pmadvise._proc.identity import Identity
+from pmadvise._handle.identity import Identity
 
 root = pytest.mark.needs_root
 

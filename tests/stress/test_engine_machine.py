@@ -32,7 +32,7 @@ from pmadvise import PAGE_SIZE, Advice, Ranges
 from pmadvise._advise.engine import Engine
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.ranges import RangeArray
-from pmadvise._proc.mm import Fate
+from pmadvise._handle.mm import Fate
 from pmadvise.report import Ended
 
 PAGES = 3 * HUGE // PAGE_SIZE
@@ -69,7 +69,7 @@ class AnyKernel(ScriptedKernel):
     def advise(self, vector: RangeArray) -> tuple[Fate | None, int, float]:
         if self.fate is not None:
             return self.fate, self.tally.result, 0.0
-        pairs = list(Ranges.of_array(vector))
+        pairs = list(Ranges._of_array(vector))
         answer = self.answers.pop(0) if self.answers else len(pairs)
         taken = pairs[: max(answer, 0)]
         self.took += taken

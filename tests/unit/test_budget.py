@@ -6,7 +6,7 @@ import pytest
 from helpers.targets import PAGE
 
 from pmadvise import Ranges
-from pmadvise._advise.budget import Budget
+from pmadvise._advise.account import Budget
 
 TWO = Ranges([(0, 2 * PAGE), (4 * PAGE, 2 * PAGE)])
 

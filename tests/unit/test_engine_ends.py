@@ -21,7 +21,7 @@ from helpers.targets import GIB
 
 from pmadvise import PAGE_SIZE, Ranges
 from pmadvise._native.ranges import RangeArray
-from pmadvise._proc.mm import Fate
+from pmadvise._handle.mm import Fate
 
 N_HOLES = 600_000
 HOLES = [(pages(2 * i), PAGE_SIZE) for i in range(N_HOLES)]

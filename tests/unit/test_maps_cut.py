@@ -22,11 +22,11 @@ def pieces_of(
     lines: list[Line], pairs: list[tuple[int, int]]
 ) -> list[tuple[int, int, bool]]:
     """Return the pieces, and whether each is mapped."""
-    array, mapped = space_of(text_of(lines)).cut(Ranges(pairs).array)
+    array, mapped = space_of(text_of(lines)).cut(Ranges(pairs)._array)
     return [
         (address, length, bool(is_mapped))
         for (address, length), is_mapped in zip(
-            Ranges.of_array(array), mapped, strict=True
+            Ranges._of_array(array), mapped, strict=True
         )
     ]
 

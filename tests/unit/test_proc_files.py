@@ -17,7 +17,7 @@ from pmadvise._proc.files import (
     lines,
     parse_kb_fields,
 )
-from pmadvise._proc.smaps import RESIDENT_FIELDS, SWAP_FIELDS, parse_populated
+from pmadvise._handle.smaps import RESIDENT_FIELDS, SWAP_FIELDS, parse_populated
 
 STAT_FIELDS = {1: "{pid}", 2: "({name})", 3: "S", 4: "55", 9: "4194304", 12: "7"} | {
     14: "11",

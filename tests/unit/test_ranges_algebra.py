@@ -68,7 +68,7 @@ def test_split_at_page_boundaries(
     longest = max((length for _, length in pairs), default=0)
     max_bytes = min(max(page_size, longest // scale + odd % page_size), TOP - 1)
     ranges = Ranges(pairs)
-    pieces = list(Ranges.of_array(ranges.array.split(max_bytes, page_size)))
+    pieces = list(Ranges._of_array(ranges._array.split(max_bytes, page_size)))
     rebuilt: list[tuple[int, int]] = []
     left = 0
     for address, length in pieces:

@@ -16,8 +16,8 @@ pairs = st.lists(st.tuples(st.integers(0, 70), st.integers(0, 30)), max_size=8)
 
 def blocks(a: Pairs, b: Pairs, size: int, least: int) -> Pairs:
     """Return the blocks by the package."""
-    array = Ranges(a).merged().array.blocks(Ranges(b).merged().array, size, least)
-    return list(Ranges.of_array(array))
+    array = Ranges(a).merged()._array.blocks(Ranges(b).merged()._array, size, least)
+    return list(Ranges._of_array(array))
 
 
 def model(a: Pairs, b: Pairs, size: int, least: int) -> Pairs:

@@ -1,4 +1,4 @@
-"""Which mappings have memory or swap: /proc/PID/smaps, where pagemap can't be used."""
+"""Mappings by /proc/PID/smaps: those with memory, with swap, or with a flag."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import re
 from collections.abc import Callable
 
+from pmadvise._handle.mm import Mm
 from pmadvise._proc.files import lines
-from pmadvise._proc.mm import Mm
 from pmadvise.ranges import Ranges
 
 RESIDENT_FIELDS = frozenset({b"Rss", b"Private_Hugetlb", b"Shared_Hugetlb"})
@@ -38,6 +38,28 @@ def populated(mm: Mm, fields: frozenset[bytes], check: Check = no_check) -> Rang
         PermissionError: ptrace read access is missing.
         ProcessLookupError: The process no longer runs in that mm.
     """
+    return Ranges(parse_populated(_read(mm, check), fields)).merged()
+
+
+def mappings_with_flags(
+    mm: Mm, flags: frozenset[bytes], check: Check = no_check
+) -> Ranges:
+    """Return the mappings that have one of these VmFlags; errors as populated().
+
+    Args:
+        mm: The address space.
+        flags: Of two letters each, proc_pid_smaps(5).
+        check: Called between reads.
+    """
+
+    def has_flag(line: bytes) -> bool:
+        return line.startswith(b"VmFlags:") and not flags.isdisjoint(line.split()[1:])
+
+    return Ranges(mappings_with(_read(mm, check), has_flag)).merged()
+
+
+def _read(mm: Mm, check: Check) -> bytes:
+    """Return the text of smaps, which takes the lock of the target."""
     parts = []
     file = mm.open_file("smaps")
     try:
@@ -48,7 +70,7 @@ def populated(mm: Mm, fields: frozenset[bytes], check: Check = no_check) -> Rang
         raise mm.identity.gone() from None
     finally:
         file.close()
-    return Ranges(parse_populated(b"".join(parts), fields)).merged()
+    return b"".join(parts)
 
 
 def parse_populated(smaps: bytes, fields: frozenset[bytes]) -> list[tuple[int, int]]:
@@ -67,11 +89,11 @@ def mappings_with(
 ) -> list[tuple[int, int]]:
     """Return (address, length) of the mappings of smaps, once for each line wanted."""
     header_of = re.compile(_HEADER).match
-    found: list[tuple[int, int]] = []
+    mappings: list[tuple[int, int]] = []
     start = end = 0
     for line in lines(smaps):
         if header := header_of(line):
             start, end = int(header[1], 16), int(header[2], 16)
         elif is_wanted(line):
-            found.append((start, end - start))
-    return found
+            mappings.append((start, end - start))
+    return mappings

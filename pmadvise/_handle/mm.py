@@ -7,13 +7,13 @@ import functools
 import os
 import weakref
 
+from pmadvise._handle.identity import Identity
 from pmadvise._native import mm as _mm
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.procmap_query import procmap_vmas
 from pmadvise._native.ranges import RangeArray
 from pmadvise._proc.files import read_int
-from pmadvise._proc.identity import Identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,32 +145,6 @@ class Mm:
             if result != _mm.EXITED:
                 break
         return result if result > 0 else _mm.EXITED
-
-    def advise(
-        self, file: Descriptor, vector: RangeArray, advice: int, tally: _mm.Tally
-    ) -> int:
-        """Advise ranges if the process still runs in it; nothing stands in between.
-
-        Args:
-            file: As file() returns it.
-            vector: Of one call.
-            advice: Its number.
-            tally: Gets the call.
-
-        Returns:
-            A result for fate(); the call was made if that is None.
-        """
-        identity = self.identity
-        return _mm.mm_advise(
-            identity.pidfd,
-            identity.proc,
-            self._pid,
-            file.fd,
-            self._mark,
-            vector,
-            advice,
-            tally,
-        )
 
     def open_file(self, name: str, look: bool = True) -> Descriptor:
         """Open a file of /proc/PID that is of this mm, and of no later one.

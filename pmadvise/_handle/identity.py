@@ -8,10 +8,10 @@ import os
 import time
 
 from pmadvise import _reasons
+from pmadvise._arguments import PidfdLike, c_int, fileno_of
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._proc.files import Stat, read_in
 from pmadvise._proc.pidfds import directory_of, has_ended, no_mm, pid_of
-from pmadvise.calls import PidfdLike, c_int, fileno_of
 
 _POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
 _FOREVER = 1e9  # s: int may be too large for a float

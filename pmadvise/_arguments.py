@@ -1,0 +1,78 @@
+"""Arguments of the public calls, checked before the kernel is asked."""
+
+from __future__ import annotations
+
+import operator
+
+from pmadvise._native.base import PAGE_SIZE
+from pmadvise.ranges import Ranges, RangesLike
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol, TypeAlias
+else:
+    Protocol = object  # to import typing takes longer than all the rest
+
+
+class HasFileno(Protocol):
+    """An object that owns a file descriptor."""
+
+    def fileno(self) -> int:
+        """Return the file descriptor."""
+
+
+PidfdLike: TypeAlias = int | HasFileno
+
+
+def fileno_of(pidfd: PidfdLike) -> int:
+    """Return the file descriptor that `pidfd` is or has."""
+    try:
+        return c_int("pidfd", pidfd)  # type: ignore[arg-type]
+    except TypeError:
+        fileno = getattr(pidfd, "fileno", None)
+        if fileno is None:
+            raise TypeError(
+                f"pidfd must be an int or have fileno(), not {pidfd!r}"
+            ) from None
+    return c_int("pidfd.fileno()", fileno())
+
+
+def c_int(name: str, value: int) -> int:
+    """Return `value` as an int of C; raise TypeError or ValueError, naming it."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"{name} {value!r} is not an int but {type(value).__name__}"
+        ) from None
+    if not -(1 << 31) <= number < 1 << 31:
+        raise ValueError(f"{name} {number} does not fit into a C int")
+    return number
+
+
+def c_uint(name: str, value: int) -> int:
+    """Return `value` as an unsigned int of C; errors as c_int()."""
+    # As in C, -1 is every bit set: let the kernel reject it.
+    return c_int(name, value) & 0xFFFFFFFF
+
+
+def aligned(ranges: RangesLike) -> Ranges:
+    """Return ranges that can be advised.
+
+    Raises:
+        TypeError, ValueError: As Ranges; or an address is not page-aligned.
+    """
+    if not isinstance(ranges, Ranges):
+        ranges = Ranges(ranges)
+    first_unaligned = ranges._array.first_unaligned()
+    if first_unaligned != len(ranges):
+        raise unaligned(ranges, first_unaligned)
+    return ranges
+
+
+def unaligned(ranges: Ranges, index: int) -> ValueError:
+    """Return the error for a range that does not begin on a page boundary."""
+    return ValueError(
+        f"ranges[{index}]: address {ranges[index][0]:#x} is not a multiple of "
+        f"the page size, {PAGE_SIZE:#x}"
+    )

@@ -1,0 +1,1 @@
+"""Handles: which process, which address space, and no later one."""
