@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 
-from pmadvise._native.status import status_read
+from pmadvise._native.read import status_read
 from pmadvise._proc.identity import Identity
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")

@@ -10,8 +10,8 @@ from pathlib import Path
 LAYERS = """
     _lazy  _ffi  _native  _proc  _advise
     _native.base
-    _native.descriptor  _native.pidfd_info  _native.pidfd_open  _native.pidfd_send_signal  _native.ranges  _native.read  _native.status  _native.task
-    _native.batch  _native.maps  _native.mm  _native.pagemap  _native.process_madvise
+    _native.descriptor  _native.ranges  _native.read  _native.task
+    _native.maps  _native.mm  _native.pagemap  _native.process_madvise
     _native.procmap_query  _native.ptrace
 
     advice  ranges
@@ -75,7 +75,7 @@ LAYERS = """
     command.app
     command  command.manual
     __main__
-"""  # noqa: E501 - a row is a layer
+"""
 
 PACKAGE = "pmadvise"
 BASE = "pmadvise._native.base"
