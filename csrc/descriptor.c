@@ -1,20 +1,77 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * File descriptors that have an owner before any other code can run: the
- * number is stored here and not returned, so that no exception of a signal
- * handler can come between opening one and taking charge of it.
- */
+/* File descriptors: pidfds, and owners that they have from the first on. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #include "pmadvise.h"
+#include "syscall_nr.h"
 
+/*
+ * Open a pidfd for process `pid`; close-on-exec is always set by the kernel.
+ * Returns the file descriptor, or -errno.  See pidfd_open(2).
+ */
+int
+pmadvise_pidfd_open(int pid, unsigned int flags)
+{
+    long fd = syscall(PMADVISE_NR_PIDFD_OPEN, pid, flags);
+
+    return fd < 0 ? -errno : (int)fd;
+}
+
+/*
+ * Set `pid` to the ID of the process of `pidfd` as /proc counts, which may
+ * show another pid namespace: 0 if it does not show the process, -1 if that
+ * has been reaped.  Returns the flags of the file descriptor, or -errno:
+ * ENOENT if there is no such file descriptor or no /proc, EINVAL if it is not
+ * a pidfd.  See pidfd_open(2), proc_pid_fdinfo(5).
+ */
+int
+pmadvise_pidfd_info(int pidfd, int *pid)
+{
+    char path[48], text[1024];
+    const char *flags, *number;
+    ssize_t n;
+
+    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+    n = pmadvise_read_small(AT_FDCWD, path, text, sizeof(text) - 1);
+    if (n < 0)
+        return (int)n;
+    text[n] = '\0';
+    flags = strstr(text, "\nflags:\t");
+    number = strstr(text, "\nPid:\t");
+    if (!flags || !number)
+        return -EINVAL;
+    *pid = (int)strtol(number + sizeof("\nPid:\t") - 1, NULL, 10);
+    return (int)strtol(flags + sizeof("\nflags:\t") - 1, NULL, 8);
+}
+
+/*
+ * Send signal `sig` to the process that `pidfd` names, as kill(2) does.
+ * Returns 0, or -errno.  See pidfd_send_signal(2), Linux 5.1.
+ */
+int
+pmadvise_pidfd_send_signal(int pidfd, int sig)
+{
+    return syscall(PMADVISE_NR_PIDFD_SEND_SIGNAL, pidfd, sig, NULL, 0) < 0
+               ? -errno
+               : 0;
+}
+
+/*
+ * Store the number of a descriptor where its owner has it, and do not return
+ * it: so no exception of a signal handler can come between opening one and
+ * taking charge of it.
+ */
 static int
-put(int result, int *fd)
+store(int result, int *fd)
 {
     if (result < 0)
         return -errno;
@@ -29,10 +86,10 @@ put(int result, int *fd)
 int
 pmadvise_descriptor_openat(int directory, const char *path, int flags, int *fd)
 {
-    return put(openat(directory, path, flags | O_CLOEXEC), fd);
+    return store(openat(directory, path, flags | O_CLOEXEC), fd);
 }
 
-/* Open a pidfd.  Returns 0, or -errno.  See pidfd_open(2). */
+/* Open a pidfd for an owner.  Returns 0, or -errno.  See pidfd_open(2). */
 int
 pmadvise_descriptor_pidfd_open(int pid, unsigned int flags, int *fd)
 {
@@ -48,7 +105,7 @@ pmadvise_descriptor_pidfd_open(int pid, unsigned int flags, int *fd)
 int
 pmadvise_descriptor_dup(int other, int *fd)
 {
-    return put(fcntl(other, F_DUPFD_CLOEXEC, 0), fd);
+    return store(fcntl(other, F_DUPFD_CLOEXEC, 0), fd);
 }
 
 /* Close it, once, whatever threads ask for that; -1 is closed already. */

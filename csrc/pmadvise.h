@@ -56,13 +56,10 @@ int pmadvise_process_madvise_range_checked(int pidfd, uintptr_t address,
                                            size_t length, int advice,
                                            unsigned int flags);
 
-/* pidfd_open.c */
-int pmadvise_pidfd_open(int pid, unsigned int flags);
-
-/* pidfd_info.c */
-int pmadvise_pidfd_info(int pidfd, int *pid);
-
 /* descriptor.c */
+int pmadvise_pidfd_open(int pid, unsigned int flags);
+int pmadvise_pidfd_info(int pidfd, int *pid);
+int pmadvise_pidfd_send_signal(int pidfd, int sig);
 int pmadvise_descriptor_openat(int directory, const char *path, int flags,
                                int *fd);
 int pmadvise_descriptor_pidfd_open(int pid, unsigned int flags, int *fd);
@@ -98,15 +95,12 @@ size_t pmadvise_ranges_blocks(const struct pmadvise_range *a, size_t na,
                               const struct pmadvise_range *b, size_t nb,
                               size_t size, size_t least,
                               struct pmadvise_range *out);
+size_t pmadvise_ranges_batch(const struct pmadvise_range *ranges, size_t n,
+                             size_t *index, size_t *offset, size_t max_bytes,
+                             size_t max_element, size_t alignment,
+                             struct pmadvise_range *out, size_t capacity);
 
 /* read.c */
-ssize_t pmadvise_pread(int fd, char *buffer, size_t size, uint64_t offset);
-ssize_t pmadvise_read_small(int directory, const char *path, char *buffer,
-                            size_t size);
-ssize_t pmadvise_read_file(int directory, const char *path, char *buffer,
-                           size_t size);
-
-/* status.c */
 struct pmadvise_status {
     /* bytes */
     uint64_t rss;
@@ -123,6 +117,11 @@ struct pmadvise_status {
     int state; /* a letter */
 };
 
+ssize_t pmadvise_pread(int fd, char *buffer, size_t size, uint64_t offset);
+ssize_t pmadvise_read_small(int directory, const char *path, char *buffer,
+                            size_t size);
+ssize_t pmadvise_read_file(int directory, const char *path, char *buffer,
+                           size_t size);
 int pmadvise_status_read(int proc, struct pmadvise_status *status);
 
 /* maps.c */
@@ -176,12 +175,6 @@ int pmadvise_procmap_query(int maps_fd);
 ssize_t pmadvise_procmap_vmas(int maps_fd, const struct pmadvise_range *ranges,
                               size_t n, size_t *index, uintptr_t *from,
                               struct pmadvise_vma *vmas, size_t capacity);
-
-/* batch.c */
-size_t pmadvise_batch(const struct pmadvise_range *ranges, size_t n,
-                      size_t *index, size_t *offset, size_t max_bytes,
-                      size_t max_element, size_t alignment,
-                      struct pmadvise_range *out, size_t capacity);
 
 /* mm.c */
 
@@ -266,6 +259,3 @@ size_t pmadvise_ptrace_stopped(const struct pmadvise_thread *threads,
 size_t pmadvise_ptrace_detach(const struct pmadvise_thread *threads, size_t n);
 size_t pmadvise_ptrace_reap(const struct pmadvise_thread *threads, size_t n,
                             int leader);
-
-/* pidfd_send_signal.c */
-int pmadvise_pidfd_send_signal(int pidfd, int sig);

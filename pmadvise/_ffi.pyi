@@ -40,6 +40,12 @@ class _Lib:
     PMADVISE_MADV_GUARD_INSTALL: int
     PMADVISE_MADV_GUARD_REMOVE: int
     @staticmethod
+    def pmadvise_pidfd_open(pid: int, flags: int, /) -> int: ...
+    @staticmethod
+    def pmadvise_pidfd_info(pidfd: int, pid: Any, /) -> int: ...
+    @staticmethod
+    def pmadvise_pidfd_send_signal(pidfd: int, sig: int, /) -> int: ...
+    @staticmethod
     def pmadvise_descriptor_openat(
         directory: int, path: bytes, flags: int, fd: Any, /
     ) -> int: ...
@@ -61,10 +67,6 @@ class _Lib:
     def pmadvise_process_madvise_range_checked(
         pidfd: int, address: int, length: int, advice: int, flags: int, /
     ) -> int: ...
-    @staticmethod
-    def pmadvise_pidfd_open(pid: int, flags: int, /) -> int: ...
-    @staticmethod
-    def pmadvise_pidfd_info(pidfd: int, pid: Any, /) -> int: ...
     @staticmethod
     def pmadvise_ranges_fill(
         ranges: Any, addresses: Any, lengths: Any, n: int, /
@@ -98,6 +100,19 @@ class _Lib:
     @staticmethod
     def pmadvise_ranges_blocks(
         a: Any, na: int, b: Any, nb: int, size: int, least: int, out: Any, /
+    ) -> int: ...
+    @staticmethod
+    def pmadvise_ranges_batch(
+        ranges: Any,
+        n: int,
+        index: Any,
+        offset: Any,
+        max_bytes: int,
+        max_element: int,
+        alignment: int,
+        out: Any,
+        capacity: int,
+        /,
     ) -> int: ...
     PMADVISE_VMA_READABLE: int
     PMADVISE_VMA_WRITABLE: int
@@ -158,19 +173,6 @@ class _Lib:
         index: Any,
         from_: Any,
         vmas: Any,
-        capacity: int,
-        /,
-    ) -> int: ...
-    @staticmethod
-    def pmadvise_batch(
-        ranges: Any,
-        n: int,
-        index: Any,
-        offset: Any,
-        max_bytes: int,
-        max_element: int,
-        alignment: int,
-        out: Any,
         capacity: int,
         /,
     ) -> int: ...
@@ -252,8 +254,6 @@ class _Lib:
     def pmadvise_ptrace_detach(threads: Any, n: int, /) -> int: ...
     @staticmethod
     def pmadvise_ptrace_reap(threads: Any, n: int, leader: int, /) -> int: ...
-    @staticmethod
-    def pmadvise_pidfd_send_signal(pidfd: int, sig: int, /) -> int: ...
 
 ffi: _FFI
 lib: _Lib

@@ -12,9 +12,9 @@ from pmadvise._arguments import (
     fileno_of,
     unaligned,
 )
-from pmadvise._native import pidfd_open as _pidfd_open
 from pmadvise._native.base import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE
-from pmadvise._native.pidfd_open import PIDFD_NONBLOCK, PIDFD_THREAD
+from pmadvise._native.descriptor import PIDFD_NONBLOCK, PIDFD_THREAD
+from pmadvise._native.descriptor import pidfd_open as _pidfd_open
 from pmadvise._native.process_madvise import (
     process_madvise_checked,
     process_madvise_range_checked,
@@ -54,7 +54,7 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
         OSError: The kernel refuses; the message has the reason.
     """
     pid, flags = c_int("pid", pid), c_uint("flags", flags)
-    result = _pidfd_open.pidfd_open(pid, flags)
+    result = _pidfd_open(pid, flags)
     if result >= 0:
         return result
     call = f"pidfd_open({pid})"

@@ -6,7 +6,7 @@ import os
 from dataclasses import asdict, dataclass
 
 from pmadvise._handle.identity import Identity
-from pmadvise._native.status import status_read
+from pmadvise._native.read import status_read
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 

@@ -12,9 +12,8 @@ from pmadvise._advise.pacer import Pacer
 from pmadvise._advise.profiles import Profile
 from pmadvise._handle.mm import Fate
 from pmadvise._native.base import IOV_MAX
-from pmadvise._native.batch import Batches
 from pmadvise._native.maps import VmaArray
-from pmadvise._native.ranges import RangeArray
+from pmadvise._native.ranges import Batches, RangeArray
 from pmadvise.ranges import Ranges
 from pmadvise.report import Ended
 

@@ -19,6 +19,8 @@ MAX_RW_COUNT: int = 0x7FFFFFFF & -PAGE_SIZE
 """The most bytes that one process_madvise(2) takes (include/linux/fs.h)."""
 ADDRESS_MAX: int = (1 << 8 * struct.calcsize("P")) - 1
 """The last address."""
+AT_FDCWD: int = -100
+"""For the file descriptor of a directory: the path is absolute (linux/fcntl.h)."""
 
 NULL: Any = ffi.NULL
 
@@ -42,6 +44,7 @@ def grown(cdecl: str, old: Any, used: int, capacity: int) -> Any:
 
 __all__ = [
     "ADDRESS_MAX",
+    "AT_FDCWD",
     "IOV_MAX",
     "MAX_RW_COUNT",
     "NULL",

@@ -1,16 +1,38 @@
-"""csrc/descriptor.c: file descriptors that have an owner from the first moment on."""
+"""csrc/descriptor.c: pidfds, and file descriptors owned from the first moment on."""
 
 from __future__ import annotations
 
 import os
 
-from pmadvise._native.base import ffi, lib
+from pmadvise._native.base import AT_FDCWD, ffi, lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-_AT_FDCWD = -100  # include/uapi/linux/fcntl.h
+PIDFD_NONBLOCK: int = os.O_NONBLOCK
+"""Flag of pidfd_open(): waitid(2) on the pidfd does not block. Linux 5.10."""
+PIDFD_THREAD: int = os.O_EXCL
+"""Flag of pidfd_open(): the pidfd is of a thread, not of a process. Linux 6.9."""
+
+
+def pidfd_open(pid: int, flags: int = 0) -> int:
+    """Return a pidfd, or -errno."""
+    return lib.pmadvise_pidfd_open(pid, flags)
+
+
+def pidfd_info(pidfd: int) -> tuple[int, int]:
+    """Return the flags of a pidfd, or -errno, and the process ID as /proc counts.
+
+    The ID is 0 if /proc does not show the process, -1 if that has been reaped.
+    """
+    pid = ffi.new("int *")
+    return lib.pmadvise_pidfd_info(pidfd, pid), pid[0]
+
+
+def pidfd_send_signal(pidfd: int, number: int) -> int:
+    """Send a signal to a process; return 0, or -errno."""
+    return lib.pmadvise_pidfd_send_signal(pidfd, number)
 
 
 class Descriptor:
@@ -28,7 +50,7 @@ class Descriptor:
 
     @classmethod
     def open(
-        cls, path: str | bytes, directory: int = _AT_FDCWD, flags: int = 0
+        cls, path: str | bytes, directory: int = AT_FDCWD, flags: int = 0
     ) -> Descriptor:
         """Open a file, close-on-exec.
 

@@ -1,17 +1,16 @@
-"""csrc/read.c: the contents of a file of /proc."""
+"""csrc/read.c: the contents of a file of /proc, and the numbers of status and stat."""
 
 from __future__ import annotations
 
 import os
 
-from pmadvise._native.base import ffi, lib, uninitialized
+from pmadvise._native.base import AT_FDCWD, ffi, lib, uninitialized
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 _SMALL = 1 << 13
-_AT_FDCWD = -100  # include/uapi/linux/fcntl.h
 
 
 class Text:
@@ -34,7 +33,7 @@ class Text:
         return bytes(ffi.buffer(self.cdata + start, length))
 
 
-def read_file(path: str, directory: int = _AT_FDCWD) -> bytes:
+def read_file(path: str, directory: int = AT_FDCWD) -> bytes:
     """Return the contents of a file, in one call for small ones.
 
     Args:
@@ -53,3 +52,30 @@ def read_file(path: str, directory: int = _AT_FDCWD) -> bytes:
         if n < capacity:
             return bytes(ffi.buffer(buffer, n))
         capacity *= 8
+
+
+def status_read(
+    proc: int,
+) -> tuple[str, int, int, int, int, int, int, int, int, int, int]:
+    """Return the fields of a struct pmadvise_status, of a /proc/PID directory.
+
+    Raises:
+        OSError: ENOENT or ESRCH, it has gone.
+    """
+    found = ffi.new("struct pmadvise_status *")
+    error = lib.pmadvise_status_read(proc, found)
+    if error < 0:
+        raise OSError(-error, os.strerror(-error))
+    return (
+        chr(found.state),
+        found.threads,
+        found.rss,
+        found.anonymous,
+        found.file,
+        found.shmem,
+        found.swap,
+        found.locked,
+        found.cpu_ticks,
+        found.major_faults,
+        found.start_ticks,
+    )

@@ -7,9 +7,7 @@ import errno
 import os
 import select
 
-from pmadvise._native.descriptor import Descriptor
-from pmadvise._native.pidfd_info import pidfd_info
-from pmadvise._native.pidfd_open import PIDFD_THREAD
+from pmadvise._native.descriptor import PIDFD_THREAD, Descriptor, pidfd_info
 from pmadvise._proc.files import read_stat
 
 _PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h

@@ -8,9 +8,8 @@ from collections.abc import Callable
 
 from pmadvise import _reasons
 from pmadvise._native.base import PAGE_SIZE
-from pmadvise._native.descriptor import Descriptor
+from pmadvise._native.descriptor import PIDFD_THREAD, Descriptor
 from pmadvise._native.pagemap import PAGE_IS_PRESENT, pagemap_scan
-from pmadvise._native.pidfd_open import PIDFD_THREAD
 from pmadvise._native.process_madvise import probe
 from pmadvise._native.procmap_query import procmap_query
 from pmadvise._native.task import task_own

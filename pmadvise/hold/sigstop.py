@@ -8,7 +8,7 @@ import fcntl
 import os
 import signal
 
-from pmadvise._native.pidfd_send_signal import pidfd_send_signal
+from pmadvise._native.descriptor import pidfd_send_signal
 from pmadvise._native.task import Thread
 from pmadvise._proc.cgroups import is_frozen
 from pmadvise._proc.rights import initial_namespace

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from pmadvise import AddressSpace, Vma
+from pmadvise._handle.mm import Fate, Mm
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.maps import VmaArray
-from pmadvise._handle.mm import Fate, Mm
 
 PAGE = 4096
 TOP = 2**64

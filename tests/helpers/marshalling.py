@@ -13,11 +13,10 @@ import sys
 from array import array
 
 from pmadvise import PAGE_SIZE, Ranges
-from pmadvise._native.batch import Batches
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.mm import Mark
-from pmadvise._native.ranges import RangeArray
-from pmadvise._native.status import status_read
+from pmadvise._native.ranges import Batches, RangeArray
+from pmadvise._native.read import status_read
 from pmadvise._native.task import ThreadArray, task_list, task_status
 from pmadvise._proc.files import read
 

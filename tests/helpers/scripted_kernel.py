@@ -17,10 +17,10 @@ from pmadvise._advise.engine import Engine
 from pmadvise._advise.kernel import Kernel
 from pmadvise._advise.limits import Clock, Limits
 from pmadvise._advise.profiles import Profile, profile_of
+from pmadvise._handle.mm import Fate
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.mm import Tally
 from pmadvise._native.ranges import RangeArray
-from pmadvise._handle.mm import Fate
 from pmadvise.advice import known
 from pmadvise.report import Ended
 

@@ -13,7 +13,8 @@ from helpers.execs import SHELL, exec_shell
 from helpers.targets import GIB, PAGE, Target
 
 from pmadvise import Advice, Process, Ranges
-from pmadvise._native.mm import Tally
+from pmadvise._advise.kernel import Kernel
+from pmadvise._advise.profiles import profile_of
 from pmadvise._handle.identity import Identity
 from pmadvise._handle.mm import open_mm
 

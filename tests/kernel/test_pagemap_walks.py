@@ -7,14 +7,14 @@ import os
 import pytest
 
 from pmadvise import PAGE_SIZE, Ranges, residency
+from pmadvise._handle.identity import Identity
+from pmadvise._handle.mm import open_mm
 from pmadvise._native.pagemap import (
     MOST_ADDRESSES,
     PAGE_IS_PRESENT,
     pagemap_scan,
     walks,
 )
-from pmadvise._handle.identity import Identity
-from pmadvise._handle.mm import open_mm
 
 GIB = 1 << 30
 TOP = 1 << 64

@@ -13,8 +13,8 @@ from helpers.targets import Target
 from helpers.waiting import until, wait_for_state
 
 from pmadvise import Advice, Process, Ranges
-from pmadvise._native.descriptor import Descriptor
 from pmadvise._handle.identity import Identity
+from pmadvise._native.descriptor import Descriptor
 
 root = pytest.mark.needs_root
 

@@ -34,7 +34,7 @@ def test_every_function_is_fuzzed() -> None:
 def test_a_new_function_is_missed() -> None:
     """What the header declares is read whole, and types are no functions."""
     names = driver.exported()
-    assert {"pmadvise_batch", "pmadvise_ptrace_refused"} <= names
+    assert {"pmadvise_ranges_batch", "pmadvise_ptrace_refused"} <= names
     assert not any(name in names for name in ("pmadvise_range", "pmadvise_status"))
 
 
@@ -96,10 +96,10 @@ def test_a_fault_is_seen(tmp_path: Path) -> None:
     """A function that writes past its array makes the harness fail on the seeds."""
     csrc = tmp_path / "csrc"
     shutil.copytree(ROOT / "csrc", csrc)
-    batch = (csrc / "batch.c").read_text(encoding="utf-8")
-    wrong = batch.replace("written < capacity", "written <= capacity")
-    assert wrong != batch
-    (csrc / "batch.c").write_text(wrong, encoding="utf-8")
+    ranges = (csrc / "ranges.c").read_text(encoding="utf-8")
+    wrong = ranges.replace("written < capacity", "written <= capacity")
+    assert wrong != ranges
+    (csrc / "ranges.c").write_text(wrong, encoding="utf-8")
     program = linked("pieces", objects(csrc, csrc), tmp_path)
     done = replayed(program, "pieces")
     assert done.returncode != 0

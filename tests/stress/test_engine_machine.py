@@ -30,9 +30,9 @@ from hypothesis.stateful import (
 
 from pmadvise import PAGE_SIZE, Advice, Ranges
 from pmadvise._advise.engine import Engine
+from pmadvise._handle.mm import Fate
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.ranges import RangeArray
-from pmadvise._handle.mm import Fate
 from pmadvise.report import Ended
 
 PAGES = 3 * HUGE // PAGE_SIZE

@@ -20,8 +20,8 @@ from helpers.scripted_kernel import (
 from helpers.targets import GIB
 
 from pmadvise import PAGE_SIZE, Ranges
-from pmadvise._native.ranges import RangeArray
 from pmadvise._handle.mm import Fate
+from pmadvise._native.ranges import RangeArray
 
 N_HOLES = 600_000
 HOLES = [(pages(2 * i), PAGE_SIZE) for i in range(N_HOLES)]

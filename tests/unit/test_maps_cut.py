@@ -22,7 +22,7 @@ def pieces_of(
     lines: list[Line], pairs: list[tuple[int, int]]
 ) -> list[tuple[int, int, bool]]:
     """Return the pieces, and whether each is mapped."""
-    array, mapped = space_of(text_of(lines)).cut(Ranges(pairs)._array)
+    array, mapped = space_of(text_of(lines))._vmas.cut(Ranges(pairs)._array)
     return [
         (address, length, bool(is_mapped))
         for (address, length), is_mapped in zip(

@@ -9,6 +9,7 @@ from helpers.names import SEPARATORS, names, octal
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pmadvise._handle.smaps import RESIDENT_FIELDS, SWAP_FIELDS, parse_populated
 from pmadvise._proc import files
 from pmadvise._proc.cgroups import Membership, parse_memberships
 from pmadvise._proc.files import (
@@ -17,7 +18,6 @@ from pmadvise._proc.files import (
     lines,
     parse_kb_fields,
 )
-from pmadvise._handle.smaps import RESIDENT_FIELDS, SWAP_FIELDS, parse_populated
 
 STAT_FIELDS = {1: "{pid}", 2: "({name})", 3: "S", 4: "55", 9: "4194304", 12: "7"} | {
     14: "11",

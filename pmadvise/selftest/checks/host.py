@@ -10,7 +10,7 @@ import os
 
 import pmadvise
 from pmadvise import Advice, Ranges
-from pmadvise._native.pidfd_open import pidfd_open
+from pmadvise._native.descriptor import pidfd_open
 from pmadvise._native.process_madvise import probe
 from pmadvise.advice import REMOTE
 from pmadvise.selftest.child import Child

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Ranges in pieces, no byte lost: split of csrc/ranges.c, csrc/batch.c. */
+/* Ranges in pieces, no byte lost: split and batch of csrc/ranges.c. */
 #include <string.h>
 
 #include "fuzz.h"
@@ -79,8 +79,9 @@ check_batches(struct input *in)
         max_bytes = alignment;
     for (size_t step = 0; step < 1000; step++) {
         size_t left = max_bytes;
-        size_t written = pmadvise_batch(ranges, n, &index, &offset, max_bytes,
-                                        max_element, alignment, out, capacity);
+        size_t written = pmadvise_ranges_batch(ranges, n, &index, &offset,
+                                               max_bytes, max_element,
+                                               alignment, out, capacity);
 
         CHECK(written <= capacity);
         CHECK((written == 0) == (at == n));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The files of /proc/PID of any content, and as the kernel writes them:
- * csrc/read.c, csrc/status.c, csrc/mm.c, csrc/pidfd_info.c, csrc/task.c.
+ * csrc/read.c, csrc/mm.c, csrc/task.c, and pidfd_info of csrc/descriptor.c.
  */
 #include <errno.h>
 #include <limits.h>
