@@ -115,6 +115,10 @@ struct pmadvise_status {
     uint64_t major_faults;
     uint64_t threads;
     int state; /* a letter */
+    int parent;
+    uint32_t uid; /* effective */
+    uint32_t name_length;
+    char name[64]; /* TASK_COMM_LEN is 16; kernel threads have longer ones */
 };
 
 ssize_t pmadvise_pread(int fd, char *buffer, size_t size, uint64_t offset);

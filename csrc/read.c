@@ -20,6 +20,7 @@ enum { BLOCK = 1 << 13 };
 /* proc_pid_stat(5): the fields of stat by their number */
 enum {
     STATE = 3,
+    PPID = 4,
     MAJFLT = 12,
     UTIME = 14,
     STIME = 15,
@@ -114,6 +115,28 @@ line_of_status(const char *line, struct pmadvise_status *status)
     kilobytes(line, "RssShmem:", &status->shmem);
     kilobytes(line, "VmSwap:", &status->swap);
     kilobytes(line, "VmLck:", &status->locked);
+    if (strncmp(line, "Uid:", 4) == 0) { /* real, effective, ... */
+        char *behind;
+
+        strtoul(line + 4, &behind, 10);
+        status->uid = (uint32_t)strtoul(behind, NULL, 10);
+    }
+}
+
+/* The name that stat has in brackets; it may hold anything, brackets too. */
+static void
+copy_name(const char *text, const char *end, struct pmadvise_status *status)
+{
+    const char *begin = strchr(text, '(');
+    size_t length;
+
+    if (!begin || begin >= end)
+        return;
+    length = (size_t)(end - begin - 1);
+    if (length > sizeof(status->name))
+        length = sizeof(status->name);
+    memcpy(status->name, begin + 1, length);
+    status->name_length = (uint32_t)length;
 }
 
 /*
@@ -156,9 +179,9 @@ read_status(int proc, struct pmadvise_status *status)
 }
 
 /*
- * Read state, sizes and times of the process whose /proc/PID is `proc`: 0
- * where it has no memory.  Returns 0, or -errno: ENOENT or ESRCH when it is
- * gone.  See proc_pid_status(5), proc_pid_stat(5).
+ * Read name, state, sizes and times of the process whose /proc/PID is
+ * `proc`: sizes are 0 where it has no memory.  Returns 0, or -errno: ENOENT or
+ * ESRCH when it is gone.  See proc_pid_status(5), proc_pid_stat(5).
  */
 int
 pmadvise_status_read(int proc, struct pmadvise_status *status)
@@ -180,11 +203,14 @@ pmadvise_status_read(int proc, struct pmadvise_status *status)
     at = strrchr(text, ')');
     if (!at)
         return -EPROTO;
+    copy_name(text, at, status);
     for (int field = STATE; *at && field <= STARTTIME; field++) {
         at += strcspn(at, " ");
         at += *at == ' ';
         if (field == STATE)
             status->state = *at;
+        else if (field == PPID)
+            status->parent = (int)strtoull(at, NULL, 10);
         else if (field == MAJFLT)
             status->major_faults = strtoull(at, NULL, 10);
         else if (field == UTIME || field == STIME)

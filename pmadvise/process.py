@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 
@@ -174,6 +175,27 @@ class Process:
         if /proc hides the process, ProcessLookupError if it has gone.
         """
         return read_status(self._identity)
+
+    def cgroup(self) -> str:
+        """Return the path of its cgroup, in the hierarchy of the memory controller.
+
+        As /proc/PID/cgroup has it for this process, which may be in another cgroup
+        namespace: "/" and what follows; undecodable bytes by surrogateescape.
+
+        Raises:
+            PermissionError: /proc hides the process.
+            ProcessLookupError: It has gone.
+            FileNotFoundError: The kernel has no cgroups for memory.
+        """
+        from pmadvise._proc.cgroups import memory_path  # noqa: PLC0415 - not all need it
+
+        path = memory_path(self._identity.read("cgroup"))
+        if path is None:
+            raise FileNotFoundError(
+                errno.ENOENT,
+                f"process {self.pid}: /proc/PID/cgroup has no hierarchy for memory",
+            )
+        return os.fsdecode(path)
 
     def memory(self) -> pmadvise.Memory:
         """Return the sums of the process's memory, PSS and USS too; errors as maps().

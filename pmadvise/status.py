@@ -1,4 +1,4 @@
-"""The state of a process, and its memory as the kernel counts it all the time."""
+"""Status: a process and its memory as the kernel counts it all the time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,19 @@ _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The state of a process and its memory, in bytes: cheap to read.
+    """The name and state of a process, and its memory in bytes: cheap to read.
 
     Source: /proc/PID/status and stat, proc_pid_status(5) and proc_pid_stat(5). They
     need no permission and take no lock of the process. A zombie and a kernel thread
     have no memory: 0.
     """
 
+    name: str
+    """As the process chose it (comm), undecodable bytes by surrogateescape."""
+    uid: int
+    """The effective user ID."""
+    parent: int
+    """The process ID of its parent; 0 if that is of another PID namespace."""
     state: str
     """A letter: "R" running, "S" sleeping, "D" waiting, "T" stopped, "Z" zombie, ..."""
     threads: int
@@ -56,10 +62,18 @@ def read_status(identity: Identity) -> Status:
     """
     lent, proc = identity.lend(), identity.proc
     try:
-        found = status_read(proc)
+        fields = status_read(proc)
     except OSError as error:
         raise identity.refusal("status", error.errno or 0) from None
     finally:
         del lent
-    cpu_ticks, major_faults, start_ticks = found[8:]
-    return Status(*found[:8], cpu_ticks * _TICK, major_faults, start_ticks * _TICK)
+    name, uid, parent, *sizes, cpu_ticks, major_faults, start_ticks = fields
+    return Status(
+        os.fsdecode(name),
+        uid,
+        parent,
+        *sizes,
+        cpu_ticks * _TICK,
+        major_faults,
+        start_ticks * _TICK,
+    )

@@ -56,7 +56,7 @@ def read_file(path: str, directory: int = AT_FDCWD) -> bytes:
 
 def status_read(
     proc: int,
-) -> tuple[str, int, int, int, int, int, int, int, int, int, int]:
+) -> tuple[bytes, int, int, str, int, int, int, int, int, int, int, int, int, int]:
     """Return the fields of a struct pmadvise_status, of a /proc/PID directory.
 
     Raises:
@@ -67,6 +67,9 @@ def status_read(
     if error < 0:
         raise OSError(-error, os.strerror(-error))
     return (
+        bytes(ffi.buffer(found.name, found.name_length)),
+        found.uid,
+        found.parent,
         chr(found.state),
         found.threads,
         found.rss,

@@ -1,4 +1,4 @@
-"""Where the cgroups of a process are, which processes are in one, is one frozen."""
+"""Cgroups: found, listed and queried, in either version of the interface."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def hierarchies() -> list[Hierarchy]:
         for mount in mounts(b"cgroup")
         if mount.kind in (b"cgroup", b"cgroup2")
     ]
-    return sorted(found, key=lambda one: -one.version)
+    return sorted(found, key=lambda hierarchy: -hierarchy.version)
 
 
 def parse_memberships(text: bytes) -> list[Membership]:
@@ -182,6 +182,18 @@ def memberships(proc: int) -> list[Membership]:
     return parse_memberships(read_in(proc, "cgroup"))
 
 
+def memory_path(text: bytes) -> bytes | None:
+    """Return the path in /proc/PID/cgroup by the memory controller's hierarchy.
+
+    None where that file has neither this hierarchy of version 1 nor version 2.
+    """
+    memberships = parse_memberships(text)
+    for membership in memberships:
+        if b"memory" in membership.controllers:
+            return membership.path
+    return memberships[0].path if memberships and memberships[0].version == 2 else None
+
+
 def own_memberships() -> list[Membership]:
     """Return the cgroups of this process."""
     try:
@@ -200,10 +212,13 @@ def hierarchies_of(
         mounted: What hierarchies() returned, to read it once for several cgroups.
     """
     return [
-        one
-        for one in (hierarchies() if mounted is None else mounted)
-        if one.version == membership.version
-        and (one.version != 1 or set(one.controllers) & set(membership.controllers))
+        hierarchy
+        for hierarchy in (hierarchies() if mounted is None else mounted)
+        if hierarchy.version == membership.version
+        and (
+            hierarchy.version != 1
+            or set(hierarchy.controllers) & set(membership.controllers)
+        )
     ]
 
 

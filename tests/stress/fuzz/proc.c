@@ -128,6 +128,18 @@ check_ended(struct input *in, struct pmadvise_mm mm)
 }
 
 static void
+check_name(const char *stat, const struct pmadvise_status *found)
+{
+    const char *begin = strchr(stat, '(') + 1;
+    size_t length = (size_t)(strrchr(stat, ')') - begin);
+
+    if (length > sizeof(found->name))
+        length = sizeof(found->name);
+    CHECK(found->name_length == length);
+    CHECK(memcmp(found->name, begin, length) == 0);
+}
+
+static void
 check_stat(struct input *in)
 {
     char stat[2048], status[256];
@@ -161,6 +173,8 @@ check_stat(struct input *in)
     CHECK(found.threads == fields[20] && found.start_ticks == fields[22]);
     CHECK(found.rss == rss * 1024 && found.swap == 3 * 1024);
     CHECK(found.anonymous == 0 && found.locked == 0);
+    CHECK(found.parent == (int)fields[4]);
+    check_name(stat, &found);
     check_ended(in, mm);
 }
 
@@ -173,9 +187,11 @@ check_status(struct input *in)
     static const char stat[] = "7 (a) S 1 1 1 0 -1 0 0 0 0 0 5 6 7 8 20 0 "
                                "9 0 10 0 0\n";
     uint64_t swap = take(in, 5);
+    uint32_t uid = (uint32_t)take(in, 4);
     size_t n = 0;
 
-    n += (size_t)sprintf(text, "Name:\ta\nVmRSS:\t 4 kB\n");
+    n += (size_t)sprintf(text, "Name:\ta\nUid:\t%u\t%u\t3\t4\nVmRSS:\t 4 kB\n",
+                         ~uid, uid);
     for (size_t line = below(in, 3); line > 0; line--) {
         n += (size_t)sprintf(text + n, "Groups:\t");
         memset(text + n, '7', MOST);
@@ -189,6 +205,8 @@ check_status(struct input *in)
     CHECK(pmadvise_status_read(FAKE_DIRECTORY, &found) == 0);
     CHECK(found.rss == 4096 && found.swap == swap * 1024);
     CHECK(found.threads == 9 && found.start_ticks == 10);
+    CHECK(found.uid == uid && found.parent == 1);
+    CHECK(found.name_length == 1 && found.name[0] == 'a');
 }
 
 static bool
