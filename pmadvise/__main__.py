@@ -3,7 +3,7 @@
 import sys
 from importlib.util import find_spec
 
-_NEEDED = ("bitmath", "click", "humanize", "rich")
+_NEEDED = ("click", "humanize", "rich")
 
 
 def main() -> int:

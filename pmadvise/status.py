@@ -67,12 +67,10 @@ def read_status(identity: Identity) -> Status:
         raise identity.refusal("status", error.errno or 0) from None
     finally:
         del lent
-    name, uid, parent, *sizes, cpu_ticks, major_faults, start_ticks = fields
+    cpu_ticks, major_faults, start_ticks = fields[11:]
     return Status(
-        os.fsdecode(name),
-        uid,
-        parent,
-        *sizes,
+        os.fsdecode(fields[0]),
+        *fields[1:11],
         cpu_ticks * _TICK,
         major_faults,
         start_ticks * _TICK,

@@ -1,22 +1,228 @@
-"""`pmadvise cold`, `pageout`, `willneed` and `collapse`."""
+"""Advice verbs: `pmadvise cold`, `pageout`, `willneed` and `collapse`."""
 
 from __future__ import annotations
 
+import math
 import os
+from typing import TYPE_CHECKING, NamedTuple
 
-from pmadvise._advise.profiles import profile_of
-from pmadvise._native.base import PAGE_SIZE
-from pmadvise.command.effects import LOST, why_ended
-from pmadvise.command.guard import refusal, swap_warning
+import click
+from click.shell_completion import CompletionItem
+
+from pmadvise import PAGE_SIZE
+from pmadvise.advice import Advice
+from pmadvise.command import options
+from pmadvise.command.options import Share
 from pmadvise.command.output import Output
-from pmadvise.command.result import print_results, to_json
-from pmadvise.command.targets import Target, Targets
-from pmadvise.command.work import Interrupts, Observer, Order, Outcome, advise
-from pmadvise.memory import swap
+
+if TYPE_CHECKING:
+    from pmadvise.command.progress import Bars
+    from pmadvise.command.targets import TargetEntry, Targets
+    from pmadvise.command.work import Order, Outcome, Silence
+    from pmadvise.report import Report
+
+_HELP = """{summary}
+
+TARGET is any number of PIDs, --cgroup PATH and --tree PID. Without a selection:
+{default}. --anon, --file and --shared add up; --path, --min-size and --range narrow the
+selection.
+
+Sizes: 4096, 64K, 1.5GiB (units of 1024). Times: 10ms, 2s."""
+
+
+class Verb(NamedTuple):
+    """The words of an advice."""
+
+    summary: str
+    default: str
+    """Its default selection."""
+
+
+VERBS = {
+    Advice.COLD: Verb(
+        "Let memory be reclaimed first, when memory is short (MADV_COLD).",
+        "the private anonymous memory that is in memory",
+    ),
+    Advice.PAGEOUT: Verb(
+        "Reclaim memory now: to swap, or to its file (MADV_PAGEOUT).",
+        "the private anonymous memory that is in memory and not executable",
+    ),
+    Advice.WILLNEED: Verb(
+        "Read memory ahead, from swap or from its file (MADV_WILLNEED).",
+        "the private anonymous memory that is in swap",
+    ),
+    Advice.COLLAPSE: Verb(
+        "Make huge pages (MADV_COLLAPSE).",
+        "blocks of the size of a huge page, of private anonymous memory, that are at "
+        "least half in memory",
+    ),
+}
+
+
+def _methods() -> tuple[str, ...]:
+    from pmadvise.hold import METHODS  # noqa: PLC0415 - where a hold is asked for
+
+    return "auto", *METHODS
+
+
+def _hold_method(text: str) -> str:
+    """Return a method of Process.hold()."""
+    if text not in _methods():
+        raise click.BadParameter(f"{text!r} is none of {', '.join(_methods())}")
+    return text
+
+
+def _complete_method(
+    _context: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in _methods() if name.startswith(incomplete)]
+
+
+_selection = options.together(
+    click.option("--anon", is_flag=True, help="Private anonymous memory."),
+    click.option("--file", is_flag=True, help="Private mappings of files."),
+    click.option("--shared", is_flag=True, help="Shared mappings."),
+    click.option(
+        "--path",
+        metavar="GLOB",
+        multiple=True,
+        help='Mappings whose path matches: "*" matches "/" too, "[heap]" is the heap.',
+    ),
+    click.option(
+        "--range",
+        "ranges",
+        metavar="START-END",
+        type=options.address_range,
+        multiple=True,
+        help="Addresses in hexadecimal, as /proc/PID/maps has them; without other "
+        "selection options the range is advised as given, resident or not.",
+    ),
+    click.option(
+        "--min-size",
+        metavar="SIZE",
+        type=options.size,
+        default=0,
+        help="Mappings of at least this size.",
+    ),
+)
+
+_limits = options.together(
+    click.option(
+        "--budget",
+        metavar="SIZE|N%",
+        type=options.budget,
+        help="Advise at most so many bytes that are in memory (willneed: that are "
+        "not), of all targets together. N%: of their VmRSS (willneed: VmSwap).",
+    ),
+    click.option(
+        "--swap-floor",
+        metavar="SIZE",
+        type=options.size,
+        default=0,
+        help="Leave so much swap free; for pageout.",
+    ),
+    click.option(
+        "--max-stall",
+        metavar="TIME|none",
+        type=options.stall,
+        default="50ms",
+        show_default=True,
+        help="The longest time one call may hold the target's mmap lock.",
+    ),
+    click.option(
+        "--timeout",
+        metavar="TIME",
+        type=options.time,
+        help="End after so long.",
+    ),
+    click.option(
+        "--hold",
+        metavar="METHOD",
+        type=_hold_method,
+        shell_complete=_complete_method,
+        help="Stop each target meanwhile: auto, ptrace, freezer or sigstop.",
+    ),
+    click.option(
+        "--dry-run",
+        is_flag=True,
+        help="Print what would be advised, check the permission, and advise nothing.",
+    ),
+    click.option(
+        "--force", is_flag=True, help="Advise process 1, and this command, too."
+    ),
+)
+
+
+def _command(advice: Advice, verb: Verb) -> click.Command:
+    """Return the command of an advice."""
+
+    @options.targets
+    @_selection
+    @_limits
+    @options.common
+    @click.pass_context
+    def command(  # noqa: PLR0913 - an argument each option
+        context: click.Context,
+        pid: tuple[int, ...],
+        cgroup: tuple[str, ...],
+        tree: tuple[int, ...],
+        *,
+        anon: bool,
+        file: bool,
+        shared: bool,
+        path: tuple[str, ...],
+        ranges: tuple[tuple[int, int], ...],
+        min_size: int,
+        budget: int | Share | None,
+        swap_floor: int,
+        max_stall: float,
+        timeout: float | None,
+        hold: str | None,
+        dry_run: bool,
+        force: bool,
+    ) -> None:
+        from pmadvise.command.targets import Targets  # noqa: PLC0415 - not for the help
+        from pmadvise.command.work import (  # noqa: PLC0415 - likewise
+            Order,
+            Selection,
+            bytes_of,
+        )
+
+        options.require_targets(pid, cgroup, tree)
+        with Targets(pid, cgroup, tree) as targets:
+            if isinstance(budget, Share):
+                budget = bytes_of(budget, targets, advice)
+            order = Order(
+                advice,
+                Selection(anon, file, shared, path, ranges, min_size),
+                budget=budget,
+                swap_floor=swap_floor if advice == Advice.PAGEOUT else 0,
+                max_stall=None if max_stall == math.inf else max_stall,
+                timeout=timeout,
+                hold=hold,
+                dry_run=dry_run,
+            )
+            run_order(options.output_of(context), targets, order, force)
+
+    text = _HELP.format(summary=verb.summary, default=verb.default)
+    return click.command(advice.name.lower(), help=text)(command)
+
+
+COMMANDS = {
+    advice.name.lower(): _command(advice, verb) for advice, verb in VERBS.items()
+}
 
 
 def run_order(output: Output, targets: Targets, order: Order, force: bool) -> None:
-    """Advise the targets, and print what became of each."""
+    """Advise the targets, and print the outcome of each."""
+    from pmadvise.command.work import (  # noqa: PLC0415 - not for the help
+        Interrupts,
+        advise,
+        refusal,
+        swap_warning,
+    )
+    from pmadvise.memory import swap  # noqa: PLC0415 - likewise
+
     for subject, error in targets.errors:
         output.error(subject, error)
     if not force:
@@ -27,12 +233,13 @@ def run_order(output: Output, targets: Targets, order: Order, force: bool) -> No
     if warning is not None and any(map(_has_memory, targets)):
         output.warn(warning)
     with Interrupts() as interrupts:
-        outcomes = advise(targets, order, interrupts.event, _observer(output, order))
+        observer = _observer(output, order)
+        outcomes = advise(targets, order, interrupts.event, observer)
         output.interrupted = interrupts.event.is_set()
     _print(output, outcomes, order)
 
 
-def _has_memory(target: Target) -> bool:
+def _has_memory(target: TargetEntry) -> bool:
     """Return whether there is anything to advise: not in a kernel thread."""
     if target.error is not None or target.process is None:
         return False
@@ -42,49 +249,59 @@ def _has_memory(target: Target) -> bool:
         return False
 
 
-def _observer(output: Output, order: Order) -> Observer:
+def _observer(output: Output, order: Order) -> Silence | Bars:
     """Return bars where somebody may look at them."""
+    from pmadvise.command.work import Silence  # noqa: PLC0415 - not for the help
+
     if output.quiet or order.dry_run or not os.isatty(2):
-        return Observer()
+        return Silence()
     if not output.console(err=True).is_terminal:
-        return Observer()
+        return Silence()
     from pmadvise.command.progress import Bars  # noqa: PLC0415 - slow, for a terminal
 
     return Bars(output, order.budget)
 
 
 def _print(output: Output, outcomes: list[Outcome], order: Order) -> None:
+    from pmadvise.command.outcome import (  # noqa: PLC0415 - rich is slow
+        LOST,
+        print_results,
+        to_json,
+        why_ended,
+    )
+    from pmadvise.memory import swap  # noqa: PLC0415 - not for the help
+
     if output.json:
-        for one in outcomes:
-            output.write_json(to_json(one, order))
+        for outcome in outcomes:
+            output.write_json(to_json(outcome, order))
     elif not output.quiet:
         print_results(output, outcomes, order, swap())
-    for one in outcomes:
-        if one.error is not None:
-            output.error(one.target.subject, one.error)
-        elif one.report is not None and one.report.ended in LOST:
-            output.error(one.target.subject, str(why_ended(one.report, order)))
-        elif one.report is None or not _is_done(one, outcomes, order):
+    for outcome in outcomes:
+        report = outcome.report
+        if outcome.error is not None:
+            output.error(outcome.target.subject, outcome.error)
+        elif report is None or not (report.ended in LOST or _is_done(report, order)):
             output.failed = True
+        elif report.ended in LOST:
+            output.error(outcome.target.subject, str(why_ended(report, order)))
+    if _is_short_of(outcomes, order):
+        output.failed = True
 
 
-def _is_done(one: Outcome, outcomes: list[Outcome], order: Order) -> bool:
-    """Return whether all was advised that was asked for.
-
-    A budget that is used up is all that was asked for.
-    """
-    assert one.report is not None
-    report = one.report
+def _is_done(report: Report, order: Order) -> bool:
+    """Return whether all was advised that was asked for, or the budget used up."""
     if report.skipped:
         return False
-    if report.ended == "budget" and order.budget is not None:
-        advised = sum(each.report.advised for each in outcomes if each.report)
-        least = order.budget - max(PAGE_SIZE - 1, _grain(order))
-        return advised >= least
+    if report.ended == "budget":
+        return order.budget is not None
     return report.ended == "complete"
 
 
-def _grain(order: Order) -> int:
-    """Return the bytes that a budget may leave over, as a part of them does nothing."""
-    profile = profile_of(order.advice)
-    return profile.max_element() - 1 if profile.whole_elements else 0
+def _is_short_of(outcomes: list[Outcome], order: Order) -> bool:
+    """Return whether the floor of swap ended the work, and not the budget."""
+    if not order.swap_floor or order.budget is None:
+        return False
+    reports = [outcome.report for outcome in outcomes if outcome.report is not None]
+    advised = sum(report.advised for report in reports)
+    ended = any(report.ended == "budget" for report in reports)
+    return ended and advised < order.budget - (PAGE_SIZE - 1)

@@ -1,21 +1,19 @@
-"""The grammar of the command: its parts, their options, and where they lead."""
+"""App: the group of the verbs, each of which is loaded when it is needed."""
 
 from __future__ import annotations
 
-import math
 import os
 import sys
+from importlib import import_module
 
 import click
 
-from pmadvise.advice import Advice
-from pmadvise.command import options, types
+from pmadvise.command import options
 from pmadvise.command.output import INTERRUPTED, Output
 from pmadvise.command.text import error_text, printable
-from pmadvise.command.types import Share
 
 _EPILOG = """\b
-Exit status: 0 all that was asked was advised (a budget used up is all);
+Exit status: 0 everything requested was advised, or the budget was used up;
 1 something was not, or failed; 2 wrong usage; 130 interrupted by Ctrl-C, after
 the report. Errors are one line each on stderr. NO_COLOR turns colours off.
 
@@ -23,12 +21,37 @@ the report. Errors are one line each on stderr. NO_COLOR turns colours off.
 Shell completion, for bash (or zsh; for fish: ... | source):
   eval "$(_PMADVISE_COMPLETE=bash_source pmadvise)"
 """
-_TARGETS = """TARGET is any number of PIDs, --cgroup PATH and --tree PID."""
-_SIZES = """Sizes: 4096, 64K, 1.5GiB (units of 1024). Times: 10ms, 2s."""
-_SELECTION = f"""Without a selection: {{default}}. --anon, --file and --shared add up;
---path, --min-size and --range narrow the selection.
 
-{_SIZES}"""
+VERBS = {
+    "show": "show",
+    "cold": "advise",
+    "pageout": "advise",
+    "willneed": "advise",
+    "collapse": "advise",
+    "check": "check",
+    "selftest": "selftest",
+}
+"""Each verb, in the order of the help, and the module whose COMMANDS has it."""
+
+
+class _Verbs(click.Group):
+    """A group that loads a verb when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names of the verbs."""
+        return list(VERBS)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        cmd_name: str,
+    ) -> click.Command | None:
+        """Return a verb, None if there is none of that name."""
+        if cmd_name not in VERBS:
+            return None
+        module = import_module(f"pmadvise.command.{VERBS[cmd_name]}")
+        commands: dict[str, click.Command] = module.COMMANDS
+        return commands[cmd_name]
 
 
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -45,6 +68,7 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
 
 
 @click.group(
+    cls=_Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     epilog=_EPILOG,
     no_args_is_help=False,
@@ -60,159 +84,6 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
 @options.common
 def app() -> None:
     """Look at the memory of processes, and advise the kernel about it."""
-
-
-@app.command()
-@options.targets
-@click.option("--all", "every", is_flag=True, help="Every mapping, not in groups.")
-@click.option(
-    "--watch",
-    metavar="SECONDS",
-    type=types.positive_time,
-    help="Refresh in place, until Ctrl-C or the end of the targets.",
-)
-@options.common
-@click.pass_context
-def show(
-    context: click.Context,
-    pid: tuple[int, ...],
-    cgroup: tuple[str, ...],
-    tree: tuple[int, ...],
-    every: bool,
-    watch: float | None,
-) -> None:
-    """Show where the memory of processes is.
-
-    Totals, as /proc/PID/status has them; a picture of the address space; and the
-    mappings, in groups (heap, stacks, anonymous memory, each file), with the bytes in
-    memory and in swap. Shared memory in swap is not seen: a process has no entry of it.
-
-    TARGET is any number of PIDs, --cgroup PATH and --tree PID.
-    """
-    from pmadvise.command.show import show as show_all  # noqa: PLC0415 - rich is slow
-    from pmadvise.command.targets import Targets  # noqa: PLC0415 - for the same reason
-
-    _require_targets(pid, cgroup, tree)
-    with Targets(pid, cgroup, tree) as targets:
-        show_all(options.output_of(context), targets, every, watch)
-
-
-def _require_targets(*targets: tuple[object, ...]) -> None:
-    if not any(targets):
-        raise click.UsageError("give a TARGET: a PID, --cgroup PATH or --tree PID")
-
-
-def _add(advice: Advice, summary: str, default: str) -> None:
-    """Add the command of an advice."""
-
-    @options.targets
-    @options.selection
-    @options.limits
-    @click.option(
-        "--dry-run",
-        is_flag=True,
-        help="Say what would be advised, check the permission, and advise nothing.",
-    )
-    @click.option(
-        "--force", is_flag=True, help="Advise process 1, and this command, too."
-    )
-    @options.common
-    @click.pass_context
-    def command(  # noqa: PLR0913 - an argument each option
-        context: click.Context,
-        pid: tuple[int, ...],
-        cgroup: tuple[str, ...],
-        tree: tuple[int, ...],
-        *,
-        anon: bool,
-        file: bool,
-        shared: bool,
-        path: tuple[str, ...],
-        ranges: tuple[tuple[int, int], ...],
-        min_size: int,
-        budget: int | Share | None,
-        swap_floor: int,
-        max_stall: float,
-        timeout: float | None,
-        hold: str | None,
-        dry_run: bool,
-        force: bool,
-    ) -> None:
-        from pmadvise.command.advise import run_order  # noqa: PLC0415 - rich is slow
-        from pmadvise.command.selection import Selection  # noqa: PLC0415
-        from pmadvise.command.targets import Targets  # noqa: PLC0415
-        from pmadvise.command.work import Order, bytes_of  # noqa: PLC0415
-
-        _require_targets(pid, cgroup, tree)
-        with Targets(pid, cgroup, tree) as targets:
-            if isinstance(budget, Share):
-                budget = bytes_of(budget, targets, advice)
-            order = Order(
-                advice,
-                Selection(anon, file, shared, path, ranges, min_size),
-                budget=budget,
-                swap_floor=swap_floor,
-                max_stall=None if max_stall == math.inf else max_stall,
-                timeout=timeout,
-                hold=hold,
-                dry_run=dry_run,
-            )
-            run_order(options.output_of(context), targets, order, force)
-
-    text = f"{summary}\n\n{_TARGETS} {_SELECTION.format(default=default)}"
-    app.command(advice.name.lower(), help=text)(command)
-
-
-_add(
-    Advice.COLD,
-    "Let memory be reclaimed first, when memory is short (MADV_COLD).",
-    "the private anonymous memory that is in memory",
-)
-_add(
-    Advice.PAGEOUT,
-    "Reclaim memory now: to swap, or to its file (MADV_PAGEOUT).",
-    "the private anonymous memory that is in memory and not executable",
-)
-_add(
-    Advice.WILLNEED,
-    "Read memory ahead, from swap or from its file (MADV_WILLNEED).",
-    "the private anonymous memory that is in swap",
-)
-_add(
-    Advice.COLLAPSE,
-    "Make huge pages (MADV_COLLAPSE).",
-    "blocks of the size of a huge page, of private anonymous memory, that are at "
-    "least half in memory",
-)
-
-
-@app.command()
-@click.argument("pid", type=types.pid, required=False)
-@options.common
-@click.pass_context
-def check(context: click.Context, pid: int | None) -> None:
-    """Check what this host, this user and process PID allow.
-
-    The kernel is asked; nothing is changed. A row that fails has the remedy.
-    """
-    from pmadvise.command.check import check as check_all  # noqa: PLC0415 - slow
-
-    check_all(options.output_of(context), pid)
-
-
-@app.command(
-    add_help_option=False,
-    context_settings={"ignore_unknown_options": True},
-)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def selftest(arguments: tuple[str, ...]) -> None:
-    """Try every advice on a child process, and look at the effect.
-
-    The same as `python -m pmadvise.selftest`, with its options: --help has them.
-    """
-    from pmadvise.selftest.command import main  # noqa: PLC0415 - for this alone
-
-    sys.exit(main(list(arguments)))
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -1,18 +1,21 @@
-"""`pmadvise check`: what this host, this process and a target allow, for people."""
+"""Verb `pmadvise check`: the answers of support() as a table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from rich.table import Table
-from rich.text import Text
+import click
 
-from pmadvise._reasons import Answer
-from pmadvise._support import Support, TargetSupport, support
 from pmadvise.advice import advice_name
+from pmadvise.command import options
 from pmadvise.command.output import Output
 from pmadvise.command.text import long_size
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pmadvise import Answer, Support, TargetSupport
 
 _MARKS = {"ok": ("✓", "ok"), "no": ("✗", "NO"), "may": ("!", "!")}
 _STYLES = {"ok": "green", "no": "bold red", "may": "yellow"}
@@ -28,18 +31,37 @@ class Row(NamedTuple):
     remedy: str = ""
 
 
-def check(output: Output, pid: int | None) -> None:
-    """Print what is allowed; fail if advising is not."""
-    found = support(pid)
-    rows = list(_rows(found))
+@click.command()
+@click.argument("pid", type=options.pid, required=False)
+@options.common
+@click.pass_context
+def check(context: click.Context, pid: int | None) -> None:
+    """Check what this host, this user and process PID allow.
+
+    The kernel is asked; nothing is changed. A row that fails has the remedy.
+    """
+    run(options.output_of(context), pid)
+
+
+COMMANDS = {"check": check}
+
+
+def run(output: Output, pid: int | None) -> None:
+    """Print the answers; fail if advising is refused."""
+    from pmadvise import support  # noqa: PLC0415 - not for the help
+
+    answers = support(pid)
+    rows = list(_rows(answers))
     output.failed |= any(row.mark == "no" for row in rows)
     if output.json:
-        output.write_json(found.to_dict())
+        output.write_json(answers.to_dict())
     elif not output.quiet:
         output.console().print(_table(output, rows))
 
 
 def _table(output: Output, rows: list[Row]) -> Table:
+    from rich.text import Text  # noqa: PLC0415 - not for the help
+
     table = output.table(gap=2)
     table.add_column("", no_wrap=True, overflow="crop")
     table.add_column("what", no_wrap=True, overflow="crop")
@@ -53,35 +75,35 @@ def _table(output: Output, rows: list[Row]) -> Table:
     return table
 
 
-def _rows(found: Support) -> Iterator[Row]:
-    where = f", in a container of {found.container}" if found.container else ""
-    yield Row("ok", "host", f"Linux {found.kernel}, {found.machine}{where}")
-    yield _answer("pidfd_open(2)", found.pidfd_open)
-    yield _answer("process_madvise(2)", found.process_madvise)
-    for advice, answer in found.advice.items():
+def _rows(answers: Support) -> Iterator[Row]:
+    where = f", in a container of {answers.container}" if answers.container else ""
+    yield Row("ok", "host", f"Linux {answers.kernel}, {answers.machine}{where}")
+    yield _answer("pidfd_open(2)", answers.pidfd_open)
+    yield _answer("process_madvise(2)", answers.process_madvise)
+    for advice, answer in answers.advice.items():
         yield _answer(advice_name(advice), answer)
-    yield _answer("other processes", found.other_processes)
+    yield _answer("other processes", answers.other_processes)
     yield _capability(
-        "CAP_SYS_PTRACE", found.cap_sys_ptrace, "to advise processes of other users"
+        "CAP_SYS_PTRACE", answers.cap_sys_ptrace, "to advise processes of other users"
     )
     yield _capability(
         "CAP_DAC_READ_SEARCH",
-        found.cap_dac_read_search,
+        answers.cap_dac_read_search,
         "to see which pages of other users' processes are in memory",
     )
-    yield _swap(found)
-    yield _answer("own process", found.own_process, optional=True)
-    yield _answer("priority", found.priority, optional=True)
-    yield _answer("PROCMAP_QUERY", found.procmap_query, optional=True)
-    yield _answer("PAGEMAP_SCAN", found.pagemap_scan, optional=True)
-    freezers = ", ".join(found.freezers)
+    yield _swap(answers)
+    yield _answer("own process", answers.own_process, optional=True)
+    yield _answer("priority", answers.priority, optional=True)
+    yield _answer("PROCMAP_QUERY", answers.procmap_query, optional=True)
+    yield _answer("PAGEMAP_SCAN", answers.pagemap_scan, optional=True)
+    freezers = ", ".join(answers.freezers)
     yield Row(
         "ok" if freezers else "may",
         "hold by the freezer",
         freezers or "no cgroup hierarchy that can freeze and be written to",
     )
-    if found.target is not None:
-        yield from _target(found.target)
+    if answers.target is not None:
+        yield from _target(answers.target)
 
 
 def _target(target: TargetSupport) -> Iterator[Row]:
@@ -104,12 +126,12 @@ def _capability(name: str, there: bool, purpose: str) -> Row:
     return Row("may", name, f"missing: needed {purpose}")
 
 
-def _swap(found: Support) -> Row:
-    allowed = found.swap_allowed
-    if not found.swap_total:
+def _swap(answers: Support) -> Row:
+    allowed = answers.swap_allowed
+    if not answers.swap_total:
         remedy = "turn swap on: zramctl or mkswap, then swapon"
         return Row("may", "swap", "off: pageout moves memory of files alone", remedy)
-    text = f"{long_size(found.swap_free)} free of {long_size(found.swap_total)}"
+    text = f"{long_size(answers.swap_free)} free of {long_size(answers.swap_total)}"
     if allowed is not None:
         text += f"; this cgroup may use {long_size(allowed)} more"
-    return Row("ok" if found.swap_free else "may", "swap", text)
+    return Row("ok" if answers.swap_free else "may", "swap", text)

@@ -1,24 +1,112 @@
-"""The options that commands share."""
+"""Options that verbs share, and their values read from text.
+
+A function that reads a value raises click.BadParameter for a text that it can't read,
+which is a usage error; it returns a default, which is no text, as it is.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from pmadvise.command import types
+from pmadvise import PAGE_SIZE
 from pmadvise.command.output import Output
 
-F = TypeVar("F", bound=Callable[..., object])
+_SIZE = re.compile(r"([0-9]*\.?[0-9]+) ?([kmgtpe]?)(?:i?b)?", re.IGNORECASE)
+_UNITS = ("", *"kmgtpe")
+_TIME = re.compile(r"([0-9]*\.?[0-9]+) ?(us|ms|s|m|h)?")
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+_RANGE = re.compile(r"(?:0x)?([0-9a-f]+)-(?:0x)?([0-9a-f]+)", re.IGNORECASE)
+_DIGITS = re.compile(r"[0-9]{1,10}")
+_MAX_BYTES = 1 << 64
+_MAX_PID = (1 << 31) - 1
 
-METHODS = ("auto", "ptrace", "freezer", "sigstop")
+F = TypeVar("F", bound=Callable[..., object])
 
 
 def output_of(context: click.Context) -> Output:
     """Return the output of this run of the command."""
     return context.ensure_object(Output)
+
+
+class Share(NamedTuple):
+    """A part of the memory of the targets."""
+
+    percent: float
+
+
+def _refused(text: str, why: str) -> click.BadParameter:
+    return click.BadParameter(f"{text!r} is not {why}")
+
+
+def pid(text: str) -> int:
+    """Return a process ID."""
+    if not _DIGITS.fullmatch(text) or not 0 < int(text) <= _MAX_PID:
+        raise _refused(text, "a process ID")
+    return int(text)
+
+
+def size(text: str | int) -> int:
+    """Return bytes: of 4096, 64K, 1.5GiB. Units are powers of 1024."""
+    if isinstance(text, int):
+        return text
+    match = _SIZE.fullmatch(text.strip())
+    n_bytes = float(match[1]) * 1024 ** _UNITS.index(match[2].lower()) if match else -1
+    if not 0 <= n_bytes < _MAX_BYTES:
+        raise _refused(text, "a size, such as 4096, 64K or 1.5GiB")
+    return int(n_bytes)
+
+
+def time(text: str) -> float:
+    """Return seconds: of 10ms, 2s, 1.5m, or a number of seconds."""
+    match = _TIME.fullmatch(text.strip())
+    if not match:
+        raise _refused(text, "a time, such as 10ms or 2s")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def positive_time(text: str) -> float:
+    """Return seconds, more than 0."""
+    seconds = time(text)
+    if not seconds > 0:
+        raise _refused(text, "more than 0 seconds")
+    return seconds
+
+
+def stall(text: str) -> float:
+    """Return seconds, more than 0; infinity for "none"."""
+    return math.inf if text == "none" else positive_time(text)
+
+
+def budget(text: str) -> int | Share:
+    """Return a size, or of N% a Share."""
+    if not text.endswith("%"):
+        return size(text)
+    try:
+        percent = float(text[:-1])
+    except ValueError:
+        percent = math.nan
+    if not 0 <= percent <= 100:
+        raise _refused(text, "between 0% and 100%")
+    return Share(percent)
+
+
+def address_range(text: str) -> tuple[int, int]:
+    """Return address and length of START-END, as /proc/PID/maps has it."""
+    match = _RANGE.fullmatch(text.strip())
+    if not match:
+        raise _refused(text, "START-END in hexadecimal, as in /proc/PID/maps")
+    start, end = int(match[1], 16), int(match[2], 16)
+    if not start < end <= _MAX_BYTES:
+        raise _refused(text, "a range: START must be less than END, and END 64 bits")
+    if start % PAGE_SIZE or end % PAGE_SIZE:
+        raise _refused(text, f"of whole pages of {PAGE_SIZE} bytes")
+    return start, end - start
 
 
 def _flag(name: str, text: str) -> Callable[[F], F]:
@@ -31,12 +119,12 @@ def _flag(name: str, text: str) -> Callable[[F], F]:
     )
 
 
-def _all(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     """Return the decorators as one, in the order in which the help has them."""
 
     def decorate(function: F) -> F:
-        for one in reversed(decorators):
-            function = one(function)
+        for decorator in reversed(decorators):
+            function = decorator(function)
         return function
 
     return decorate
@@ -56,16 +144,16 @@ def _complete_pid(
     ]
 
 
-common = _all(
+common = together(
     _flag("json", "Print JSON, an object a line, for programs."),
-    _flag("quiet", "Print errors alone; with --json the JSON too."),
+    _flag("quiet", "Print only errors (and the JSON, with --json)."),
     _flag("debug", "Print the traceback of each error."),
 )
 
-targets = _all(
+targets = together(
     click.argument(
         "pid",
-        type=types.pid,
+        type=pid,
         nargs=-1,
         shell_complete=_complete_pid,
     ),
@@ -80,74 +168,15 @@ targets = _all(
     click.option(
         "--tree",
         metavar="PID",
-        type=types.pid,
+        type=pid,
         multiple=True,
         shell_complete=_complete_pid,
         help="A process and its descendants.",
     ),
 )
 
-selection = _all(
-    click.option("--anon", is_flag=True, help="Private anonymous memory."),
-    click.option("--file", is_flag=True, help="Private mappings of files."),
-    click.option("--shared", is_flag=True, help="Shared mappings."),
-    click.option(
-        "--path",
-        metavar="GLOB",
-        multiple=True,
-        help='Mappings whose path matches: "*" matches "/" too, "[heap]" is the heap.',
-    ),
-    click.option(
-        "--range",
-        "ranges",
-        metavar="START-END",
-        type=types.address_range,
-        multiple=True,
-        help="Addresses in hexadecimal, as /proc/PID/maps has them; alone they are "
-        "asked as given, in memory or not.",
-    ),
-    click.option(
-        "--min-size",
-        metavar="SIZE",
-        type=types.size,
-        default=0,
-        help="Mappings of at least this size.",
-    ),
-)
 
-limits = _all(
-    click.option(
-        "--budget",
-        metavar="SIZE|N%",
-        type=types.budget,
-        help="Advise at most so many bytes that are in memory (willneed: that are "
-        "not), of all targets together. N%: of their VmRSS (willneed: VmSwap).",
-    ),
-    click.option(
-        "--swap-floor",
-        metavar="SIZE",
-        type=types.size,
-        default=0,
-        help="Leave so much swap free; for pageout.",
-    ),
-    click.option(
-        "--max-stall",
-        metavar="TIME|none",
-        type=types.stall,
-        default="50ms",
-        show_default=True,
-        help="The longest that a call shall hold a target's mmap lock.",
-    ),
-    click.option(
-        "--timeout",
-        metavar="TIME",
-        type=types.time,
-        help="End after so long.",
-    ),
-    click.option(
-        "--hold",
-        metavar="METHOD",
-        type=click.Choice(METHODS),
-        help="Stop each target meanwhile: auto, ptrace, freezer or sigstop.",
-    ),
-)
+def require_targets(*targets: tuple[object, ...]) -> None:
+    """Raise click.UsageError where no target was given."""
+    if not any(targets):
+        raise click.UsageError("give a TARGET: a PID, --cgroup PATH or --tree PID")

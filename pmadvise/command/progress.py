@@ -1,4 +1,4 @@
-"""The progress of an advice on a terminal: a line a target, over bytes."""
+"""Progress of an advice on a terminal: a bar a target, over bytes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from pmadvise._native.base import PAGE_SIZE
+from pmadvise import PAGE_SIZE
 from pmadvise.command.output import Output
-from pmadvise.command.targets import Target
+from pmadvise.command.targets import TargetEntry
 from pmadvise.command.text import shorten, size
-from pmadvise.command.work import Observer
 
 _NAME_WIDTH = 22
 _MAX_LINES = 8
@@ -42,7 +41,7 @@ class _Rate(ProgressColumn):
         return Text("" if speed is None else f"{size(int(speed))}/s", justify="right")
 
 
-class Bars(Observer):
+class Bars:
     """The lines on stderr, while the work goes on.
 
     Args:
@@ -64,7 +63,7 @@ class Bars(Observer):
         )
         self._tasks: list[TaskID] = []
 
-    def begin(self, target: Target) -> None:
+    def begin(self, target: TargetEntry) -> None:
         """Add a line."""
         if not self._tasks:
             self._progress.start()

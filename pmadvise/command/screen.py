@@ -1,4 +1,4 @@
-"""What `show` prints about a process: totals, mappings, and the picture."""
+"""Screen of `show`: the totals, the picture and the mappings of a process."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pmadvise.command.mappings import Group, Layout, cut
+from pmadvise.command.layout import (
+    ABSENT,
+    IN_MEMORY,
+    SWAPPED,
+    Group,
+    Layout,
+    cut,
+    draw,
+)
 from pmadvise.command.output import Output
-from pmadvise.command.picture import ABSENT, IN_MEMORY, SWAPPED, draw
-from pmadvise.command.targets import Target
+from pmadvise.command.targets import TargetEntry
 from pmadvise.command.text import count, long_size, shorten, size
 from pmadvise.status import Status
 
@@ -56,7 +63,7 @@ class Screen:
         self._width = output.console().width
 
     def parts(
-        self, target: Target, status: Status, layout: Layout | None
+        self, target: TargetEntry, status: Status, layout: Layout | None
     ) -> Iterator[RenderableType]:
         """Yield all of a process, to be printed one below the other."""
         yield from self._totals(target, status, layout)
@@ -72,7 +79,7 @@ class Screen:
             yield self._groups(layout)
 
     def _totals(
-        self, target: Target, status: Status, layout: Layout | None
+        self, target: TargetEntry, status: Status, layout: Layout | None
     ) -> Iterator[Text]:
         state = _STATES.get(status.state, status.state)
         title = Text(f"{target.pid} ", style="bold")

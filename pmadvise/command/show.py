@@ -1,27 +1,67 @@
-"""`pmadvise show`: where the memory of processes is."""
+"""Verb `pmadvise show`: the memory of processes, and where it is."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from rich.console import Group as Lines
-from rich.console import RenderableType
-from rich.live import Live
-from rich.text import Text
+import click
 
-from pmadvise.command.mappings import Layout, read_layout
+from pmadvise.command import options
 from pmadvise.command.output import Output
-from pmadvise.command.screen import Screen
-from pmadvise.command.targets import Target, Targets
-from pmadvise.status import Status
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pmadvise.command.layout import Layout
+    from pmadvise.command.screen import Screen
+    from pmadvise.command.targets import TargetEntry, Targets
+    from pmadvise.status import Status
 
 _OTHER_LINES = 17
 """Lines of a screen beside those of the groups."""
 _LEAST_GROUPS = 5
 
 
-def show(output: Output, targets: Targets, every: bool, watch: float | None) -> None:
+@click.command()
+@options.targets
+@click.option("--all", "every", is_flag=True, help="Every mapping, not in groups.")
+@click.option(
+    "--watch",
+    metavar="SECONDS",
+    type=options.positive_time,
+    help="Refresh in place, until Ctrl-C or the end of the targets.",
+)
+@options.common
+@click.pass_context
+def show(
+    context: click.Context,
+    pid: tuple[int, ...],
+    cgroup: tuple[str, ...],
+    tree: tuple[int, ...],
+    every: bool,
+    watch: float | None,
+) -> None:
+    """Show where the memory of processes is.
+
+    Totals, as /proc/PID/status has them; a picture of the address space; and the
+    mappings, in groups (heap, stacks, anonymous memory, each file), with the bytes in
+    memory and in swap. Shared memory in swap is not seen: a process has no entry of it.
+
+    TARGET is any number of PIDs, --cgroup PATH and --tree PID.
+    """
+    from pmadvise.command.targets import Targets  # noqa: PLC0415 - not for the help
+
+    options.require_targets(pid, cgroup, tree)
+    with Targets(pid, cgroup, tree) as targets:
+        run(options.output_of(context), targets, every, watch)
+
+
+COMMANDS = {"show": show}
+
+
+def run(output: Output, targets: Targets, every: bool, watch: float | None) -> None:
     """Print the memory of each target; again and again if it is to be watched."""
     for subject, refusal in targets.errors:
         output.error(subject, refusal)
@@ -35,7 +75,9 @@ def show(output: Output, targets: Targets, every: bool, watch: float | None) -> 
 
 
 def _screen(output: Output, every: bool) -> Screen:
-    """Return what renders; on a terminal with no more groups than fit."""
+    """Return the Screen; on a terminal with no more groups than fit."""
+    from pmadvise.command.screen import Screen  # noqa: PLC0415 - rich is slow
+
     console = output.console()
     if not console.is_terminal:
         return Screen(output, every)
@@ -57,6 +99,10 @@ def _print(output: Output, targets: Targets, every: bool) -> None:
 
 def _watch(output: Output, targets: Targets, every: bool, seconds: float) -> None:
     """Refresh in place, until every target has gone or Ctrl-C."""
+    from rich.console import Group as Lines  # noqa: PLC0415 - not for the help
+    from rich.live import Live  # noqa: PLC0415 - likewise
+    from rich.text import Text  # noqa: PLC0415 - likewise
+
     console = output.console()
     if output.json or not console.is_terminal:
         while _some_live(targets):
@@ -75,13 +121,15 @@ def _watch(output: Output, targets: Targets, every: bool, seconds: float) -> Non
 
 
 def _some_live(targets: Targets) -> bool:
-    return any(one.process is not None and one.process.alive for one in targets)
+    return any(target.process and target.process.alive for target in targets)
 
 
 def _looks(
     output: Output, targets: Targets
-) -> Iterator[tuple[Target, Status | None, Layout | None]]:
-    """Yield each target as it is now, what is missing replaced by None."""
+) -> Iterator[tuple[TargetEntry, Status | None, Layout | None]]:
+    """Yield each target as it is now, None in the place of a refused part."""
+    from pmadvise.command.layout import read_layout  # noqa: PLC0415 - not for the help
+
     for target in targets:
         if target.process is None:
             if target.error is not None:
@@ -103,14 +151,14 @@ def _looks(
 
 
 def to_json(
-    target: Target, status: Status | None, layout: Layout | None
+    target: TargetEntry, status: Status | None, layout: Layout | None
 ) -> dict[str, object]:
-    """Return a target as --json prints it; null is what could not be read."""
+    """Return a target as --json prints it, null for a part that could not be read."""
     return {
         "pid": target.pid,
         "name": target.name,
         "status": None if status is None else status.to_dict(),
         "mappings": None
         if layout is None
-        else [one.to_dict() for one in layout.mappings],
+        else [mapping.to_dict() for mapping in layout.mappings],
     }

@@ -1,4 +1,4 @@
-"""The processes that a command is about: each by its handle, or why there is none."""
+"""Targets of a command: each by its handle, or the error in its place."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import errno
 import os
 import resource
 from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 
-from pmadvise._handle.identity import Identity
-from pmadvise._proc.files import read_or_none
 from pmadvise.group import processes
 from pmadvise.process import Process
 
 
 @dataclass
-class Target:
+class TargetEntry:
     """A process to look at or to advise."""
 
     pid: int
@@ -44,7 +42,7 @@ class Targets:
     def __init__(
         self, pids: Iterable[int], cgroups: Iterable[str], trees: Iterable[int]
     ) -> None:
-        self._found: dict[int, Target] = {}
+        self._found: dict[int, TargetEntry] = {}
         self.errors: list[tuple[str, OSError]] = []
         """Of a --cgroup or --tree that is not there."""
         _allow_descriptors()
@@ -71,7 +69,7 @@ class Targets:
                     process.close()
                 else:
                     name = _name_of(process)
-                    self._found[process.pid] = Target(process.pid, name, process)
+                    self._found[process.pid] = TargetEntry(process.pid, name, process)
         except (OSError, ValueError) as error:
             if not isinstance(error, OSError):
                 error = OSError(errno.EINVAL, str(error))
@@ -81,7 +79,7 @@ class Targets:
                 nobody = ProcessLookupError(errno.ESRCH, "no process, or none left")
                 self.errors.append((subject, nobody))
 
-    def __iter__(self) -> Iterator[Target]:
+    def __iter__(self) -> Iterator[TargetEntry]:
         """Iterate over the targets."""
         return iter(self._found.values())
 
@@ -104,27 +102,25 @@ class Targets:
         self.close()
 
 
-def _open(pid: int) -> Target:
+def _open(pid: int) -> TargetEntry:
     try:
         process = Process(pid)
     except OSError as error:
-        return Target(pid, "", None, error)
-    return Target(pid, _name_of(process), process)
+        return TargetEntry(pid, "", None, error)
+    return TargetEntry(pid, _name_of(process), process)
 
 
 def _name_of(process: Process) -> str:
-    with suppress(OSError), closing(Identity.of_pidfd(process)) as identity:
-        return os.fsdecode(identity.read("comm").removesuffix(b"\n"))
+    with suppress(OSError):
+        return process.status().name
     return ""
 
 
 def listed() -> Iterator[tuple[int, str]]:
-    """Yield the ID and the name of each process, for completion."""
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            comm = read_or_none(f"/proc/{entry}/comm")
-            if comm is not None:
-                yield int(entry), os.fsdecode(comm.removesuffix(b"\n"))
+    """Yield the ID and the name of each process that has memory, for completion."""
+    for process in processes():
+        with process:
+            yield process.pid, _name_of(process)
 
 
 def _allow_descriptors() -> None:

@@ -1,38 +1,91 @@
-"""Advise the targets within one budget and one time, and collect the results."""
+"""Work of an advice: the order, and its outcomes by pmadvise.advise_each()."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import math
+import operator
+import os
 import signal
 import threading
-import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from pmadvise.advice import Advice
-from pmadvise.command.forecast import forecast
-from pmadvise.command.selection import Selection
-from pmadvise.command.targets import Target
-from pmadvise.command.types import Share
+from pmadvise.command.options import Share
+from pmadvise.command.targets import TargetEntry
+from pmadvise.command.text import long_size
 from pmadvise.group import advise_each
-from pmadvise.memory import swap
+from pmadvise.maps import AddressSpace
+from pmadvise.memory import Swap
 from pmadvise.process import Process
 from pmadvise.ranges import Ranges
-from pmadvise.report import Ended, Report
+from pmadvise.report import Report
 
-_METHODS = {
-    Advice.COLD: Process.cold,
-    Advice.PAGEOUT: Process.pageout,
-    Advice.WILLNEED: Process.willneed,
-    Advice.COLLAPSE: Process.collapse,
-}
+if TYPE_CHECKING:
+    from pmadvise.command.progress import Bars
+
+_NEARLY_FULL = 0.05
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The options: kinds of mappings add up, every other option narrows them."""
+
+    anon: bool = False
+    file: bool = False
+    shared: bool = False
+    paths: tuple[str, ...] = ()
+    ranges: tuple[tuple[int, int], ...] = ()
+    min_size: int = 0
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing was asked for, so that the advice selects."""
+        return self == Selection()
+
+    def of(self, process: Process, advice: Advice) -> Ranges | None:
+        """Return the ranges to advise, None for the default selection of the advice.
+
+        Raises:
+            PermissionError, ProcessLookupError: As Process.maps().
+        """
+        if self.is_default:
+            return None
+        if self.ranges and self == Selection(ranges=self.ranges):
+            return Ranges(self.ranges)
+        return process.selection(advice, self._mappings(process.maps()))
+
+    def _mappings(self, space: AddressSpace) -> Ranges:
+        """Return the parts of mappings asked for."""
+        select = functools.partial(space.select, min_length=self.min_size)
+        kinds = []
+        if self.anon:
+            kinds.append(select(anonymous=True, private=True))
+        if self.file:
+            kinds.append(select(private=True, path="/*"))
+        if self.shared:
+            kinds.append(select(private=False))
+        if not kinds:
+            # a path may be of any kind; a size alone is about the default selection
+            any_kind = bool(self.paths or self.ranges)
+            kinds.append(select() if any_kind else select(anonymous=True, private=True))
+        chosen = functools.reduce(operator.or_, kinds)
+        if self.paths:
+            named = [space.select(path=path) for path in self.paths]
+            chosen &= functools.reduce(operator.or_, named)
+        if self.ranges:
+            chosen &= Ranges(self.ranges)
+        return chosen
 
 
 @dataclass(frozen=True)
 class Order:
-    """What to do, and within which limits."""
+    """The request: what to advise, and within which limits."""
 
     advice: Advice
     selection: Selection
@@ -46,24 +99,11 @@ class Order:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a target."""
+    """The report of a target, or the error in its place, or both."""
 
-    target: Target
+    target: TargetEntry
     report: Report | None
     error: OSError | None = None
-
-
-class Observer:
-    """Is told of the progress; this one does not care."""
-
-    def begin(self, target: Target) -> None:
-        """A target's turn begins."""
-
-    def progress(self, done: int, total: int) -> None:
-        """So many bytes of the present target are done, of so many."""
-
-    def end(self) -> None:
-        """The last target's turn has ended."""
 
 
 class Interrupts:
@@ -87,7 +127,20 @@ class Interrupts:
         self.event.set()
 
 
-def bytes_of(share: Share, targets: Iterable[Target], advice: Advice) -> int:
+class Silence:
+    """An observer of the work for those who watch no bars."""
+
+    def begin(self, target: TargetEntry) -> None:
+        """A target's turn begins."""
+
+    def progress(self, done: int, total: int) -> None:
+        """So many bytes of the present target are done, of so many."""
+
+    def end(self) -> None:
+        """The last target's turn has ended."""
+
+
+def bytes_of(share: Share, targets: Iterable[TargetEntry], advice: Advice) -> int:
     """Return a share of the memory of targets: in memory, for WILLNEED in swap."""
     total = 0
     for target in targets:
@@ -98,160 +151,91 @@ def bytes_of(share: Share, targets: Iterable[Target], advice: Advice) -> int:
     return math.floor(total * share.percent / 100)
 
 
+def refusal(pid: int, advice: Advice) -> OSError | None:
+    """Return why a process is not to be advised without --force.
+
+    A kernel thread has no memory, which the kernel itself reports.
+    """
+    if pid == 1:
+        text = "process 1 is the init of this system or container"
+    elif pid == os.getpid() and advice == Advice.PAGEOUT:
+        text = "this is the command itself"
+    else:
+        return None
+    return PermissionError(errno.EPERM, f"{text}: left alone without --force")
+
+
+def swap_warning(advice: Advice, swap: Swap) -> str | None:
+    """Return a warning about the swap that PAGEOUT will find."""
+    if advice != Advice.PAGEOUT:
+        return None
+    if not swap.total:
+        return "swap is off: anonymous memory stays in memory, files may leave it"
+    if swap.free < swap.total * _NEARLY_FULL:
+        return (
+            f"swap is nearly full: {long_size(swap.free)} of "
+            f"{long_size(swap.total)} are free"
+        )
+    if not swap.frees_at_once:
+        return (
+            "not all of the swap is zram: what goes to a disk stays in the swap cache, "
+            "and in memory, until the next reclaim"
+        )
+    return None
+
+
 def advise(
-    targets: Iterable[Target], order: Order, stop: threading.Event, observer: Observer
+    targets: Iterable[TargetEntry],
+    order: Order,
+    stop: threading.Event,
+    observer: Silence | Bars,
 ) -> list[Outcome]:
-    """Advise the targets in their order; one that is dead or refuses stops nobody."""
-    work = _Work(order, stop, observer)
+    """Advise the targets in their order, by advise_each(): its rules are the rules."""
+    listed = list(targets)
+    able = [t for t in listed if t.process is not None and t.error is None]
+    results: dict[int, Report | OSError] = {}
+
+    def handles() -> Iterator[Process]:
+        for target in able:
+            observer.begin(target)
+            assert target.process is not None
+            yield target.process
+
+    def select(process: Process) -> Ranges | None:
+        return order.selection.of(process, order.advice)
+
     try:
-        if order.selection.is_default and order.hold is None and not order.dry_run:
-            work.advise_each(list(targets))
-        else:
-            for target in targets:
-                work.advise(target)
+        done = advise_each(
+            handles(),
+            order.advice,
+            select=select,
+            hold=order.hold,
+            budget=order.budget,
+            swap_floor=order.swap_floor,
+            cancel=stop,
+            max_stall=order.max_stall,
+            timeout=order.timeout,
+            on_progress=observer.progress,
+            measure=True,
+            dry_run=order.dry_run,
+        )
+    except KeyboardInterrupt as error:  # the second Ctrl-C
+        stop.set()
+        done = [*getattr(error, "reports", ())]
+        report = getattr(error, "report", None)
+        if report is not None and len(done) < len(able):
+            results[id(able[len(done)].process)] = report
     finally:
         observer.end()
-    return work.outcomes
-
-
-class _Work:
-    """The outcomes so far, and the rest of the limits."""
-
-    def __init__(self, order: Order, stop: threading.Event, observer: Observer) -> None:
-        self._order, self._stop, self._observer = order, stop, observer
-        self._left = order.budget
-        self._began = time.monotonic()
-        self._floor = order.swap_floor if order.advice == Advice.PAGEOUT else 0
-        self._hit_floor = False
-        self.outcomes: list[Outcome] = []
-
-    def advise_each(self, targets: list[Target]) -> None:
-        """Let the package share out the budget: the default selection of each."""
-        order = self._order
-        able = {id(t.process): t for t in targets if t.process and t.error is None}
-        found: dict[int, Report | OSError] = {}
-
-        def handles() -> Iterator[Process]:
-            for target in able.values():
-                self._observer.begin(target)
-                assert target.process is not None
-                yield target.process
-
-        try:
-            results = advise_each(
-                handles(),
-                order.advice,
-                budget=order.budget,
-                swap_floor=self._floor,
-                cancel=self._stop,
-                max_stall=order.max_stall,
-                timeout=order.timeout,
-                on_progress=self._observer.progress,
-                measure=True,
-            )
-        except KeyboardInterrupt as error:  # the second Ctrl-C
-            results = [*getattr(error, "reports", ())]
-            report = getattr(error, "report", None)
-            if report is not None and len(results) < len(able):
-                found[list(able)[len(results)]] = report
-        found.update((id(process), result) for process, result in results)
-        for target in targets:
-            result = found.get(id(target.process)) if target.process else None
-            if result is None:
-                none = None if target.error else self._nothing("cancelled")
-                self.outcomes.append(Outcome(target, none, target.error))
-            elif isinstance(result, OSError):
-                done = getattr(result, "report", None)
-                self.outcomes.append(Outcome(target, done, result))
-            else:
-                self.outcomes.append(Outcome(target, result))
-
-    def advise(self, target: Target) -> None:
-        """Advise one target; the same rules as advise_each()."""
+    results.update((id(process), result) for process, result in done)
+    nothing = Report(order.advice, 0, 0, (), 0, 0.0, 0.0, "cancelled")
+    outcomes = []
+    for target in listed:
+        result = results.get(id(target.process))
         if target.process is None or target.error is not None:
-            self.outcomes.append(Outcome(target, None, target.error))
-            return
-        ended = self._due()
-        if ended is not None:
-            self.outcomes.append(Outcome(target, self._nothing(ended)))
-            return
-        self._observer.begin(target)
-        error: OSError | None = None
-        report: Report | None
-        try:
-            report = self._advise(target.process)
-        except OSError as raised:
-            error = raised
-            report = getattr(raised, "report", None)
-        except KeyboardInterrupt as raised:
-            self._stop.set()
-            report = getattr(raised, "report", None) or self._nothing("cancelled")
-        self.outcomes.append(Outcome(target, report, error))
-
-    def _advise(self, process: Process) -> Report:
-        order = self._order
-        with contextlib.ExitStack() as stack:
-            if order.hold is not None and not order.dry_run:
-                stack.enter_context(process.hold(order.hold))
-            ranges = None
-            if not order.selection.is_default:
-                ranges = order.selection.of(process, order.advice)
-            budgets = [n for n in (self._left, self._free_swap()) if n is not None]
-            budget = min(budgets, default=None)
-            if order.dry_run:
-                report = forecast(process, order.advice, ranges, budget)
-                self._use(report.advised)
-                return report
-            counted = self._counted(process, ranges)
-            report = _METHODS[order.advice](
-                process,
-                ranges,
-                max_stall=order.max_stall,
-                budget=budget,
-                timeout=self._time_left(),
-                cancel=self,
-                on_progress=self._observer.progress,
-                measure=True,
-            )
-        self._use(min(counted, report.advised))
-        if report.ended == "cancelled" and self._hit_floor:
-            return replace(report, ended="budget")
-        return report
-
-    def _counted(self, process: Process, ranges: Ranges | None) -> float:
-        """Return the bytes of ranges that a budget counts; infinity: all of them."""
-        if self._left is None or ranges is None:
-            return math.inf
-        resident = process.resident(ranges).total
-        if self._order.advice == Advice.WILLNEED:
-            return ranges.total - resident
-        return resident
-
-    def _use(self, n_bytes: float) -> None:
-        if self._left is not None:
-            self._left = max(self._left - int(n_bytes), 0)
-
-    def _free_swap(self) -> int | None:
-        return max(swap().free - self._floor, 0) if self._floor else None
-
-    def _time_left(self) -> float | None:
-        timeout = self._order.timeout
-        if timeout is None:
-            return None
-        return max(timeout - (time.monotonic() - self._began), 0.0)
-
-    def is_set(self) -> bool:
-        """Return whether the work is to end: this is the Cancel of each advise()."""
-        self._hit_floor = self._free_swap() == 0
-        return self._stop.is_set() or self._hit_floor
-
-    def _due(self) -> Ended | None:
-        """Return why no other target is to be advised."""
-        if self._stop.is_set():
-            return "cancelled"
-        if self._time_left() == 0:
-            return "timeout"
-        return "budget" if self._left == 0 or self._free_swap() == 0 else None
-
-    def _nothing(self, ended: Ended) -> Report:
-        return Report(self._order.advice, 0, 0, (), 0, 0.0, 0.0, ended)
+            outcomes.append(Outcome(target, None, target.error))
+        elif isinstance(result, OSError):
+            outcomes.append(Outcome(target, getattr(result, "report", None), result))
+        else:
+            outcomes.append(Outcome(target, result or nothing))
+    return outcomes

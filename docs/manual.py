@@ -1,4 +1,4 @@
-"""The man page, from the help: ``python -m pmadvise.command.manual``."""
+"""Manual: the man page, from the help: ``python docs/manual.py > docs/pmadvise.1``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from pmadvise.command.app import app
 
-_HEAD = r""".\" Written by python -m pmadvise.command.manual: do not edit.
+_HEAD = r""".\" Written by python docs/manual.py: do not edit.
 .TH PMADVISE 1 "" "pmadvise" "User Commands"
 .SH NAME
 pmadvise \- look at the memory of processes, and advise the kernel about it"""
@@ -26,7 +26,8 @@ def page() -> str:
     lines = [_HEAD, ".SH SYNOPSIS"]
     commands = [
         (command, click.Context(command, info_name=name, parent=context))
-        for name, command in app.commands.items()
+        for name in app.list_commands(context)
+        if (command := app.get_command(context, name))
     ]
     for _, inner in [(app, context), *commands]:
         lines += [".PP", _usage(inner)]
