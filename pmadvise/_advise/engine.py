@@ -15,7 +15,7 @@ from pmadvise._advise.pacer import Pacer
 from pmadvise._advise.profiles import Profile
 from pmadvise._native.base import IOV_MAX
 from pmadvise._native.ranges import Batches, RangeArray
-from pmadvise._proc.mm import Fate
+from pmadvise._proc.mm import MmEnd
 from pmadvise.ranges import Ranges
 from pmadvise.report import Ended
 
@@ -178,9 +178,9 @@ class Engine:
         self._looked = self._clock.elapsed()
         self._stop_if(self._kernel.ended())
 
-    def _stop_if(self, fate: Fate | None) -> None:
-        if fate is not None:
-            raise StopAdvising(fate)
+    def _stop_if(self, end: MmEnd | None) -> None:
+        if end is not None:
+            raise StopAdvising(end)
 
     def _skip_unmapped(self, address: int, length: int) -> None:
         """Account for a hole; find out whether it lies outside of user space."""
@@ -214,8 +214,8 @@ class Engine:
                 vector = batches.shorten(vector, n_ranges, last_length)
                 batches.rewind(position, vector.total())
         asked = vector.total()
-        fate, result, seconds = self._kernel.advise(vector)
-        self._stop_if(fate)
+        end, result, seconds = self._kernel.advise(vector)
+        self._stop_if(end)
         self._looked = self._clock.elapsed()
         pause = 0.0
         if result > 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.mm import Tally
 from pmadvise._native.ranges import RangeArray
-from pmadvise._proc.mm import Fate
+from pmadvise._proc.mm import MmEnd
 from pmadvise.ranges import Ranges
 
 TYPE_CHECKING = False
@@ -25,10 +25,10 @@ class Kernel(Protocol):
     def huge_page_size(self) -> int:
         """Bytes of a huge page."""
 
-    def ended(self) -> Fate | None:
+    def ended(self) -> MmEnd | None:
         """Return how the mm ended, None while the process runs in it."""
 
-    def advise(self, vector: RangeArray) -> tuple[Fate | None, int, float]:
+    def advise(self, vector: RangeArray) -> tuple[MmEnd | None, int, float]:
         """Advise ranges if the process still runs in the mm.
 
         Returns:

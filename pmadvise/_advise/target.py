@@ -10,7 +10,7 @@ from pmadvise._native.maps import VmaArray
 from pmadvise._native.mm import Tally
 from pmadvise._native.process_madvise import probe, process_madvise
 from pmadvise._native.ranges import RangeArray
-from pmadvise._proc.mm import Fate, Mm
+from pmadvise._proc.mm import Mm, MmEnd
 from pmadvise._proc.smaps import Check
 from pmadvise.calls import explain
 from pmadvise.ranges import Ranges
@@ -47,11 +47,11 @@ class Target:
         if pagemap is not None:
             pagemap.close()
 
-    def ended(self) -> Fate | None:
+    def ended(self) -> MmEnd | None:
         """Return how the mm ended, None while the process runs in it."""
         return self.mm.ended()
 
-    def advise(self, vector: RangeArray) -> tuple[Fate | None, int, float]:
+    def advise(self, vector: RangeArray) -> tuple[MmEnd | None, int, float]:
         """Advise ranges if the process still runs in the mm.
 
         Returns:
@@ -60,7 +60,7 @@ class Target:
         """
         assert self._file is not None
         ended = self.mm.advise(self._file, vector, self._profile.advice, self.tally)
-        return self.mm.fate(ended), self.tally.result, self.tally.seconds
+        return self.mm.end_of(ended), self.tally.result, self.tally.seconds
 
     def probe(self) -> int:
         """Return 0 if the target may be so advised, else -errno."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pmadvise import AddressSpace, Vma
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.maps import VmaArray
-from pmadvise._proc.mm import Fate, Mm
+from pmadvise._proc.mm import Mm, MmEnd
 
 PAGE = 4096
 TOP = 2**64
@@ -40,7 +40,7 @@ class TextMm(Mm):
         """Return an open file, of no process."""
         return Descriptor.open(os.devnull)
 
-    def ended(self) -> Fate | None:
+    def ended(self) -> MmEnd | None:
         """Return that it is the current one."""
         return None
 

@@ -20,7 +20,7 @@ from pmadvise._advise.profiles import Profile, profile_of
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.mm import Tally
 from pmadvise._native.ranges import RangeArray
-from pmadvise._proc.mm import Fate
+from pmadvise._proc.mm import MmEnd
 from pmadvise.advice import known
 from pmadvise.report import Ended
 
@@ -107,7 +107,7 @@ class ScriptedKernel:
     """Whether each call returns 0."""
     seconds: float = 0.0
     """Seconds that each call takes."""
-    fates: Iterator[Fate | None] = field(default_factory=lambda: iter(()))
+    ends: Iterator[MmEnd | None] = field(default_factory=lambda: iter(()))
     """The answers of ended(), which is asked before each call too; then None."""
     before_call: Callable[[], object] = do_nothing
     after_call: Callable[[], object] = do_nothing
@@ -127,14 +127,14 @@ class ScriptedKernel:
         behind = bisect.bisect_left(self.areas, end, key=lambda area: area.start)
         return self.areas[first:behind]
 
-    def ended(self) -> Fate | None:
-        """Return the next of `fates`."""
-        return next(self.fates, None)
+    def ended(self) -> MmEnd | None:
+        """Return the next of `ends`."""
+        return next(self.ends, None)
 
-    def advise(self, vector: RangeArray) -> tuple[Fate | None, int, float]:
+    def advise(self, vector: RangeArray) -> tuple[MmEnd | None, int, float]:
         """Advise ranges if the target is still the same."""
-        if fate := self.ended():
-            return fate, self.tally.result, self.tally.seconds
+        if end := self.ended():
+            return end, self.tally.result, self.tally.seconds
         self.before_call()
         pairs = list(Ranges.of_array(vector))
         self.calls.append(pairs)

@@ -49,11 +49,11 @@ def test_the_call_itself_looks(target: Target) -> None:
     mm = open_mm(identity)
     file, tally = mm.file(), Tally()
     vector = Ranges([(target.filled(PAGE), PAGE)]).array
-    assert mm.fate(mm.advise(file, vector, Advice.COLD, tally)) is None
+    assert mm.end_of(mm.advise(file, vector, Advice.COLD, tally)) is None
     exec_shell(target)
-    fates = [mm.fate(mm.advise(file, vector, Advice.COLD, tally)) for _ in range(2)]
+    ends = [mm.end_of(mm.advise(file, vector, Advice.COLD, tally)) for _ in range(2)]
     identity.close()
-    assert (fates, tally.calls, tally.advised) == (["exec", "exec"], 1, PAGE)
+    assert (ends, tally.calls, tally.advised) == (["exec", "exec"], 1, PAGE)
 
 
 @pytest.mark.usefixtures("busy_threads")
