@@ -13,7 +13,11 @@ struct pmadvise_range {
     size_t length;
 };
 
-/* include/uapi/asm-generic/mman-common.h, Linux 6.18. */
+/*
+ * include/uapi/asm-generic/mman-common.h, Linux 6.18.  Advice is tested
+ * against these, and process_madvise.c asserts them against the headers of the
+ * build.
+ */
 enum pmadvise_madv {
     PMADVISE_MADV_NORMAL = 0,
     PMADVISE_MADV_RANDOM = 1,
