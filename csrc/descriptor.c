@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* File descriptors: pidfds, and owners that they have from the first on. */
+/* File descriptors: pidfds, and descriptors that are owned from the start. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

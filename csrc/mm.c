@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whether a process still runs in the mm that it was found in, and advice
- * that is given to that mm alone.
+ * The end of an mm, by execve(2) or exit, and advice to no later mm.
  *
  * An open /proc/PID/maps belongs for ever to the mm that it was opened on,
- * which tells an execve(2): but not where others share the old mm, as the
- * parent of a vfork(2) child does.  There /proc/PID/stat tells: execve(2)
+ * which shows an execve(2), except where others share the old mm, as the
+ * parent of a vfork(2) child does.  There /proc/PID/stat shows it: execve(2)
  * clears PF_FORKNOEXEC, and sets start_code and start_stack.
  */
 #define _GNU_SOURCE
@@ -37,7 +36,7 @@ enum { STATE = 3, FLAGS = 9, START_CODE = 26, START_STACK = 28 };
  * and both are 0 where there is no mm.  See proc_pid_stat(5).
  */
 int
-pmadvise_mm_read(int proc, int pid, struct pmadvise_mm *mm)
+pmadvise_mm_read(int proc, int pid, struct pmadvise_mm_fingerprint *mm)
 {
     char path[48], text[1024];
     const char *at;
@@ -109,13 +108,13 @@ lives(int maps_fd)
 
 /*
  * Returns what became of the mm `then` of a process, on which `maps_fd` was
- * opened (-1: no file is): one of enum pmadvise_mm_ended, or -errno.
+ * opened (-1: no file is): one of enum pmadvise_mm_end, or -errno.
  */
 int
 pmadvise_mm_ended(int proc, int pid, int maps_fd,
-                  const struct pmadvise_mm *then)
+                  const struct pmadvise_mm_fingerprint *then)
 {
-    struct pmadvise_mm now;
+    struct pmadvise_mm_fingerprint now;
     int alive = lives(maps_fd);
     int error = pmadvise_mm_read(proc, pid, &now);
 
@@ -146,19 +145,19 @@ nanoseconds(void)
 }
 
 /*
- * Advise `n` ranges if the process still runs in `mm`.  Nothing stands between
- * the look and the call, nor between the call and the tally.  Returns as
- * pmadvise_mm_ended() does; the call was made, and tally->result is the bytes
- * advised or -errno, if that is PMADVISE_MM_CURRENT.
+ * Advise `n` ranges if the process still runs in the mm `then`.  Nothing
+ * stands between the check and the call, nor between the call and the tally.
+ * Returns as pmadvise_mm_ended() does; the call was made, and tally->result is
+ * the bytes advised or -errno, if that is PMADVISE_MM_CURRENT.
  * See process_madvise(2).
  */
 int
 pmadvise_mm_advise(int pidfd, int proc, int pid, int maps_fd,
-                   const struct pmadvise_mm *mm,
+                   const struct pmadvise_mm_fingerprint *then,
                    const struct pmadvise_range *ranges, size_t n, int advice,
                    struct pmadvise_tally *tally)
 {
-    int ended = pmadvise_mm_ended(proc, pid, maps_fd, mm);
+    int ended = pmadvise_mm_ended(proc, pid, maps_fd, then);
     uint64_t begin;
 
     if (ended != PMADVISE_MM_CURRENT)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Which pages are in memory or in swap: /proc/PID/pagemap. */
+/* The pages that are in memory or in swap: /proc/PID/pagemap. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdbool.h>

@@ -13,7 +13,11 @@ struct pmadvise_range {
     size_t length;
 };
 
-/* include/uapi/asm-generic/mman-common.h, Linux 6.18. */
+/*
+ * include/uapi/asm-generic/mman-common.h, Linux 6.18.  Advice is tested
+ * against these, and process_madvise.c asserts them against the headers of the
+ * build.
+ */
 enum pmadvise_madv {
     PMADVISE_MADV_NORMAL = 0,
     PMADVISE_MADV_RANDOM = 1,
@@ -182,14 +186,14 @@ ssize_t pmadvise_procmap_vmas(int maps_fd, const struct pmadvise_range *ranges,
 
 /* mm.c */
 
-/* What tells the mm of a process from the one before. */
-struct pmadvise_mm {
+/* Differs between the mm of a process and an earlier or later one. */
+struct pmadvise_mm_fingerprint {
     uint64_t start_code; /* 0: no mm; 1: ptrace read access is refused */
     uint64_t start_stack;
     int forked;  /* 1: it has not called execve(2) since its fork */
     int exiting; /* 1: its leader exits or has exited */
 };
-enum pmadvise_mm_ended {
+enum pmadvise_mm_end {
     PMADVISE_MM_CURRENT = 0,
     PMADVISE_MM_EXEC = 1,
     PMADVISE_MM_EXITED = 2,
@@ -204,12 +208,12 @@ struct pmadvise_tally {
     int64_t result;
 };
 
-int pmadvise_mm_read(int proc, int pid, struct pmadvise_mm *mm);
+int pmadvise_mm_read(int proc, int pid, struct pmadvise_mm_fingerprint *mm);
 int pmadvise_mm_is_random(int proc);
 int pmadvise_mm_ended(int proc, int pid, int maps_fd,
-                      const struct pmadvise_mm *then);
+                      const struct pmadvise_mm_fingerprint *then);
 int pmadvise_mm_advise(int pidfd, int proc, int pid, int maps_fd,
-                       const struct pmadvise_mm *mm,
+                       const struct pmadvise_mm_fingerprint *then,
                        const struct pmadvise_range *ranges, size_t n,
                        int advice, struct pmadvise_tally *tally);
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* process_madvise(2), and the numbers of its advice. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <limits.h>

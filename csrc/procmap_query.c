@@ -66,9 +66,9 @@ pmadvise_procmap_vmas(int maps_fd, const struct pmadvise_range *ranges,
                       size_t n, size_t *index, uintptr_t *from,
                       struct pmadvise_vma *vmas, size_t capacity)
 {
-    size_t found = 0;
+    size_t written = 0;
 
-    while (*index < n && found < capacity) {
+    while (*index < n && written < capacity) {
         const struct pmadvise_range *range = &ranges[*index];
         uintptr_t at = *from > range->address ? *from : range->address;
         struct query q;
@@ -89,15 +89,15 @@ pmadvise_procmap_vmas(int maps_fd, const struct pmadvise_range *ranges,
             ++*index;
             continue;
         }
-        memset(&vmas[found], 0, sizeof(vmas[found]));
-        vmas[found].start = (uintptr_t)q.vma_start;
-        vmas[found].end = (uintptr_t)q.vma_end;
-        found++;
+        memset(&vmas[written], 0, sizeof(vmas[written]));
+        vmas[written].start = (uintptr_t)q.vma_start;
+        vmas[written].end = (uintptr_t)q.vma_end;
+        written++;
         *from = (uintptr_t)q.vma_end;
         if (*from == 0) { /* the VMA ends where the address space does */
             *index = n;
             break;
         }
     }
-    return (ssize_t)found;
+    return (ssize_t)written;
 }

@@ -163,8 +163,8 @@ read_status(int proc, struct pmadvise_status *status)
             error = -errno;
             break;
         }
-        more = (size_t)n ==
-               BLOCK - used; /* the kernel has all of it at once */
+        /* the kernel has all of it at once */
+        more = (size_t)n == BLOCK - used;
         used += (size_t)n;
         text[used] = '\0';
         for (; (newline = strchr(line, '\n')); line = newline + 1)

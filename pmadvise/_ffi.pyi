@@ -192,7 +192,7 @@ class _Lib:
         proc: int,
         pid: int,
         maps_fd: int,
-        mm: Any,
+        then: Any,
         ranges: Any,
         n: int,
         advice: int,

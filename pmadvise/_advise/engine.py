@@ -10,7 +10,7 @@ from pmadvise._advise.kernel import Kernel
 from pmadvise._advise.limits import Clock, Limits, StopAdvising
 from pmadvise._advise.pacer import Pacer
 from pmadvise._advise.profiles import Profile
-from pmadvise._handle.mm import Fate
+from pmadvise._handle.mm import MmEnd
 from pmadvise._native.base import IOV_MAX
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.ranges import Batches, RangeArray
@@ -166,9 +166,9 @@ class Engine:
         self._looked = self._clock.elapsed()
         self._stop_if(self._kernel.ended())
 
-    def _stop_if(self, fate: Fate | None) -> None:
-        if fate is not None:
-            raise StopAdvising(fate)
+    def _stop_if(self, end: MmEnd | None) -> None:
+        if end is not None:
+            raise StopAdvising(end)
 
     def _skip_unmapped(self, address: int, length: int) -> None:
         """Account for a hole; find out whether it lies outside of user space."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from pmadvise._advise.profiles import Profile, huge_page_size
-from pmadvise._handle.mm import Fate, Mm
+from pmadvise._handle.mm import Mm, MmEnd
 from pmadvise._handle.smaps import Check, mappings_with_flags
 from pmadvise._native import mm as _mm
 from pmadvise._native.descriptor import Descriptor
@@ -49,11 +49,11 @@ class Kernel:
         if pagemap is not None:
             pagemap.close()
 
-    def ended(self) -> Fate | None:
+    def ended(self) -> MmEnd | None:
         """Return how the mm ended, None while the process runs in it."""
         return self._mm.ended()
 
-    def advise(self, vector: RangeArray) -> tuple[Fate | None, int, float]:
+    def advise(self, vector: RangeArray) -> tuple[MmEnd | None, int, float]:
         """Advise ranges if the process still runs in the mm; nothing stands in between.
 
         Returns:
@@ -68,12 +68,12 @@ class Kernel:
             identity.proc,
             mm._pid,
             file.fd,
-            mm._mark,
+            mm._fingerprint,
             vector,
             self._profile.advice,
             tally,
         )
-        return mm.fate(ended) if ended else None, tally.result, tally.seconds
+        return mm.end_of(ended) if ended else None, tally.result, tally.seconds
 
     def probe(self) -> int:
         """Return 0 if the target may be so advised, else -errno."""
@@ -155,7 +155,7 @@ class Rehearsal(Kernel):
         super().__init__(mm, profile, check)
         self._refused: Ranges | None = None
 
-    def advise(self, vector: RangeArray) -> tuple[Fate | None, int, float]:
+    def advise(self, vector: RangeArray) -> tuple[MmEnd | None, int, float]:
         """Return the answer of Kernel.advise(), without the call."""
         ended, result = self.ended(), 0
         if ended is None:

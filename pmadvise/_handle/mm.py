@@ -19,12 +19,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
-    Fate = Literal["exec", "exited", "refused"]
+    MmEnd = Literal["exec", "exited", "refused"]
 else:
-    Fate = str  # to import typing takes longer than most of the rest
+    MmEnd = str  # to import typing takes longer than most of the rest
 """The end of an address space; "refused": permission was lost, so it is unknown."""
 
-_FATES: dict[int, Fate] = {
+_ENDS: dict[int, MmEnd] = {
     _mm.EXEC: "exec",
     _mm.EXITED: "exited",
     _mm.REFUSED: "refused",
@@ -60,7 +60,7 @@ class Mm:
         ProcessLookupError: The process has gone, or has no memory.
     """
 
-    __slots__ = ("_file", "_kept", "_mark", "_pid", "identity")
+    __slots__ = ("_file", "_fingerprint", "_kept", "_pid", "identity")
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
@@ -68,14 +68,14 @@ class Mm:
         self._pid = identity.number
         lent, proc = identity.lend(), identity.proc
         try:
-            self._mark = _mm.Mark(proc, self._pid)
+            self._fingerprint = _mm.MmFingerprint(proc, self._pid)
         except (FileNotFoundError, ProcessLookupError):
             raise identity.gone("the process has exited") from None
         finally:
             del lent
-        if not self._mark.has_mm:
+        if not self._fingerprint.has_mm:
             raise identity.gone()
-        if not self._mark.is_readable:
+        if not self._fingerprint.is_readable:
             raise identity.refusal("maps", errno.EACCES)
         self._kept: Descriptor | None = None
         if not (_host_randomizes() and _mm.mm_is_random(identity.proc)):
@@ -100,36 +100,36 @@ class Mm:
 
     def _require_current(self, fd: int, name: str) -> None:
         """Raise unless the process runs in this mm, and in that of `fd` (-1: none)."""
-        identity, fate = self.identity, self._fate_by(fd)
-        if fate == "refused":
+        identity, end = self.identity, self._end_by(fd)
+        if end == "refused":
             raise identity.refusal(name, errno.EACCES)
-        if fate is not None:
+        if end is not None:
             raise identity.gone()
 
-    def ended(self) -> Fate | None:
+    def ended(self) -> MmEnd | None:
         """Return how it ended, None while the process runs in it.
 
         Raises:
             OSError: No file descriptor is free to look.
         """
         file = self._open_one()
-        return self._fate_by(file.fd if file is not None else -1)
+        return self._end_by(file.fd if file is not None else -1)
 
-    def _fate_by(self, fd: int) -> Fate | None:
+    def _end_by(self, fd: int) -> MmEnd | None:
         lent, proc = self.identity.lend(), self.identity.proc
         try:
-            return self.fate(_mm.mm_ended(proc, self._pid, fd, self._mark))
+            return self.end_of(_mm.mm_ended(proc, self._pid, fd, self._fingerprint))
         finally:
             del lent
 
-    def fate(self, result: int) -> Fate | None:
+    def end_of(self, result: int) -> MmEnd | None:
         """Return what a result of the C functions means; raise OSError for -errno."""
         if result < 0:
             text = f"/proc/{self._pid}/task/{self._pid}/stat: {os.strerror(-result)}"
             raise OSError(-result, text)
         if result == _mm.EXITED:
             result = self._settled()
-        return _FATES.get(result)
+        return _ENDS.get(result)
 
     def _settled(self) -> int:
         """Look again where the leader seems to have exited.
@@ -141,7 +141,7 @@ class Mm:
         for _ in range(_LOOKS):
             if identity.has_ended(1):
                 break
-            result = _mm.mm_ended(identity.proc, self._pid, -1, self._mark)
+            result = _mm.mm_ended(identity.proc, self._pid, -1, self._fingerprint)
             if result != _mm.EXITED:
                 break
         return result if result > 0 else _mm.EXITED

@@ -1,4 +1,4 @@
-"""csrc/descriptor.c: pidfds, and file descriptors owned from the first moment on."""
+"""csrc/descriptor.c: pidfds, and file descriptors that are owned from the start."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Descriptor:
         return int(self._cdata[0])
 
     def close(self) -> None:
-        """Close it for all who have it; may be called again."""
+        """Close it for all that refer to it; may be called again."""
         _close(self._cdata)
 
     def __reduce__(self) -> NoReturn:

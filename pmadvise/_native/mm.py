@@ -1,4 +1,4 @@
-"""csrc/mm.c: which mm a process runs in, and advice to that one alone."""
+"""csrc/mm.c: the end of an mm, and advice to no later one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ EXITED: int = lib.PMADVISE_MM_EXITED
 REFUSED: int = lib.PMADVISE_MM_REFUSED
 
 
-class Mark:
-    """A native ``struct pmadvise_mm``: tells the mm of a process from the one before.
+class MmFingerprint:
+    """A native ``struct pmadvise_mm_fingerprint``: differs between mms of a process.
 
     Args:
         proc: File descriptor of the directory /proc/PID.
@@ -29,7 +29,7 @@ class Mark:
     __slots__ = ("cdata",)
 
     def __init__(self, proc: int, pid: int) -> None:
-        self.cdata: Any = ffi.new("struct pmadvise_mm *")
+        self.cdata: Any = ffi.new("struct pmadvise_mm_fingerprint *")
         check(lib.pmadvise_mm_read(proc, pid, self.cdata), f"task/{pid}/stat")
 
     @property
@@ -39,7 +39,7 @@ class Mark:
 
     @property
     def is_readable(self) -> bool:
-        """Whether ptrace read access was given; without it the mark marks nothing."""
+        """Whether ptrace read access was given; without it all mms look alike."""
         return not (self.cdata.start_code == 1 and self.cdata.start_stack == 0)
 
 
@@ -92,9 +92,9 @@ class Tally:
         return float(self.cdata.nanoseconds * 1e-9)
 
 
-def mm_ended(proc: int, pid: int, maps_fd: int, mark: Mark) -> int:
+def mm_ended(proc: int, pid: int, maps_fd: int, then: MmFingerprint) -> int:
     """Return CURRENT, EXEC, EXITED or REFUSED, or -errno; `maps_fd` may be -1."""
-    return lib.pmadvise_mm_ended(proc, pid, maps_fd, mark.cdata)
+    return lib.pmadvise_mm_ended(proc, pid, maps_fd, then.cdata)
 
 
 def mm_advise(
@@ -102,12 +102,12 @@ def mm_advise(
     proc: int,
     pid: int,
     maps_fd: int,
-    mark: Mark,
+    then: MmFingerprint,
     vector: RangeArray,
     advice: int,
     tally: Tally,
 ) -> int:
-    """Advise ranges if the process still runs in that mm; looked at just before.
+    """Advise ranges if the process still runs in that mm; checked just before.
 
     Returns as mm_ended(); the call was made, and is in `tally`, if that is CURRENT.
     """
@@ -116,7 +116,7 @@ def mm_advise(
         proc,
         pid,
         maps_fd,
-        mark.cdata,
+        then.cdata,
         vector.cdata,
         vector.n,
         advice,

@@ -1,4 +1,4 @@
-"""csrc/pagemap.c: which pages are in memory or in swap."""
+"""csrc/pagemap.c: the pages that are in memory or in swap."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def walks(merged: RangeArray) -> list[tuple[int, int]]:
     """
     out = uninitialized("struct pmadvise_range[]", _MOST_WALKS)
     n = lib.pmadvise_pagemap_walks(merged.cdata, merged.n, out, _MOST_WALKS)
-    return [(one.address, one.address + one.length) for one in out[0:n]]
+    return [(walk.address, walk.address + walk.length) for walk in out[0:n]]
 
 
 def _collect(

@@ -22,20 +22,20 @@ def procmap_vmas(maps_fd: int, merged: RangeArray) -> VmaArray:
         OSError: ENOTTY, the kernel is too old; ESRCH, the mm is gone.
     """
     index, address = ffi.new("size_t *"), ffi.new("uintptr_t *")
-    capacity, found = _FIRST, 0
+    capacity, n = _FIRST, 0
     vmas = uninitialized("struct pmadvise_vma[]", capacity)
     while index[0] < merged.n:
-        if found == capacity:
+        if n == capacity:
             capacity *= 4
-            vmas = grown("struct pmadvise_vma", vmas, found, capacity)
+            vmas = grown("struct pmadvise_vma", vmas, n, capacity)
         result = lib.pmadvise_procmap_vmas(
             maps_fd,
             merged.cdata,
             merged.n,
             index,
             address,
-            vmas + found,
-            capacity - found,
+            vmas + n,
+            capacity - n,
         )
-        found += check(result, "PROCMAP_QUERY")
-    return VmaArray(vmas, found, Text.of(b""))
+        n += check(result, "PROCMAP_QUERY")
+    return VmaArray(vmas, n, Text.of(b""))

@@ -1,4 +1,4 @@
-"""csrc/ptrace.c: every thread of a process stopped by ptrace(2)."""
+"""csrc/ptrace.c: the stop of all threads of a process by ptrace(2)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ptrace_stopped(array: ThreadArray) -> int:
 
 
 def ptrace_detach(array: ThreadArray) -> int:
-    """Detach from the stopped ones, with their signals.
+    """Detach from the stopped threads, with their signals.
 
     Return how many stop again at once, for a signal and no longer for a tracer.
     """

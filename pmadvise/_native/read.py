@@ -62,23 +62,23 @@ def status_read(
     Raises:
         OSError: ENOENT or ESRCH, it has gone.
     """
-    found = ffi.new("struct pmadvise_status *")
-    error = lib.pmadvise_status_read(proc, found)
+    status = ffi.new("struct pmadvise_status *")
+    error = lib.pmadvise_status_read(proc, status)
     if error < 0:
         raise OSError(-error, os.strerror(-error))
     return (
-        bytes(ffi.buffer(found.name, found.name_length)),
-        found.uid,
-        found.parent,
-        chr(found.state),
-        found.threads,
-        found.rss,
-        found.anonymous,
-        found.file,
-        found.shmem,
-        found.swap,
-        found.locked,
-        found.cpu_ticks,
-        found.major_faults,
-        found.start_ticks,
+        bytes(ffi.buffer(status.name, status.name_length)),
+        status.uid,
+        status.parent,
+        chr(status.state),
+        status.threads,
+        status.rss,
+        status.anonymous,
+        status.file,
+        status.shmem,
+        status.swap,
+        status.locked,
+        status.cpu_ticks,
+        status.major_faults,
+        status.start_ticks,
     )

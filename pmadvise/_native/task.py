@@ -44,12 +44,12 @@ class ThreadArray:
         return any(t.seized < 0 for t in self.cdata[0 : self.n])
 
     def last(self) -> ThreadArray:
-        """Return an array of the last thread alone, in the same memory's place."""
+        """Return a new array, of the last thread alone."""
         if self.n == 0:
             return ThreadArray(ffi.new("struct pmadvise_thread[]", 0), 0)
-        one = ffi.new("struct pmadvise_thread[]", 1)
-        one[0] = self.cdata[self.n - 1]
-        return ThreadArray(one, 1)
+        last = ffi.new("struct pmadvise_thread[]", 1)
+        last[0] = self.cdata[self.n - 1]
+        return ThreadArray(last, 1)
 
 
 def task_list(proc: int) -> ThreadArray | int:

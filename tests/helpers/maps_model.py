@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from pmadvise import AddressSpace, Vma
-from pmadvise._handle.mm import Fate, Mm
+from pmadvise._handle.mm import Mm, MmEnd
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.maps import VmaArray
 
@@ -40,7 +40,7 @@ class TextMm(Mm):
         """Return an open file, of no process."""
         return Descriptor.open(os.devnull)
 
-    def ended(self) -> Fate | None:
+    def ended(self) -> MmEnd | None:
         """Return that it is the current one."""
         return None
 

@@ -14,7 +14,7 @@ from array import array
 
 from pmadvise import PAGE_SIZE, Ranges
 from pmadvise._native.maps import VmaArray
-from pmadvise._native.mm import Mark
+from pmadvise._native.mm import MmFingerprint
 from pmadvise._native.ranges import Batches, RangeArray
 from pmadvise._native.read import status_read
 from pmadvise._native.task import ThreadArray, task_list, task_status
@@ -91,7 +91,7 @@ def check_proc() -> None:
     assert isinstance(threads, ThreadArray)
     assert task_status(proc, threads) == 0
     assert threads.threads()
-    assert Mark(proc, os.getpid()).has_mm
+    assert MmFingerprint(proc, os.getpid()).has_mm
     assert read("/proc/self/maps").count(b"\n") > 1
     os.close(proc)
 

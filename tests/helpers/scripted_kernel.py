@@ -17,7 +17,7 @@ from pmadvise._advise.engine import Engine
 from pmadvise._advise.kernel import Kernel
 from pmadvise._advise.limits import Clock, Limits
 from pmadvise._advise.profiles import Profile, profile_of
-from pmadvise._handle.mm import Fate
+from pmadvise._handle.mm import MmEnd
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.mm import Tally
 from pmadvise._native.ranges import RangeArray
@@ -107,7 +107,7 @@ class ScriptedKernel(Kernel):
     """Whether each call returns 0."""
     seconds: float = 0.0
     """Seconds that each call takes."""
-    fates: Iterator[Fate | None] = field(default_factory=lambda: iter(()))
+    ends: Iterator[MmEnd | None] = field(default_factory=lambda: iter(()))
     """The answers of ended(), which is asked before each call too; then None."""
     before_call: Callable[[], object] = do_nothing
     after_call: Callable[[], object] = do_nothing
@@ -127,14 +127,14 @@ class ScriptedKernel(Kernel):
         behind = bisect.bisect_left(self.areas, end, key=lambda area: area.start)
         return self.areas[first:behind]
 
-    def ended(self) -> Fate | None:
-        """Return the next of `fates`."""
-        return next(self.fates, None)
+    def ended(self) -> MmEnd | None:
+        """Return the next of `ends`."""
+        return next(self.ends, None)
 
-    def advise(self, vector: RangeArray) -> tuple[Fate | None, int, float]:
+    def advise(self, vector: RangeArray) -> tuple[MmEnd | None, int, float]:
         """Advise ranges if the target is still the same."""
-        if fate := self.ended():
-            return fate, self.tally.result, self.tally.seconds
+        if end := self.ended():
+            return end, self.tally.result, self.tally.seconds
         self.before_call()
         pairs = list(Ranges._of_array(vector))
         self.calls.append(pairs)

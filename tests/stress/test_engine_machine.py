@@ -30,7 +30,7 @@ from hypothesis.stateful import (
 
 from pmadvise import PAGE_SIZE, Advice, Ranges
 from pmadvise._advise.engine import Engine
-from pmadvise._handle.mm import Fate
+from pmadvise._handle.mm import MmEnd
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.ranges import RangeArray
 from pmadvise.report import Ended
@@ -40,7 +40,7 @@ ERRNOS = (
     *(errno.EINVAL, errno.ENOMEM, errno.EFAULT, errno.EAGAIN, errno.EBUSY),
     *(errno.EPERM, errno.EACCES, errno.ESRCH, errno.EBADF, errno.ENOSYS, errno.EIO),
 )
-FATES: tuple[Fate, ...] = ("exec", "exited", "refused")
+ENDS: tuple[MmEnd, ...] = ("exec", "exited", "refused")
 
 at_page = st.integers(0, PAGES - 1)
 some_answers = st.lists(
@@ -56,19 +56,19 @@ class AnyKernel(ScriptedKernel):
         super().__init__()
         self.answers: list[int] = []
         """Elements that the next calls take, or -errno; then all."""
-        self.fate: Fate | None = None
+        self.end: MmEnd | None = None
         self.took: list[tuple[int, int]] = []
         self.counted = 0
         """Bytes in memory of what it took."""
         self.now = 0.0
         self.looks = 0
 
-    def ended(self) -> Fate | None:
-        return self.fate
+    def ended(self) -> MmEnd | None:
+        return self.end
 
-    def advise(self, vector: RangeArray) -> tuple[Fate | None, int, float]:
-        if self.fate is not None:
-            return self.fate, self.tally.result, 0.0
+    def advise(self, vector: RangeArray) -> tuple[MmEnd | None, int, float]:
+        if self.end is not None:
+            return self.end, self.tally.result, 0.0
         pairs = list(Ranges._of_array(vector))
         answer = self.answers.pop(0) if self.answers else len(pairs)
         taken = pairs[: max(answer, 0)]
@@ -82,12 +82,12 @@ class AnyKernel(ScriptedKernel):
 
     def vmas_of(self, ranges: Ranges) -> VmaArray:
         self.looks += 1
-        if self.fate is not None:
+        if self.end is not None:
             raise ProcessLookupError(errno.ESRCH, "it has gone")
         return vmas_of(self.areas)
 
     def resident(self, ranges: Ranges) -> Ranges:
-        if self.fate is not None:
+        if self.end is not None:
             raise ProcessLookupError(errno.ESRCH, "it has gone")
         return ranges & self.memory
 
@@ -218,12 +218,12 @@ class EngineMachine(RuleBasedStateMachine):
         self.kernel.now += seconds
 
     @precondition(lambda self: not self.over)
-    @rule(fate=st.sampled_from(FATES))
-    def end_target(self, fate: Fate) -> None:
+    @rule(end=st.sampled_from(ENDS))
+    def end_target(self, end: MmEnd) -> None:
         calls = len(self.kernel.calls)
-        self.kernel.fate = fate
+        self.kernel.end = end
         ended = self.finish()
-        assert ended in (fate, "timeout", "cancelled", "budget")
+        assert ended in (end, "timeout", "cancelled", "budget")
         assert len(self.kernel.calls) == calls, "a call behind the end"
 
     @precondition(lambda self: not self.over)

@@ -20,7 +20,7 @@ from helpers.scripted_kernel import (
 from helpers.targets import GIB
 
 from pmadvise import PAGE_SIZE, Ranges
-from pmadvise._handle.mm import Fate
+from pmadvise._handle.mm import MmEnd
 from pmadvise._native.ranges import RangeArray
 
 N_HOLES = 600_000
@@ -93,50 +93,50 @@ def test_no_time_for_nothing() -> None:
     assert advise(ScriptedKernel(), [], timeout=0).ended == "complete"
 
 
-@pytest.mark.parametrize("fate", ["exec", "exited", "refused"])
+@pytest.mark.parametrize("end", ["exec", "exited", "refused"])
 @pytest.mark.parametrize("calls", [0, 1, 3])
-def test_fate(fate: Fate, calls: int) -> None:
+def test_end(end: MmEnd, calls: int) -> None:
     """Once the target is another, or can't be looked at, no call is made."""
     kernel = ScriptedKernel([Area(0, 8 * GIB)])
-    kernel.fates = itertools.chain([None] * calls, itertools.repeat(fate))
+    kernel.ends = itertools.chain([None] * calls, itertools.repeat(end))
     report = advise(kernel, [(0, 8 * GIB)], max_stall=None)
-    assert (report.ended, report.calls) == (fate, calls)
+    assert (report.ended, report.calls) == (end, calls)
     assert report.advised + report.not_tried == 8 * GIB
 
 
-@pytest.mark.parametrize("fate", ["exec", "exited", "refused"])
-def test_fate_known_by_the_call_alone(fate: Fate) -> None:
+@pytest.mark.parametrize("end", ["exec", "exited", "refused"])
+def test_end_known_by_the_call_alone(end: MmEnd) -> None:
     """What the call finds just before the kernel is asked ends the work."""
 
     class Once(ScriptedKernel):
-        def advise(self, vector: RangeArray) -> tuple[Fate | None, int, float]:
+        def advise(self, vector: RangeArray) -> tuple[MmEnd | None, int, float]:
             del vector
-            return fate, 0, 0.0
+            return end, 0, 0.0
 
     report = advise(Once([Area(0, pages(9))]), [(0, pages(9))])
-    assert (report.ended, report.calls, report.not_tried) == (fate, 0, pages(9))
+    assert (report.ended, report.calls, report.not_tried) == (end, 0, pages(9))
 
 
-def test_fate_at_the_end() -> None:
+def test_end_at_the_end() -> None:
     """An exec during the last call is reported."""
     kernel = ScriptedKernel([Area(0, PAGE_SIZE)])
-    kernel.fates = iter([None, "exec"])
+    kernel.ends = iter([None, "exec"])
     report = advise(kernel, [(0, PAGE_SIZE)])
     assert (report.ended, report.advised) == ("exec", PAGE_SIZE)
 
 
-@pytest.mark.parametrize("fate", ["exec", "exited"])
-def test_fate_while_a_budget_is_counted(fate: Fate) -> None:
+@pytest.mark.parametrize("end", ["exec", "exited"])
+def test_end_while_a_budget_is_counted(end: MmEnd) -> None:
     """An exec while the pages for a budget are looked at ends the work."""
 
     class Gone(ScriptedKernel):
         def resident(self, ranges: Ranges) -> Ranges:
-            self.fates = itertools.repeat(fate)
+            self.ends = itertools.repeat(end)
             raise ProcessLookupError
 
     kernel = Gone([Area(0, pages(10))])
     report = advise(kernel, [(0, pages(10))], budget=pages(5))
-    assert (report.ended, report.calls, report.not_tried) == (fate, 0, pages(10))
+    assert (report.ended, report.calls, report.not_tried) == (end, 0, pages(10))
 
 
 def test_timeout_among_holes() -> None:
@@ -153,12 +153,12 @@ def test_cancel_among_holes() -> None:
     assert report.not_tried >= pages(N_HOLES - 1000)
 
 
-@pytest.mark.parametrize("fate", ["exec", "exited", "refused"])
-def test_fate_among_holes(fate: Fate) -> None:
+@pytest.mark.parametrize("end", ["exec", "exited", "refused"])
+def test_end_among_holes(end: MmEnd) -> None:
     """The target is looked at again between holes, as time goes by."""
-    kernel = ScriptedKernel(fates=itertools.repeat(fate))
+    kernel = ScriptedKernel(ends=itertools.repeat(end))
     report = advise(kernel, HOLES, monotonic=TickingClock(1e-4))
-    assert report.ended == fate
+    assert report.ended == end
     assert report.not_tried >= pages(N_HOLES - 100)
 
 

@@ -11,7 +11,7 @@ from helpers.names import LIES, names
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmadvise._native.mm import CURRENT, EXEC, EXITED, REFUSED, Mark, mm_ended
+from pmadvise._native.mm import CURRENT, EXEC, EXITED, REFUSED, MmFingerprint, mm_ended
 
 PID = 77
 PF_EXITING, PF_FORKNOEXEC = 0x4, 0x40
@@ -50,15 +50,15 @@ class Directory:
         """Set the text of stat."""
         self._file.write_bytes(text)
 
-    def mark(self, text: bytes) -> Mark:
-        """Return the mark of a process with this stat."""
+    def fingerprint(self, text: bytes) -> MmFingerprint:
+        """Return the fingerprint of a process with this stat."""
         self.write(text)
-        return Mark(self.fd, PID)
+        return MmFingerprint(self.fd, PID)
 
-    def ended(self, mark: Mark, text: bytes) -> int:
-        """Return what became of a process that had `mark` and has this stat now."""
+    def ended(self, then: MmFingerprint, text: bytes) -> int:
+        """Return what became of a process that had `then` and has this stat now."""
         self.write(text)
-        return mm_ended(self.fd, PID, NO_FILE, mark)
+        return mm_ended(self.fd, PID, NO_FILE, then)
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,8 @@ def proc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Directory]:
 @given(names | st.sampled_from(LIES), names)
 def test_a_name_changes_nothing(proc: Directory, name: bytes, later: bytes) -> None:
     """Whatever a process calls itself, before and after, it is the same one."""
-    mark = proc.mark(text_of(name=name))
-    assert (mark.has_mm, proc.ended(mark, text_of(name=later))) == (True, CURRENT)
+    then = proc.fingerprint(text_of(name=name))
+    assert (then.has_mm, proc.ended(then, text_of(name=later))) == (True, CURRENT)
 
 
 @pytest.mark.parametrize(
@@ -97,18 +97,18 @@ def test_a_name_changes_nothing(proc: Directory, name: bytes, later: bytes) -> N
 )
 def test_ended(proc: Directory, now: dict[str, object], ended: int) -> None:
     """An exec, an end and a loss of permission are told apart by stat alone."""
-    mark = proc.mark(text_of())
-    assert proc.ended(mark, text_of(**now)) == ended  # type: ignore[arg-type]
+    then = proc.fingerprint(text_of())
+    assert proc.ended(then, text_of(**now)) == ended  # type: ignore[arg-type]
 
 
 def test_first_exec_of_a_vforked_child(proc: Directory) -> None:
     """The child of a vfork that execs with the same addresses is told by its flags."""
-    mark = proc.mark(text_of(flags=PF_FORKNOEXEC))
-    assert proc.ended(mark, text_of()) == EXEC
+    then = proc.fingerprint(text_of(flags=PF_FORKNOEXEC))
+    assert proc.ended(then, text_of()) == EXEC
 
 
 @pytest.mark.parametrize("text", [b"", b"77", b"77 (python", b"77 (python) S 1 2 3"])
 def test_no_stat(proc: Directory, text: bytes) -> None:
     """Text that is not a stat is an error, and no address space."""
     with pytest.raises(OSError, match="stat"):
-        proc.mark(text)
+        proc.fingerprint(text)

@@ -172,7 +172,7 @@ check_own_memory(struct input *in)
 static void
 check_gone(struct input *in)
 {
-    const struct pmadvise_mm mm = {take(in, 4), take(in, 4), 0, 0};
+    const struct pmadvise_mm_fingerprint mm = {take(in, 4), take(in, 4), 0, 0};
     const struct pmadvise_range range = {PAGE, PAGE};
     const int wrong = descriptors[below(in, 3)];
     struct pmadvise_tally tally = {0, 0, 0, 0, 0};

@@ -78,7 +78,7 @@ counted(long number)
 
 /* Advice, as stat shows the process, and as it was found: in `mm`. */
 static int
-advise(struct input *in, int maps_fd, const struct pmadvise_mm *mm)
+advise(struct input *in, int maps_fd, const struct pmadvise_mm_fingerprint *mm)
 {
     const struct pmadvise_range range = {PAGE, PAGE};
     struct pmadvise_tally tally = {0, 0, 0, 0, 0};
@@ -101,7 +101,7 @@ advise(struct input *in, int maps_fd, const struct pmadvise_mm *mm)
 }
 
 static void
-check_ended(struct input *in, struct pmadvise_mm mm)
+check_ended(struct input *in, struct pmadvise_mm_fingerprint mm)
 {
     int wanted = PMADVISE_MM_CURRENT;
 
@@ -145,7 +145,7 @@ check_stat(struct input *in)
     char stat[2048], status[256];
     uint64_t fields[FIELDS + 1];
     struct pmadvise_status found;
-    struct pmadvise_mm mm;
+    struct pmadvise_mm_fingerprint mm;
     size_t n = write_stat(in, stat, fields);
     uint64_t rss = take(in, 6);
     char state = "RSDTtZXIP"[fields[0]];
@@ -227,7 +227,7 @@ check_any(struct input *in)
     };
     static const int errors[] = {0, ESRCH, ENOENT, ENOTTY};
     struct pmadvise_status status;
-    struct pmadvise_mm mm = {0, 0, 0, 0};
+    struct pmadvise_mm_fingerprint mm = {0, 0, 0, 0};
     struct pmadvise_thread thread = {PID, 0, 0, 0};
     char *bytes[FILES] = {NULL};
     int maps_fd, pid = 0, result, ended;
