@@ -21,16 +21,17 @@ from helpers.hold_programs import COUNTERS, THREADS
 from helpers.needs import cgroup_mount
 from helpers.waiting import until
 from pmadvise._proc.identity import Identity
-from pmadvise.hold import Hold, hold, holders
+from pmadvise.hold import METHODS, Hold, hold
+from pmadvise.hold.shared import stops
 
 FROZEN_ONLY = (pytest.mark.needs_root, pytest.mark.needs_cgroup2)
-METHODS = [
-    "ptrace",
-    pytest.param("freezer", marks=FROZEN_ONLY),
-    "sigstop",
-    "auto",
-]
-every_method = pytest.mark.parametrize("method", METHODS)
+every_method = pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(method, marks=FROZEN_ONLY if method == "freezer" else ())
+        for method in (*METHODS, "auto")
+    ],
+)
 
 
 def hold_census() -> frozenset[str]:
@@ -44,7 +45,7 @@ def hold_census() -> frozenset[str]:
             *(f"file {fd}" for fd in os.listdir("/proc/self/fd")),
             *(f"thread {tid}" for tid in os.listdir("/proc/self/task")),
             *(f"child {int(pid)}" for pid in children.split()),
-            *(f"hold of {key}" for key in holders.held()),
+            *(f"hold of {key}" for key in tuple(stops)),
         ]
     )
 
@@ -93,17 +94,17 @@ class Running:
 
     def threads(self) -> dict[int, dict[str, str]]:
         """Return /proc/PID/task/TID/status of each thread."""
-        found = {}
+        statuses = {}
         for tid in os.listdir(f"/proc/{self.pid}/task"):
             with contextlib.suppress(OSError):
                 text = Path(f"/proc/{self.pid}/task/{tid}/status").read_text()
-                found[int(tid)] = {
+                statuses[int(tid)] = {
                     key: value.strip()
                     for key, _, value in (
                         line.partition(":") for line in text.splitlines()
                     )
                 }
-        return found
+        return statuses
 
     def states(self) -> str:
         """Return the states of its threads, one letter each."""

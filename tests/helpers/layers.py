@@ -34,12 +34,12 @@ LAYERS = """
     _advise.engine  _advise.target
     _advise.run
 
-    hold.deadline  hold.fds
-    hold.stop  hold.target
+    hold.fds
+    hold.target
+    hold.stop
     hold.ptrace  hold.shared  hold.sigstop  hold.watchdog
-    hold.frozen  hold.holders
     hold.freezer
-    hold.choice
+    hold.methods
     hold.handle
     hold
 
