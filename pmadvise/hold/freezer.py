@@ -220,8 +220,8 @@ class _SharedCgroup:
         self.frozen: FrozenCgroup | None = None
 
 
-# Guarded by fork_lock. Only threads of holds use it, where no signal handler runs.
-_cgroups: dict[_Key, _SharedCgroup] = {}
+frozen_cgroups: dict[_Key, _SharedCgroup] = {}
+"""Guarded by ``fork_lock``; used by threads of holds, where no signal handler runs."""
 
 
 def _join(
@@ -243,9 +243,9 @@ def _join(
         PermissionError: It can't be frozen, or no watchdog runs.
         TimeoutError: It was not frozen in time, or others were busy with it.
     """
-    forget_in_children(_cgroups.clear)
+    forget_in_children(frozen_cgroups.clear)
     with fork_lock:
-        shared = _cgroups.setdefault(key, _SharedCgroup())
+        shared = frozen_cgroups.setdefault(key, _SharedCgroup())
         shared.users.add(user)
     wait = min(max(deadline.left(), 0), threading.TIMEOUT_MAX)
     if not shared.lock.acquire(timeout=wait):
@@ -269,7 +269,7 @@ def _join(
 
 def _leave(key: _Key, user: FreezerStop) -> None:
     """End a user's part: the last one thaws the cgroup; may be called again."""
-    shared = _cgroups.get(key)
+    shared = frozen_cgroups.get(key)
     if shared is None or user not in shared.users:
         return
     with shared.lock:
@@ -279,4 +279,4 @@ def _leave(key: _Key, user: FreezerStop) -> None:
         with fork_lock:
             shared.users.discard(user)
             if not shared.users and shared.frozen is None:
-                _cgroups.pop(key, None)
+                frozen_cgroups.pop(key, None)

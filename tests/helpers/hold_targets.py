@@ -22,6 +22,7 @@ from helpers.needs import cgroup_mount
 from helpers.waiting import until
 from pmadvise._proc.identity import Identity
 from pmadvise.hold import METHODS, Hold, hold
+from pmadvise.hold.freezer import frozen_cgroups
 from pmadvise.hold.shared import stops
 
 FROZEN_ONLY = (pytest.mark.needs_root, pytest.mark.needs_cgroup2)
@@ -35,7 +36,7 @@ every_method = pytest.mark.parametrize(
 
 
 def hold_census() -> frozenset[str]:
-    """Return what this process has: open files, threads, children, holds."""
+    """Return what this process has: open files, threads, children, hold_entries()."""
     children = b""
     for path in Path("/proc/self/task").glob("*/children"):
         with contextlib.suppress(OSError):  # a thread that ended meanwhile
@@ -45,9 +46,17 @@ def hold_census() -> frozenset[str]:
             *(f"file {fd}" for fd in os.listdir("/proc/self/fd")),
             *(f"thread {tid}" for tid in os.listdir("/proc/self/task")),
             *(f"child {int(pid)}" for pid in children.split()),
-            *(f"hold of {key}" for key in tuple(stops)),
+            *hold_entries(),
         ]
     )
+
+
+def hold_entries() -> list[str]:
+    """Return the entries in this process's tables of holds and of frozen cgroups."""
+    return [
+        *(f"hold of {key}" for key in tuple(stops)),
+        *(f"frozen cgroup {key}" for key in tuple(frozen_cgroups)),
+    ]
 
 
 def check_nothing_left(before: frozenset[str]) -> None:
