@@ -28,7 +28,7 @@ _STALLED = 0.005
 _GRACE = 0.25
 """Seconds after its deadline that the thread may take to answer."""
 _LEAVING = 2.0
-"""Seconds to wait until a target runs; one that hangs in execve(2) takes long."""
+"""Seconds to wait until a target runs; after a hanging execve(2) it takes long."""
 
 
 def hold(
@@ -61,9 +61,9 @@ def hold(
     (signal(7) lists which).
 
     Two processes that hold each other stop each other for good. That is refused where
-    it can be seen (the target traces the caller); two copies of a daemon that may hold
-    each other are not seen in time: run one instance (a lock file), or exclude each
-    from the targets of the other.
+    it can be detected (the target traces the caller); two copies of a daemon that may
+    hold each other are not detected in time: run one instance (a lock file), or exclude
+    each from the targets of the other.
 
     Args:
         identity: Of the process. Lent until the block begins: it may be closed then.
@@ -143,7 +143,7 @@ class Hold:
 
     In a ``with`` statement an exception at any instant ends the hold, even before
     ``__exit__`` has begun. Entered by hand or by contextlib.ExitStack, it ends at the
-    latest when nothing refers to it any more, and a kept traceback may.
+    latest when nothing refers to it any more; a traceback that is kept may do so.
 
     Attributes:
         method: The method that holds it; before entering the one that was asked for.
@@ -209,7 +209,7 @@ class Hold:
         holder = self._holder
         if holder is None or self._owner_pid != os.getpid():
             return
-        # Without memory the thread lets go alone: leave() asks it to by its first step.
+        # Without memory the stop's thread does it alone, as holder.left is set first.
         with contextlib.suppress(MemoryError):
             leave(holder)
 
@@ -287,7 +287,7 @@ def leave(holder: Holder) -> None:
 
     Sets ``holder.broken``.
     """
-    holder.left = True  # from here on the thread lets go, if this one does no more
+    holder.left = True  # from here on the stop's thread goes on, even if this one fails
     shared = holder.shared
     if shared is None:
         return

@@ -1,4 +1,4 @@
-"""Stops that several holders share: the first one stops, the last one lets run.
+"""Stops that several holders share: made for the first, released after the last.
 
 A signal handler runs in the main thread, at any bytecode, and an exception that it
 raises (KeyboardInterrupt) leaves Python code in pieces there. So everything that stops

@@ -97,7 +97,7 @@ class SigstopStop:
             for end in (reader, writer):
                 if (fd := end.fd) >= 0:
                     # This disarms every copy of the end, wherever it is: a second
-                    # SIGCONT might continue what someone else stops next.
+                    # SIGCONT might continue what another process stops next.
                     fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK)
             for end in (reader, writer):
                 end.close()

@@ -67,7 +67,7 @@ class HeldProcess:
         self._pidfd: OwnedFd | None = None
         self._proc: OwnedFd | None = None
         try:
-            lent = identity.lend()  # nobody closes them while they are copied
+            lent = identity.lend()  # keeps them open while they are copied
             self._pidfd = OwnedFd.copy(identity.pidfd)
             self._proc = OwnedFd.copy(identity.proc)
             del lent

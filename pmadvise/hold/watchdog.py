@@ -85,7 +85,7 @@ class Watchdog:
         """End it without a thaw, and reap it; may be called again."""
         self._close_its_ends()
         if self._calls is not None and (fd := self._calls.fd) >= 0:
-            with contextlib.suppress(BrokenPipeError):  # killed by someone
+            with contextlib.suppress(BrokenPipeError):  # it was killed
                 os.write(fd, b"\n")
         if self._calls is not None:
             self._calls.close()
