@@ -64,6 +64,9 @@ def huge_page_size() -> int | None:
     return read_int("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
 
 
+_PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h
+
+
 class Stat:
     """Some fields of /proc/PID/stat, which anybody may read; proc_pid_stat(5).
 
@@ -101,6 +104,16 @@ class Stat:
             self.nice,
             self.policy,  # SCHED_* of sched(7)
         ) = (int(rest[number - 3]) for number in (4, 9, 12, 14, 15, 20, 22, 19, 41))
+
+    @property
+    def is_exiting(self) -> bool:
+        """Whether its leader has begun to exit."""
+        return bool(self.flags & _PF_EXITING)
+
+    @property
+    def is_kernel_thread(self) -> bool:
+        """Whether it is a thread of the kernel, without memory of its own."""
+        return bool(self.flags & _PF_KTHREAD)
 
 
 def read_stat(proc: int) -> Stat:

@@ -10,8 +10,6 @@ import select
 from pmadvise._native.descriptor import PIDFD_THREAD, Descriptor, pidfd_info
 from pmadvise._proc.files import read_stat
 
-_PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h
-
 
 def pid_of(pidfd: int) -> int:
     """Return the process ID of a pidfd whose process has not been reaped.
@@ -93,8 +91,8 @@ def no_mm(pidfd: int, proc: int) -> str | None:
         return "the process has exited" + (zombie if stat is not None else "")
     if stat is None:
         return None
-    if stat.flags & _PF_KTHREAD:
+    if stat.is_kernel_thread:
         return "a kernel thread has no memory of its own"
     if stat.state in "ZX":
         return "its leader has exited: the memory of its threads can't be reached"
-    return "the process is exiting" if stat.flags & _PF_EXITING else None
+    return "the process is exiting" if stat.is_exiting else None

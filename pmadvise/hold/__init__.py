@@ -1,6 +1,6 @@
-"""Hold a process still while its memory is looked at and advised."""
+"""Processes held still while their memory is read and advised."""
 
-from pmadvise.hold.choice import METHODS
 from pmadvise.hold.handle import Hold, hold
+from pmadvise.hold.methods import METHODS
 
 __all__ = ["METHODS", "Hold", "hold"]

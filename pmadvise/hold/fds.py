@@ -1,4 +1,7 @@
-"""File descriptors that a hold keeps while its block runs."""
+"""File descriptors and tables of this process alone: a forked child has none of them.
+
+``fork_lock`` is held across every fork, so that what it guards is whole in the child.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,26 @@ import threading
 from collections.abc import Callable
 
 _STDERR = 2
-# Reentrant: a finalizer that forks may run where it is held.
-_fork_lock = threading.RLock()
-_open: set[OwnedFd] = set()
+
+fork_lock = threading.RLock()
+"""Reentrant: a finalizer that forks may run while it is held."""
+
+
+@functools.cache
+def forget_in_children(forget: Callable[[], object]) -> None:
+    """Call `forget` in every child forked from now on, while ``fork_lock`` is held."""
+    os.register_at_fork(
+        before=fork_lock.acquire,
+        after_in_parent=fork_lock.release,
+        after_in_child=functools.partial(_forget, forget),
+    )
+
+
+def _forget(forget: Callable[[], object]) -> None:
+    try:
+        forget()
+    finally:
+        fork_lock.release()
 
 
 class OwnedFd:
@@ -33,9 +53,9 @@ class OwnedFd:
     def open(cls, open_fd: Callable[[], int]) -> OwnedFd:
         """Open a descriptor and own it, with no fork between the two."""
         owned = cls()
-        with _fork_lock:
-            _watch_forks()
-            _open.add(owned)
+        with fork_lock:
+            forget_in_children(_close_all)
+            _open_fds.add(owned)
             # Nothing that takes memory stands between these two.
             owned._fd = open_fd()
             owned._identify()
@@ -43,11 +63,11 @@ class OwnedFd:
 
     @classmethod
     def pipe(cls, flags: int) -> tuple[OwnedFd, OwnedFd]:
-        """Open a pipe and own both ends: that to read from, that to write to."""
+        """Open a pipe and own both ends: the one to read from, the one to write to."""
         ends = reader, writer = cls(), cls()
-        with _fork_lock:
-            _watch_forks()
-            _open.update(ends)
+        with fork_lock:
+            forget_in_children(_close_all)
+            _open_fds.update(ends)
             reader._fd, writer._fd = os.pipe2(flags | os.O_CLOEXEC)
             try:
                 reader._identify()
@@ -60,7 +80,7 @@ class OwnedFd:
 
     @classmethod
     def copy(cls, fd: int) -> OwnedFd:
-        """Own a copy of a descriptor of somebody else."""
+        """Own a copy of another owner's descriptor."""
         return cls.open(lambda: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STDERR + 1))
 
     def _identify(self) -> None:
@@ -78,7 +98,7 @@ class OwnedFd:
     def _drop(self) -> None:
         """Close a descriptor that has just been opened."""
         fd, self._fd = self._fd, -1
-        _open.discard(self)
+        _open_fds.discard(self)
         if fd >= 0:
             os.close(fd)
 
@@ -89,34 +109,27 @@ class OwnedFd:
 
     def close(self) -> None:
         """Close the descriptor, if it is ours; may be called again."""
-        with _fork_lock:
+        with fork_lock:
             fd, self._fd = self.fd, -1
-            _open.discard(self)
+            _open_fds.discard(self)
             if fd >= 0:
                 os.close(fd)
 
 
+_open_fds: set[OwnedFd] = set()
+
+
+def _close_all() -> None:
+    for owned in list(_open_fds):
+        owned.close()
+
+
 def _file_of(fd: int) -> tuple[int, int] | None:
+    """Return device and inode of an open file, None if there is none."""
     if fd < 0:
         return None
     try:
-        found = os.fstat(fd)
+        status = os.fstat(fd)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
-
-
-@functools.cache
-def _watch_forks() -> None:
-    """Close what is open in every child forked from now on."""
-    os.register_at_fork(
-        before=_fork_lock.acquire,
-        after_in_parent=_fork_lock.release,
-        after_in_child=_close_in_child,
-    )
-
-
-def _close_in_child() -> None:
-    for owned in list(_open):
-        owned.close()
-    _fork_lock.release()
+    return status.st_dev, status.st_ino

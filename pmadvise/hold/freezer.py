@@ -1,9 +1,11 @@
-"""Hold a process by freezing its cgroup (v2 cgroup.freeze, v1 freezer.state)."""
+"""The method "freezer": a frozen cgroup (v2 cgroup.freeze, v1 freezer.state)."""
 
 from __future__ import annotations
 
 import errno
 import os
+import threading
+from typing import ClassVar
 
 from pmadvise._proc.cgroups import (
     VERSIONS,
@@ -13,13 +15,15 @@ from pmadvise._proc.cgroups import (
     memberships,
     processes_in,
 )
-from pmadvise._proc.files import read_in
-from pmadvise.hold import frozen
-from pmadvise.hold.deadline import Deadline
-from pmadvise.hold.fds import OwnedFd
-from pmadvise.hold.target import HeldProcess
+from pmadvise._proc.files import lines, read_in
+from pmadvise.hold.fds import OwnedFd, forget_in_children, fork_lock
+from pmadvise.hold.stop import Deadline
+from pmadvise.hold.target import DESCRIPTORS_CLOSED, HeldProcess
+from pmadvise.hold.watchdog import Watchdog
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_Key = tuple[int, int]
+"""Device and inode of a cgroup's directory."""
 
 
 class FreezerStop:
@@ -27,18 +31,17 @@ class FreezerStop:
 
     Raises:
         PermissionError: There is no freezer for its cgroup alone, or the kernel refuses
-            to use it, or nobody could thaw it if the caller were killed.
+            to use it, or nothing could thaw it if the caller were killed.
         ProcessLookupError: It ended.
-        TimeoutError: A thread did not freeze in time; the cgroup was restored.
+        TimeoutError: A thread did not freeze in time.
     """
 
-    method = "freezer"
+    method: ClassVar[str] = "freezer"
 
-    def __init__(self, target: HeldProcess, whole_cgroup: bool) -> None:
+    def __init__(self, target: HeldProcess) -> None:
         self._target = target
-        self._whole_cgroup = whole_cgroup
-        self._frozen: frozen.FrozenCgroup | None = None
-        self._key = 0, 0
+        self._frozen: FrozenCgroup | None = None
+        self._key: _Key = 0, 0
         self._membership: Membership | None = None
 
     def stop(self, deadline: Deadline) -> None:
@@ -59,34 +62,36 @@ class FreezerStop:
                     reasons.append(f"{directory}: {error.strerror}")
                     self._leave()
         self._target.check_alive()
-        raise self._target.refuse("; ".join(reasons) or "no cgroup freezer is mounted")
+        raise self._target.refusal(
+            "; ".join(reasons)
+            or "no cgroup freezer is mounted: mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+        )
 
     def _memberships(self) -> list[Membership]:
         try:
-            found = memberships(self._target.proc)
+            return [m for m in memberships(self._target.proc) if m.can_freeze]
         except (ProcessLookupError, FileNotFoundError):
             raise self._target.ended() from None
-        return [membership for membership in found if membership.can_freeze]
 
     def _freeze(self, version: int, directory: str, deadline: Deadline) -> None:
         cgroup = OwnedFd.open(lambda: os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
         try:
             self._check_company(version, cgroup.fd)
-            found = os.fstat(cgroup.fd)
-            self._key = found.st_dev, found.st_ino
-            self._frozen = frozen.join(self._key, self, version, cgroup.fd, deadline)
-            # Whoever came in the meantime, or was elsewhere, is seen only now.
+            status = os.fstat(cgroup.fd)
+            self._key = status.st_dev, status.st_ino
+            self._frozen = _join(self._key, self, version, cgroup.fd, deadline)
+            # A process that came in the meantime, or a thread elsewhere, shows now.
             self._check_company(version, cgroup.fd)
-            here = set(read_in(cgroup.fd, VERSIONS[version].threads).split())
-            if not all(b"%d" % t.tid in here for t in self._target.threads()):
-                raise _unfit("some of its threads are elsewhere")
+            tids = set(read_in(cgroup.fd, VERSIONS[version].threads).split())
+            if not all(b"%d" % t.tid in tids for t in self._target.threads()):
+                raise _refusal("some of its threads are in another cgroup")
         except TimeoutError:
             raise self._target.late(self.method) from None
         finally:
             cgroup.close()
 
     def _leave(self) -> None:
-        frozen.leave(self._key, self)
+        _leave(self._key, self)
         self._frozen = None
 
     def _check_company(self, version: int, fd: int) -> None:
@@ -95,30 +100,33 @@ class FreezerStop:
             os.stat(VERSIONS[version].control, dir_fd=fd)
             processes = set(processes_in(fd))
         except FileNotFoundError:
-            raise _unfit(
-                "the root cgroup, which holds the caller too, has no freezer"
+            raise _refusal(
+                "the root cgroup has no freezer: move the process to another"
             ) from None
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:
-                raise _unfit("the cgroup is threaded") from None
+                raise _refusal(
+                    "the cgroup is threaded: it lists no processes"
+                ) from None
             raise
         if os.getpid() in processes:
-            raise _unfit("the cgroup holds the caller itself")
+            raise _refusal("the caller itself is in the cgroup: move either to another")
         if self._target.pid not in processes:
             # The kernel takes a process out when its last thread begins to exit.
-            if self._target.leader_exits():
+            if self._target.leader_is_exiting():
                 raise self._target.ended()
-            raise _unfit("it is not, or no longer, in the cgroup")
-        if len(processes) > 1 and not self._whole_cgroup:
-            raise _unfit(
-                f"the cgroup holds {len(processes) - 1} other processes, "
-                "and whole_cgroup is not set"
+            raise _refusal("it is in another cgroup, or was moved meanwhile: try again")
+        others = len(processes) - 1
+        if others and not self._target.whole_cgroup:
+            raise _refusal(
+                f"{others} other {'process is' if others == 1 else 'processes are'} in "
+                "the cgroup: set whole_cgroup to freeze all of them"
             )
 
     def broken(self) -> str | None:
-        """Return why the target may run, None if it may not."""
+        """Return why the target may have run, None if it did not."""
         if self._target.proc < 0:
-            return "the caller's file descriptors were closed, which let it go"
+            return DESCRIPTORS_CLOSED
         if self._target.is_dead():
             return None
         if self._membership not in self._memberships():
@@ -126,11 +134,11 @@ class FreezerStop:
         return self._frozen.broken() if self._frozen is not None else None
 
     def is_over(self) -> bool:
-        """Return False: a frozen cgroup keeps no dead process from its parent."""
+        """Return False: a target that died is reaped all the same."""
         return False
 
     def reap(self) -> None:
-        """Do nothing: the kernel keeps no freeze waiting."""
+        """Do nothing: to freeze a cgroup never blocks."""
 
     def release(self) -> None:
         """Leave the cgroup: the last to leave restores it."""
@@ -138,5 +146,137 @@ class FreezerStop:
         self._target.close()
 
 
-def _unfit(reason: str) -> PermissionError:
+def _refusal(reason: str) -> PermissionError:
     return PermissionError(errno.EPERM, reason)
+
+
+class FrozenCgroup:
+    """A frozen cgroup, with a watchdog that thaws it if the caller is killed.
+
+    Args:
+        version: Of the cgroup interface.
+        fd: File descriptor of its directory; lent until ``freeze()`` is over.
+    """
+
+    def __init__(self, version: int, fd: int) -> None:
+        self._names = VERSIONS[version]
+        self._fd = fd
+        self._directory: OwnedFd | None = None
+        self._control: OwnedFd | None = None
+        self._watchdog: Watchdog | None = None
+
+    def freeze(self, deadline: Deadline) -> None:
+        """Freeze the cgroup, if it is not."""
+        self._directory = OwnedFd.copy(self._fd)
+        names, directory = self._names, self._directory.fd
+        if read_in(directory, names.own).strip() != b"1":
+            self._control = OwnedFd.open(
+                lambda: os.open(names.control, os.O_WRONLY, dir_fd=directory)
+            )
+            self._watchdog = Watchdog(self._control.fd, names.thaw.decode())
+            self._watchdog.start(deadline)
+            os.write(self._control.fd, names.freeze)
+        for _ in deadline.pauses():
+            if self._is_frozen():
+                return
+        raise TimeoutError(errno.ETIMEDOUT, "the cgroup did not freeze in time")
+
+    def _is_frozen(self) -> bool:
+        directory = -1 if self._directory is None else self._directory.fd
+        return self._names.is_frozen in lines(read_in(directory, self._names.state))
+
+    def broken(self) -> str | None:
+        """Return why it may not have been frozen all the time, None if it was."""
+        try:
+            if not self._is_frozen():
+                return "the cgroup was thawed from elsewhere"
+        except FileNotFoundError:
+            return None  # removed, so no process is left in it
+        except OSError as error:
+            return None if error.errno == errno.ENODEV else str(error)
+        return self._watchdog.broken() if self._watchdog is not None else None
+
+    def release(self) -> None:
+        """Restore what was asked of the cgroup before, and dismiss the watchdog."""
+        if self._control is not None and (fd := self._control.fd) >= 0:
+            try:
+                os.write(fd, self._names.thaw)
+            except OSError as error:
+                if error.errno != errno.ENODEV:  # it is removed
+                    raise
+            self._control.close()
+        if self._watchdog is not None:
+            self._watchdog.dismiss()
+        if self._directory is not None:
+            self._directory.close()
+
+
+class _SharedCgroup:
+    """A cgroup and the stops that use it; `lock` is held to freeze and to thaw it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users: set[FreezerStop] = set()
+        self.frozen: FrozenCgroup | None = None
+
+
+frozen_cgroups: dict[_Key, _SharedCgroup] = {}
+"""Guarded by ``fork_lock``; used by threads of holds, where no signal handler runs."""
+
+
+def _join(
+    key: _Key, user: FreezerStop, version: int, fd: int, deadline: Deadline
+) -> FrozenCgroup:
+    """Return a cgroup that is frozen: by other users, or now.
+
+    One that was broken from outside is frozen anew. Whatever this raises, the user
+    calls ``_leave()``.
+
+    Args:
+        key: Of the cgroup.
+        user: The stop that needs it frozen.
+        version: Of the cgroup interface.
+        fd: File descriptor of its directory; lent.
+        deadline: For all of it.
+
+    Raises:
+        PermissionError: It can't be frozen, or no watchdog runs.
+        TimeoutError: It was not frozen in time, or others were busy with it.
+    """
+    forget_in_children(frozen_cgroups.clear)
+    with fork_lock:
+        shared = frozen_cgroups.setdefault(key, _SharedCgroup())
+        shared.users.add(user)
+    wait = min(max(deadline.left(), 0), threading.TIMEOUT_MAX)
+    if not shared.lock.acquire(timeout=wait):
+        raise TimeoutError(errno.ETIMEDOUT, "another hold is freezing the cgroup")
+    try:
+        if shared.frozen is not None and shared.frozen.broken():
+            shared.frozen.release()
+            shared.frozen = None
+        if shared.frozen is None:
+            shared.frozen = FrozenCgroup(version, fd)
+            shared.frozen.freeze(deadline)
+        return shared.frozen
+    except BaseException:
+        if shared.frozen is not None:
+            shared.frozen.release()
+            shared.frozen = None
+        raise
+    finally:
+        shared.lock.release()
+
+
+def _leave(key: _Key, user: FreezerStop) -> None:
+    """End a user's part: the last one thaws the cgroup; may be called again."""
+    shared = frozen_cgroups.get(key)
+    if shared is None or user not in shared.users:
+        return
+    with shared.lock:
+        if shared.users == {user} and shared.frozen is not None:
+            shared.frozen.release()
+            shared.frozen = None
+        with fork_lock:
+            shared.users.discard(user)
+            if not shared.users and shared.frozen is None:
+                frozen_cgroups.pop(key, None)

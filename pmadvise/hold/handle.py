@@ -1,8 +1,13 @@
-"""hold(): the context manager that callers hold."""
+"""The hold that callers enter and leave: hold(), Hold, and their part of a shared stop.
+
+This runs in the threads of callers, where a signal handler may raise at any bytecode:
+the thread of the shared stop does what is left undone then.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import math
 import os
@@ -11,10 +16,19 @@ import weakref
 from collections.abc import Callable
 from types import TracebackType
 
-from pmadvise._handle.identity import Identity
-from pmadvise.hold import holders
-from pmadvise.hold.choice import METHODS, Choice
-from pmadvise.hold.shared import Part
+from pmadvise._native.task import task_ended
+from pmadvise._proc.identity import Identity
+from pmadvise.hold.fds import forget_in_children
+from pmadvise.hold.methods import METHODS, MethodChoice
+from pmadvise.hold.shared import Holder, SharedStop, stops
+from pmadvise.hold.stop import Stop
+
+_STALLED = 0.005
+"""Seconds without an answer after which an execve(2) may wait for our reaping."""
+_GRACE = 0.25
+"""Seconds after its deadline that the thread may take to answer."""
+_LEAVING = 2.0
+"""Seconds to wait until a target runs; after a hanging execve(2) it takes long."""
 
 
 def hold(
@@ -26,11 +40,11 @@ def hold(
     """Return a context manager; the process does not run while its block does.
 
     It runs on when the block ends, when it raises (even if memory is short, or if a
-    signal handler raises at any instant), and when the caller is killed, with SIGKILL
-    too and even after it forked (unless the fork was one that Python does not see).
-    Exception: a frozen process stays frozen if the caller's whole cgroup is killed at
-    once. Holds of one process in one process join: a later one takes part in the
-    earlier, whatever its method, and the last lets go.
+    signal handler raises at any instant), and when the caller is killed, even with
+    SIGKILL and after it forked (unless Python does not know of the fork). Exception:
+    a frozen process stays frozen if the caller's whole cgroup is killed at once. Holds
+    of the same process within one caller are shared: a later one joins the first,
+    whatever its method, and the process resumes when the last one ends.
 
     - "ptrace": PTRACE_SEIZE and PTRACE_INTERRUPT on every thread. Its parent notices
       nothing; only SIGKILL ends it. The caller gets SIGCHLD, and while the process is
@@ -47,9 +61,9 @@ def hold(
     (signal(7) lists which).
 
     Two processes that hold each other stop each other for good. That is refused where
-    it can be seen (the target traces the caller); two copies of a daemon that may hold
-    each other are not seen in time: run one instance (a lock file), or leave each other
-    out.
+    it can be detected (the target traces the caller); two copies of a daemon that may
+    hold each other are not detected in time: run one instance (a lock file), or exclude
+    each from the targets of the other.
 
     Args:
         identity: Of the process. Lent until the block begins: it may be closed then.
@@ -66,25 +80,25 @@ def hold(
     if not isinstance(method, str):
         raise TypeError(f"method {method!r} is not a str but {type(method).__name__}")
     if method != "auto" and method not in METHODS:
-        raise ValueError(f"method {method!r} is none of auto, {', '.join(METHODS)}")
+        raise ValueError(f"method {method!r} is not one of auto, {', '.join(METHODS)}")
     if not isinstance(timeout, (int, float)):
         raise TypeError(f"timeout {timeout!r} is not a number of seconds")
     if not timeout >= 0:
         raise ValueError(f"timeout {timeout!r} is not 0 s or longer")
     if not isinstance(whole_cgroup, bool):
         raise TypeError(f"whole_cgroup {whole_cgroup!r} is not a bool")
-    return Hold(Choice(identity, method, whole_cgroup), _seconds(timeout))
+    return Hold(MethodChoice(identity, method, whole_cgroup), _seconds(timeout))
 
 
 def _seconds(timeout: float) -> float:
-    """Return a timeout as a float; an int that has none is as good as endless."""
+    """Return a timeout as a float; endless for an int that is too large for one."""
     try:
         return float(timeout)
     except OverflowError:
         return math.inf
 
 
-_Leave = Callable[
+_ExitFunction = Callable[
     [type[BaseException] | None, BaseException | None, TracebackType | None], None
 ]
 
@@ -92,10 +106,10 @@ _Leave = Callable[
 class _Exit:
     """``Hold.__exit__``: a callable that is looked up before the block is entered.
 
-    A ``with`` statement keeps what it found for as long as it runs and drops it in the
+    A ``with`` statement keeps the callable for as long as it runs and drops it in the
     end, even if an exception of a signal handler strikes at the first instruction of
-    ``__exit__`` or at the last one of ``__enter__``. So each look-up gives an object of
-    its own, and the hold ends when that object dies, called or not.
+    ``__exit__`` or at the last one of ``__enter__``. So each look-up returns an object
+    of its own, and the hold ends when that object dies, called or not.
 
     Args:
         leave: Function that ends a hold.
@@ -108,12 +122,14 @@ class _Exit:
         self._leave = leave
         self._watch = watch
 
-    def __get__(self, held: Hold | None, owner: type[Hold] | None = None) -> _Leave:
+    def __get__(
+        self, held: Hold | None, owner: type[Hold] | None = None
+    ) -> _ExitFunction:
         if held is None:
             return self._leave  # contextlib.ExitStack calls it with the hold
-        leave = functools.partial(self._leave, held)
-        self._watch(held, leave)
-        return leave
+        exit_function = functools.partial(self._leave, held)
+        self._watch(held, exit_function)
+        return exit_function
 
 
 class Hold:
@@ -127,10 +143,10 @@ class Hold:
 
     In a ``with`` statement an exception at any instant ends the hold, even before
     ``__exit__`` has begun. Entered by hand or by contextlib.ExitStack, it ends at the
-    latest when nothing refers to it any more, and a kept traceback may.
+    latest when nothing refers to it any more; a traceback that is kept may do so.
 
     Attributes:
-        method: What holds it; before entering what was asked for.
+        method: The method that holds it; before entering the one that was asked for.
         refused: Why the methods tried before, or the one asked for when an earlier
             hold was joined, do not: {method: reason}.
     """
@@ -139,20 +155,20 @@ class Hold:
         "__weakref__",
         "_choice",
         "_guard",
-        "_owner",
-        "_part",
+        "_holder",
+        "_owner_pid",
         "_timeout",
         "method",
         "refused",
     )
 
-    def __init__(self, choice: Choice, timeout: float) -> None:
+    def __init__(self, choice: MethodChoice, timeout: float) -> None:
         self.method = choice.method
         self.refused = choice.refused
         self._choice = choice
         self._timeout = timeout
-        self._owner = 0  # pid of the process whose hold it is; 0: not yet entered
-        self._part: Part | None = None
+        self._owner_pid = 0  # of the process that entered it; 0: not yet entered
+        self._holder: Holder | None = None
         self._guard: weakref.ref[object] = weakref.ref(self)
 
     @property
@@ -162,13 +178,13 @@ class Hold:
         Else what ended the hold from outside (SIGCONT, a move to another cgroup, a
         thaw), or put it at risk (the freezer's watchdog was killed).
         """
-        return self._part.broken if self._part is not None else None
+        return self._holder.broken if self._holder is not None else None
 
     def __enter__(self) -> Hold:
-        """Stop the process; the class says what this raises."""
-        if self._owner:
-            raise RuntimeError("a Hold can be entered once: ask for a new one")
-        self._owner = os.getpid()
+        """Stop the process; the class documents what this raises."""
+        if self._owner_pid:
+            raise RuntimeError("a Hold can be entered once: call hold() for a new one")
+        self._owner_pid = os.getpid()
         try:
             self._enter(time.monotonic() + self._timeout)
             # Nothing is called from here on: no signal handler may raise in between.
@@ -182,24 +198,111 @@ class Hold:
         key = self._choice.identify()
         if self._guard() is None:
             self._guard = weakref.ref(self)
-        # Nothing there refers to the hold itself, whose end may be its only leaving.
-        self._part = Part(key, self._choice, self._guard, deadline)
-        self.method = holders.join(self._part).method
+        # The Holder does not refer to this Hold, whose death may be its only leaving.
+        self._holder = Holder(key, self._choice, self._guard, deadline)
+        self.method = join(self._holder).method
         if asked not in ("auto", self.method):
             self.refused[asked] = f"joined an earlier hold, by {self.method}"
 
     def _leave(self, *_: object) -> None:
         """End the hold; may be called again, and before it is entered."""
-        part = self._part
-        if part is None or self._owner != os.getpid():
+        holder = self._holder
+        if holder is None or self._owner_pid != os.getpid():
             return
-        # Without memory its thread lets go alone: it is asked to by the first step.
+        # Without memory the stop's thread does it alone, as holder.left is set first.
         with contextlib.suppress(MemoryError):
-            holders.leave(part)
+            leave(holder)
 
-    def _watch(self, leave: object) -> None:
-        """End the hold when `leave` dies; without effect once it is entered."""
-        if not self._owner:
-            self._guard = weakref.ref(leave)
+    def _watch(self, exit_function: object) -> None:
+        """End the hold when `exit_function` dies; without effect once it is entered."""
+        if not self._owner_pid:
+            self._guard = weakref.ref(exit_function)
 
     __exit__ = _Exit(_leave, _watch)
+
+
+def join(holder: Holder) -> Stop:
+    """Return the stop of a holder's process: that of other holders, or a new one.
+
+    One that was broken from outside is made anew. Whatever this raises, the caller
+    calls ``leave()``.
+
+    Raises:
+        TimeoutError: The target was not stopped in time, or others were busy with it.
+    """
+    forget_in_children(stops.clear)
+    while True:
+        holder.shared = shared = _find_shared(holder)
+        holder.watch(shared.inbox.put)
+        shared.ensure_started()
+        if _wait_for_answer(holder, shared):
+            break
+    if holder.error is not None:
+        error, holder.error = holder.error, None
+        try:
+            raise error
+        finally:
+            del error
+    assert holder.stop is not None
+    return holder.stop
+
+
+def _find_shared(holder: Holder) -> SharedStop:
+    """Put the holder into the inbox of its key's stop, one that exists or a new one."""
+    holder.shared = mine = SharedStop(holder.key)
+    mine.inbox.put(holder)
+    shared = stops.setdefault(holder.key, mine)
+    if shared.ended and stops.get(holder.key) is shared:  # no memory to remove it
+        stops[holder.key] = shared = mine
+    if shared is not mine:
+        holder.shared = shared
+        shared.inbox.put(holder)
+    return shared
+
+
+def _wait_for_answer(holder: Holder, shared: SharedStop) -> bool:
+    """Return whether the holder was answered; False if the thread ended before."""
+    while not holder.answered.acquire(timeout=_STALLED):
+        if shared.ended:
+            return holder.answered.acquire(blocking=False)
+        shared.reap()
+        if time.monotonic() > holder.deadline + _GRACE:
+            pid, _ = holder.key
+            raise TimeoutError(
+                errno.ETIMEDOUT,
+                f"process {pid} was not stopped in time: "
+                + (
+                    "a thread of it is in an uninterruptible wait, which blocks the "
+                    "system call that would stop it; try again"
+                    if holder.begun
+                    else "an earlier hold of it, to be joined, is still stopping it; "
+                    "allow a longer timeout"
+                ),
+            )
+    return True
+
+
+def leave(holder: Holder) -> None:
+    """End a holder's part in a stop, and wait for that; may be called again.
+
+    Sets ``holder.broken``.
+    """
+    holder.left = True  # from here on the stop's thread goes on, even if this one fails
+    shared = holder.shared
+    if shared is None:
+        return
+    try:
+        shared.inbox.put(holder)
+        shared.ensure_started()
+    except (OSError, MemoryError):
+        shared.abandon()
+        return
+    until = time.monotonic() + _LEAVING
+    while not holder.done.acquire(timeout=_STALLED) and not shared.ended:
+        shared.reap()
+        if time.monotonic() > until:
+            shared.abandon()  # no thread, if it had no memory to begin
+            return
+    if shared.ended:
+        # What the kernel ties to the thread ends with it.
+        task_ended(shared.tid, 1_000_000)

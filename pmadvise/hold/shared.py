@@ -1,9 +1,9 @@
-"""Stops that several holds share: the first takes one, the last lets go.
+"""Stops that several holders share: made for the first, released after the last.
 
-A signal handler runs in the main thread, at any bytecode, and what it raises
-(KeyboardInterrupt) leaves Python code in pieces there. So everything that stops a
-target and lets it go runs in a thread of its own, where no signal handler does. Holders
-only leave messages for it, each by one call into C, and wait.
+A signal handler runs in the main thread, at any bytecode, and an exception that it
+raises (KeyboardInterrupt) leaves Python code in pieces there. So everything that stops
+a target and lets it run is done by a thread of the stop's own, where no signal handler
+runs. Holders only put messages into its inbox, each by one call into C, and wait.
 """
 
 from __future__ import annotations
@@ -14,33 +14,45 @@ import errno
 import queue
 import time
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 
 from pmadvise._native.task import task_ended, task_own
-from pmadvise.hold.deadline import Deadline
 from pmadvise.hold.stop import (
     RETRIES,
     TICK,
+    Deadline,
     SpentThreadError,
     Stop,
-    Taker,
-    look,
+    StopFactory,
     release,
+    why_broken,
 )
+from pmadvise.hold.target import ProcessKey
 
 _HAND_OVER = 1_000_000
 """Microseconds that a thread may take to end after it handed over."""
 
 
-class Part:
-    """The part that one holder has in a stop.
+class Holder:
+    """One holder of a shared stop: its request, and the answers of the stop's thread.
 
     Args:
-        key: What is to be stopped.
-        taker: How, if nobody else holds it.
-        guard: A weak reference to an object that lives as long as the block: the part
-            is over when it dies.
+        key: Of the process to be stopped.
+        factory: Stops the process, unless another holder has done so.
+        guard: A weak reference to an object that lives as long as the block: the holder
+            has left when it dies.
         deadline: Of time.monotonic(), in seconds.
+
+    Attributes:
+        shared: The stop that the holder shares.
+        left: Whether the holder has left, by ``leave()``.
+        begun: Whether the thread has begun to answer.
+        answered: A lock, released once `stop` or `error` is set.
+        stop: The stop that the holder takes part in.
+        error: Why it takes part in none.
+        done: A lock, released once the thread knows that the holder has left, and the
+            process runs if that was the last one.
+        broken: Why the process may have run before; known when `done` is released.
     """
 
     __slots__ = (
@@ -50,23 +62,23 @@ class Part:
         "deadline",
         "done",
         "error",
+        "factory",
         "guard",
         "key",
         "left",
         "shared",
         "stop",
-        "taker",
     )
 
     def __init__(
         self,
-        key: Hashable,
-        taker: Taker,
+        key: ProcessKey,
+        factory: StopFactory,
         guard: weakref.ref[object],
         deadline: float,
     ) -> None:
         self.key = key
-        self.taker = taker
+        self.factory = factory
         self.guard = guard
         self.deadline = deadline
         self.left = False
@@ -79,7 +91,7 @@ class Part:
         self.done = _locked()
 
     def is_wanted(self) -> bool:
-        """Return whether the holder neither left nor vanished."""
+        """Return whether the holder has neither left nor vanished."""
         return not self.left and self.guard() is not None
 
     def watch(self, wake: Callable[[object], object]) -> None:
@@ -97,7 +109,7 @@ def _locked() -> _thread.LockType:
 def _allocate_lock() -> _thread.LockType:
     try:
         return _thread.allocate_lock()
-    except RuntimeError as error:  # Python's word for want of memory here
+    except RuntimeError as error:  # raised here for want of memory
         raise MemoryError(*error.args) from None
 
 
@@ -106,30 +118,36 @@ def _unlock(lock: _thread.LockType) -> None:
         lock.release()
 
 
-stops: dict[Hashable, SharedStop] = {}
-"""All that is held in this process."""
+stops: dict[ProcessKey, SharedStop] = {}
+"""The stops of all processes that this process holds."""
 
 
 class SharedStop:
-    """The stop that the holders of one key have together, and its thread."""
+    """The stop that all holders of one process share, and its thread.
 
-    def __init__(self, key: Hashable) -> None:
+    Args:
+        key: Of the process.
+
+    Attributes:
+        inbox: Holders that join or leave; any other message wakes the thread.
+        tid: The thread's ID; 0 before it has begun.
+        ended: Whether no thread will serve it any more.
+    """
+
+    def __init__(self, key: ProcessKey) -> None:
         self._key = key
         self._claim = _allocate_lock()
-        self._parts: dict[Part, None] = {}
-        self._leaving: dict[Part, None] = {}
+        self._holders: dict[Holder, None] = {}
+        self._leavers: dict[Holder, None] = {}
         self._stop: Stop | None = None
-        self._taker: Taker | None = None
+        self._factory: StopFactory | None = None
         self._message: object = None
         self.inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
-        """Parts that want to join, or to leave; anything else wakes the thread."""
         self.tid = 0
-        """The thread's ID; 0 before it has begun."""
         self.ended = False
-        """Whether the thread serves nobody any more."""
 
     def ensure_started(self) -> None:
-        """Start the thread if it has not begun; one that is not needed ends at once.
+        """Start the thread if it has not begun; a superfluous one ends at once.
 
         Raises:
             OSError: There can't be another thread, or it could not know its ID.
@@ -142,119 +160,121 @@ class SharedStop:
                 raise OSError(errno.EAGAIN, str(error)) from None
 
     def abandon(self) -> None:
-        """End it, unless a thread serves it: none will from here on."""
+        """End it, unless a thread serves it already: no thread will from here on."""
         if self._claim.acquire(blocking=False):
             self._end()
 
     def reap(self) -> None:
-        """Help a stop that the kernel keeps waiting; called by those who wait."""
-        taker = self._taker
-        if taker is not None:
-            taker.reap()
+        """Unblock the thread if it waits in the kernel; called by waiting holders."""
+        factory = self._factory
+        if factory is not None:
+            factory.reap()
 
     def _run(self) -> None:
         if self._claim.acquire(blocking=False):
-            self._work()
+            self._serve()
 
-    def _work(self, predecessor: int = 0) -> None:
-        """Serve until nobody is left; after the end of a thread that did so before."""
-        goes_on = False
+    def _serve(self, predecessor: int = 0) -> None:
+        """Serve until no holder is left, after the end of the thread `predecessor`."""
+        handed_over = False
         try:
             if predecessor:
                 task_ended(predecessor, _HAND_OVER)
             self.tid = task_own()
-            goes_on = self._serve_all()
+            handed_over = self._serve_with_retries()
         finally:
-            if not goes_on:
+            if not handed_over:
                 self._end()
 
     def _end(self) -> None:
         if stops.get(self._key) is self:
             del stops[self._key]
         self.ended = True
-        with contextlib.suppress(MemoryError):  # those who wait look at `ended` too
-            self._finish()
+        with contextlib.suppress(MemoryError):  # those who wait check `ended` too
+            self._confirm_leavers()
 
-    def _serve_all(self) -> bool:
-        """Return whether another thread goes on with it."""
+    def _serve_with_retries(self) -> bool:
+        """Return whether another thread was started to go on with it."""
         for _ in RETRIES:
             try:
-                while self._serve():
+                while self._serve_message():
                     pass
             except SpentThreadError:
                 with contextlib.suppress(RuntimeError):  # no thread: perhaps later
-                    _thread.start_new_thread(self._work, (self.tid,))
+                    _thread.start_new_thread(self._serve, (self.tid,))
                     return True
                 time.sleep(TICK)
-            except Exception:  # no memory: nothing that is left to do is forgotten
+            except Exception:  # no memory: the state tells what is left to do
                 time.sleep(TICK)
             else:
                 break
         return False
 
-    def _serve(self) -> bool:
-        """Do what is to be done; return whether there may be more."""
+    def _serve_message(self) -> bool:
+        """Serve one message, or a tick without one; return whether to go on."""
         if self._message is None:
             with contextlib.suppress(queue.Empty):
                 self._message = self.inbox.get(timeout=TICK)
-        self._settle()
-        if isinstance(self._message, Part):
+        self._remove_leavers()
+        if isinstance(self._message, Holder):
             self._answer(self._message)
         self._message = None
-        if not self._parts and self._stop is not None:
-            self._let_go()
+        if not self._holders and self._stop is not None:
+            self._release()
         elif self._stop is not None and self._stop.is_over():
             # Its parent learns of its death when the thread ends.
-            self._let_go()
+            self._release()
             return False
-        if not self._parts and self.inbox.empty():
+        if not self._holders and self.inbox.empty():
             return False
-        self._finish()
+        self._confirm_leavers()
         return True
 
-    def _settle(self) -> None:
-        """Look at the stop for those who left; let go if these were the last."""
-        for part in list(self._parts):
-            if not part.is_wanted():
-                part.broken = self._broken_for(part)
-                self._leaving[part] = None
-                del self._parts[part]
-        if not self._parts and self._stop is not None:
-            self._let_go()
+    def _remove_leavers(self) -> None:
+        """Set `broken` of the holders who left; release the stop if none remains."""
+        for holder in list(self._holders):
+            if not holder.is_wanted():
+                holder.broken = self._why_broken_for(holder)
+                self._leavers[holder] = None
+                del self._holders[holder]
+        if not self._holders and self._stop is not None:
+            self._release()
 
-    def _answer(self, part: Part) -> None:
-        if part in self._parts or part in self._leaving:
+    def _answer(self, holder: Holder) -> None:
+        """Let a holder take part in the stop, which is made if there is none."""
+        if holder in self._holders or holder in self._leavers:
             return
-        if not part.is_wanted():
-            self._leaving[part] = None
+        if not holder.is_wanted():
+            self._leavers[holder] = None
             return
-        part.begun = True
+        holder.begun = True
         try:
-            if self._stop is not None and look(self._stop):
-                self._let_go()
+            if self._stop is not None and why_broken(self._stop):
+                self._release()
             if self._stop is None:
-                self._taker = part.taker
-                self._stop = part.taker.take(Deadline(part.deadline, part.is_wanted))
-            part.stop = self._stop
-            self._parts[part] = None
+                self._factory = holder.factory
+                deadline = Deadline(holder.deadline, holder.is_wanted)
+                self._stop = holder.factory.make_stop(deadline)
+            holder.stop = self._stop
+            self._holders[holder] = None
         except SpentThreadError:
             raise
         except BaseException as error:
-            part.error = error.with_traceback(None)
-        _unlock(part.answered)
+            holder.error = error.with_traceback(None)
+        _unlock(holder.answered)
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         if self._stop is not None:
             release(self._stop)
             self._stop = None
 
-    def _finish(self) -> None:
-        """Let those return who left."""
-        for part in list(self._leaving):
-            _unlock(part.done)
-            del self._leaving[part]
+    def _confirm_leavers(self) -> None:
+        """Let the holders return who wait for having left."""
+        for holder in list(self._leavers):
+            _unlock(holder.done)
+            del self._leavers[holder]
 
-    def _broken_for(self, part: Part) -> str | None:
-        if part.stop is not self._stop or self._stop is None:
+    def _why_broken_for(self, holder: Holder) -> str | None:
+        if holder.stop is not self._stop or self._stop is None:
             return "it ran, and another hold stopped it again"
-        return look(self._stop)
+        return why_broken(self._stop)

@@ -1,4 +1,4 @@
-"""Hold a process by SIGSTOP, with a SIGCONT in the kernel's hands."""
+"""The method "sigstop": SIGSTOP, and a SIGCONT that the kernel is sure to send."""
 
 from __future__ import annotations
 
@@ -7,49 +7,49 @@ import errno
 import fcntl
 import os
 import signal
+from typing import ClassVar
 
 from pmadvise._native.descriptor import pidfd_send_signal
 from pmadvise._native.task import Thread
 from pmadvise._proc.cgroups import is_frozen
 from pmadvise._proc.rights import initial_namespace
-from pmadvise.hold.deadline import Deadline
 from pmadvise.hold.fds import OwnedFd
-from pmadvise.hold.target import HeldProcess
+from pmadvise.hold.stop import Deadline
+from pmadvise.hold.target import DESCRIPTORS_CLOSED, HeldProcess
 
 _PATIENCE = 3
-"""Looks in vain after which the process may be frozen."""
+"""Checks that found it running, after which it may be frozen."""
 
 
 class SigstopStop:
     """The target, stopped by SIGSTOP; left as it is if it was stopped before.
 
-    No process watches over the caller: a pipe does, whose two ends are armed
-    (O_ASYNC, F_SETOWN, F_SETSIG) to send SIGCONT to the target. The kernel does so
-    on a write to the pipe, which is how it is let go, and when one end has been
-    closed, as happens when the caller dies. Both ends, because the order in which the
-    kernel closes them is unspecified. The kernel keeps the target itself as the
-    receiver, not its number.
+    A pipe takes the place of a process that watches over the caller. Both of its ends
+    are armed (O_ASYNC, F_SETOWN, F_SETSIG): the kernel sends SIGCONT to the target on
+    a write to the pipe, as ``release()`` does, and when one end is closed, as happens
+    when the caller dies. Both ends, because the order in which the kernel closes them
+    is unspecified. The kernel keeps the target itself as the receiver, not its ID.
 
     Raises:
         PermissionError: It is traced or frozen; or the caller may not signal it, or
-            the kernel, in the caller's name, might not.
+            the kernel may not do so in the caller's name.
         ProcessLookupError: It ended.
-        TimeoutError: A thread did not stop in time; it was let go.
+        TimeoutError: A thread did not stop in time.
     """
 
-    method = "sigstop"
+    method: ClassVar[str] = "sigstop"
 
     def __init__(self, target: HeldProcess) -> None:
         self._target = target
         self._pipe: tuple[OwnedFd, ...] = ()
 
     def stop(self, deadline: Deadline) -> None:
-        """Stop the target, if it is not."""
+        """Stop the target, unless it is stopped."""
         target = self._target
-        looks = 0
+        checks = 0
         for _ in deadline.pauses():
-            if self._pipe and looks < _PATIENCE and target.leader_runs():
-                looks += 1
+            if self._pipe and checks < _PATIENCE and target.leader_runs():
+                checks += 1
                 continue
             threads = target.threads()
             if self._is_stopped(threads):
@@ -57,55 +57,58 @@ class SigstopStop:
             self._check_tracers(threads)
             if not self._pipe:
                 if any(thread.tracer for thread in threads):
-                    continue  # an own one, which is about to end
+                    continue  # a thread of ours, which is about to end
                 self._arm()
-            elif looks == _PATIENCE and is_frozen(target.proc):
-                raise target.refuse("a frozen process does not take SIGSTOP")
-            looks += 1
-            # Again and again: an execve(2) may lose one.
+            elif checks == _PATIENCE and is_frozen(target.proc):
+                raise target.refusal(
+                    "its cgroup is frozen, and SIGSTOP would wait for the thaw: thaw "
+                    "it, or hold it by the freezer"
+                )
+            checks += 1
+            # Again and again: an execve(2) may lose a signal.
             result = pidfd_send_signal(target.pidfd, signal.SIGSTOP)
             if result < 0 and result != -errno.ESRCH:
-                raise target.refuse(f"SIGSTOP: {os.strerror(-result)}")
+                raise target.refusal(f"SIGSTOP was refused: {os.strerror(-result)}")
             target.check_alive()
         raise target.late(self.method)
 
     def broken(self) -> str | None:
-        """Return the state of a thread that is not stopped, None if all are."""
+        """Return why a thread is not stopped, None if all are."""
         if self._target.proc < 0:
-            return "the caller's file descriptors were closed, which let it go"
+            return DESCRIPTORS_CLOSED
         if self._is_stopped(self._target.threads()) or self._target.is_dead():
             return None
         return "a SIGCONT from elsewhere let it go"
 
     def is_over(self) -> bool:
-        """Return False: a signal keeps no dead process from its parent."""
+        """Return False: a target that died is reaped all the same."""
         return False
 
     def reap(self) -> None:
-        """Do nothing: the kernel keeps no SIGSTOP waiting."""
+        """Do nothing: to send SIGSTOP never blocks."""
 
     def release(self) -> None:
         """Send SIGCONT, unless it was stopped before."""
         if self._pipe:
             reader, writer = self._pipe
             if (fd := writer.fd) >= 0:
-                with contextlib.suppress(BrokenPipeError):  # a release that failed
+                with contextlib.suppress(BrokenPipeError):  # closed by a failed release
                     os.write(fd, b"\0")
             for end in (reader, writer):
                 if (fd := end.fd) >= 0:
-                    # Of all copies of it, wherever they are: a second SIGCONT might
-                    # wake what someone else stops next.
+                    # This disarms every copy of the end, wherever it is: a second
+                    # SIGCONT might continue what another process stops next.
                     fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK)
             for end in (reader, writer):
                 end.close()
         self._target.close()
 
     def _arm(self) -> None:
-        """Let the kernel send SIGCONT to the target when this process ends."""
-        if not self._may_be_sent():
-            raise self._target.refuse(
-                "if the caller were killed, the kernel could not let it go: that takes "
-                "the same user, or root"
+        """Make the kernel send SIGCONT to the target when this process ends."""
+        if not self._kernel_may_signal():
+            raise self._target.refusal(
+                "if the caller were killed, the kernel could not let it go: run as its "
+                "user, or as root of the initial user namespace"
             )
         self._pipe = OwnedFd.pipe(os.O_NONBLOCK)
         try:
@@ -116,15 +119,15 @@ class SigstopStop:
         except OSError as error:
             if error.errno == errno.ESRCH:
                 raise self._target.ended() from None
-            raise self._target.refuse(
-                "SIGCONT could not be prepared for the case that the caller is killed: "
-                f"fcntl: {error.strerror}"
+            raise self._target.refusal(
+                "the kernel does not take the order to send SIGCONT if the caller is "
+                f"killed: fcntl: {error.strerror}"
             ) from None
-        # It is alive, so the pid was its own when the kernel looked it up.
+        # It is alive, so the ID was its own when the kernel looked it up.
         self._target.check_alive()
 
-    def _may_be_sent(self) -> bool:
-        """Return the answer of sigio_perm() in the kernel's fs/fcntl.c.
+    def _kernel_may_signal(self) -> bool:
+        """Return what sigio_perm() in the kernel's fs/fcntl.c will return.
 
         Capabilities do not count there, and root is that of the initial user
         namespace.
@@ -143,4 +146,4 @@ class SigstopStop:
             (thread.state == "T" and not thread.tracer)
             or (thread.state == "Z" and thread.tid == self._target.pid)
             for thread in threads
-        ) and self._target.is_all(len(threads))
+        ) and self._target.has_thread_count(len(threads))

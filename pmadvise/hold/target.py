@@ -1,4 +1,4 @@
-"""A process to be held: its files, its threads, and ways to wait for it."""
+"""The process to be held: its files, and the states of its threads."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ from pmadvise._proc.pidfds import has_ended
 from pmadvise._proc.rights import proc_is_mounted, proc_is_of_own_namespace
 from pmadvise.hold.fds import OwnedFd
 
-# PF_EXITING and PF_KTHREAD, include/linux/sched.h
-_EXITS, _KERNEL_THREAD = 0x00000004, 0x00200000
-
+ProcessKey = tuple[int, int]
+"""The ID and the start time of a process: they name it for ever."""
+DESCRIPTORS_CLOSED = "the caller's file descriptors were closed, which let it run"
+"""Why a hold that needs descriptors is broken."""
 
 _tracers: set[int] = set()
+"""IDs of the caller's threads that have traced."""
 
 
-def begin_tracing() -> None:
-    """Note that the calling thread may be a target's tracer until it ends."""
+def note_tracer() -> None:
+    """Note that the calling thread may be a target's tracer until the thread ends."""
     for tid in list(_tracers):
         if task_ended(tid, 0):
             _tracers.discard(tid)
@@ -36,12 +38,12 @@ def begin_tracing() -> None:
 
 
 def has_traced() -> bool:
-    """Return whether the calling thread may be a target's tracer until it ends."""
+    """Return whether the calling thread has called ``note_tracer()``."""
     return task_own() in _tracers
 
 
 def is_ending_tracer(tid: int) -> bool:
-    """Return whether a thread is an earlier hold's, which traces until it ends."""
+    """Return whether a thread is of an earlier hold, which traces until it ends."""
     return tid in _tracers and not task_ended(tid, 0)
 
 
@@ -50,7 +52,8 @@ class HeldProcess:
 
     Args:
         identity: Lent; both file descriptors are copied.
-        key: Its ID and its start time, as they were when the hold was asked for.
+        key: Of the process that the hold was asked for.
+        whole_cgroup: Whether other processes of its cgroup may be stopped with it.
 
     Raises:
         ProcessLookupError: It has ended, or is a kernel thread.
@@ -58,12 +61,13 @@ class HeldProcess:
         ValueError: The identity is closed.
     """
 
-    def __init__(self, identity: Identity, key: tuple[int, int]) -> None:
-        self.pid = key[0]
+    def __init__(self, identity: Identity, key: ProcessKey, whole_cgroup: bool) -> None:
+        self.pid, _ = key
+        self.whole_cgroup = whole_cgroup
         self._pidfd: OwnedFd | None = None
         self._proc: OwnedFd | None = None
         try:
-            lent = identity.lend()  # nobody closes them while they are copied
+            lent = identity.lend()  # keeps them open while they are copied
             self._pidfd = OwnedFd.copy(identity.pidfd)
             self._proc = OwnedFd.copy(identity.proc)
             del lent
@@ -72,16 +76,16 @@ class HeldProcess:
             self.close()
             raise
 
-    def _check(self, key: tuple[int, int]) -> None:
+    def _check(self, key: ProcessKey) -> None:
         if not proc_is_of_own_namespace():
-            raise self.refuse(
-                "/proc shows another pid namespace, whose numbers mean other "
-                "processes here: mount one of this namespace"
+            raise self.refusal(
+                "/proc is that of another pid namespace, where this ID is another "
+                "process's: mount -t proc proc /proc"
                 if proc_is_mounted()
-                else "/proc is not mounted: mount it"
+                else "/proc is not mounted: mount -t proc proc /proc"
             )
         if self.pid == os.getpid():
-            raise self.refuse("the caller can't hold itself still")
+            raise self.refusal("the caller can't hold itself: use another process")
         try:
             stat = read_stat(self.proc)
             if (stat.pid, stat.start_ticks) != key:
@@ -89,7 +93,7 @@ class HeldProcess:
         except (ProcessLookupError, FileNotFoundError):
             raise self.ended() from None
         self.check_alive()
-        if stat.flags & _KERNEL_THREAD:
+        if stat.is_kernel_thread:
             raise ProcessLookupError(
                 errno.ESRCH, f"process {self.pid} is a kernel thread: it can't be held"
             )
@@ -124,29 +128,29 @@ class HeldProcess:
             raise self.ended() from None
 
     def ended(self) -> ProcessLookupError:
-        """Return the error of a process that is no more."""
+        """Return the error for a process that has ended."""
         return ProcessLookupError(errno.ESRCH, f"process {self.pid} has ended")
 
     def check_alive(self) -> None:
-        """Raise ProcessLookupError if it ended: then its pid may be another's."""
+        """Raise ProcessLookupError if it has ended: its ID may be another process's."""
         if has_ended(self.pidfd):
             raise self.ended()
 
     def check_not_tracer(self) -> None:
         """Raise PermissionError if it traces a thread of the caller.
 
-        It may be the caller's debugger, or hold the caller at the same time: stopped,
-        it would never let the caller go.
+        It may be the caller's debugger, or hold the caller at the same time. A tracer
+        that is stopped never lets its tracee run.
         """
         tracers = {thread.tracer for thread in _threads_of_caller()} - {0}
         if tracers and tracers & {t.tid for t in self.list_threads().threads()}:
-            raise self.refuse(
-                "it traces the caller, and stopped it could not let the caller go: two "
-                "processes must not hold each other"
+            raise self.refusal(
+                "it traces the caller, so stopping it could stop both for good: let "
+                "only one of the two hold or debug the other"
             )
 
     def list_threads(self) -> ThreadArray:
-        """Return the threads listed, whose states are not yet read."""
+        """Return the threads listed, without their states."""
         array = task_list(self.proc)
         if isinstance(array, int):
             raise (
@@ -158,56 +162,59 @@ class HeldProcess:
 
     def threads(self) -> list[Thread]:
         """Return the threads listed, with state and tracer."""
-        return self.look_at(self.list_threads())
+        return self.read_states(self.list_threads())
 
-    def look_at(self, array: ThreadArray) -> list[Thread]:
-        """Return listed threads with state and tracer."""
+    def read_states(self, array: ThreadArray) -> list[Thread]:
+        """Read state and tracer of listed threads, and return these threads."""
         result = task_status(self.proc, array)
         if result < 0:
             raise _error("/proc/PID/task/TID/status", result)
         return array.threads()
 
-    def is_all(self, still: int) -> bool:
-        """Return whether `still` threads, found to run no more, are all it has.
+    def has_thread_count(self, stopped: int) -> bool:
+        """Return whether it has as many threads as were stopped, so none that runs.
 
-        Asked after they were found so: only then no thread can be born in between. A
-        dead thread must not be counted among them (its place in the count may be
-        another's since), but for the leader, which is counted to the end.
+        To be called once they are stopped: only then no thread can be born in between.
+        A dead thread must not be among them (a new thread may have its place in the
+        count), except the leader, which is counted to the end.
         """
         try:
-            return read_stat(self.proc).threads == still
+            return read_stat(self.proc).threads == stopped
         except (ProcessLookupError, FileNotFoundError):
             raise self.ended() from None
 
     def leader_runs(self) -> bool:
-        """Return whether the leader is not stopped: a first look that costs little."""
+        """Return whether the leader is not stopped: a first check that costs little."""
         try:
             return read_stat(self.proc).state in "RSDI"
         except (ProcessLookupError, FileNotFoundError):
             raise self.ended() from None
 
-    def leader_exits(self) -> bool:
+    def leader_is_exiting(self) -> bool:
         """Return whether the leader has begun to exit, or is gone."""
         try:
-            return bool(read_stat(self.proc).flags & _EXITS)
+            return read_stat(self.proc).is_exiting
         except (ProcessLookupError, FileNotFoundError):
             return True
 
     def is_dead(self) -> bool:
-        """Return whether no thread of it is left to run."""
+        """Return whether every thread is dead."""
         try:
             return all(thread.state in "ZX" for thread in self.threads())
         except ProcessLookupError:
             return True
 
-    def refuse(self, reason: str | _reasons.Answer) -> PermissionError:
+    def refusal(self, reason: str | _reasons.Answer) -> PermissionError:
         """Return the error of a method that can't hold it."""
         return PermissionError(errno.EPERM, f"process {self.pid}: {reason}")
 
     def check_tracer(self, thread: Thread) -> None:
-        """Raise PermissionError if somebody traces a thread and goes on doing so."""
+        """Raise PermissionError if a thread has a tracer that is not about to end."""
         if thread.tracer and not is_ending_tracer(thread.tracer):
-            raise self.refuse(f"it is traced already, by thread {thread.tracer}")
+            raise self.refusal(
+                f"it is traced already, by thread {thread.tracer}: end that tracer, or "
+                "hold it by the freezer"
+            )
 
     def late(self, method: str) -> TimeoutError:
         """Return the error of a method that took too long, with a reason."""
@@ -217,8 +224,9 @@ class HeldProcess:
             states = []
         return TimeoutError(
             errno.ETIMEDOUT,
-            f"process {self.pid} was not stopped in time by {method} "
-            f"(threads and their states: {', '.join(states) or 'unknown'})",
+            f"process {self.pid} was not stopped in time by {method} (states of its "
+            f"threads: {', '.join(states) or 'unknown'}; D: an uninterruptible wait): "
+            "allow a longer timeout, or use another method",
         )
 
 

@@ -1,4 +1,4 @@
-"""A small process that thaws a cgroup if the caller is killed."""
+"""The freezer's watchdog: a process that thaws a cgroup if the caller is killed."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import select
 import signal
 import time
 
-from pmadvise.hold.deadline import Deadline, pauses
 from pmadvise.hold.fds import OwnedFd
+from pmadvise.hold.stop import Deadline, pauses
 
 _SHELL = "/bin/sh"
 _ANSWER = b"42\n"
 _DISMISSAL = 1
-"""Seconds that it may take to go away."""
+"""Seconds that it may take to end."""
 
 
 class Watchdog:
     """A /bin/sh that is deaf to every signal, in a session of its own.
 
-    It reads a pipe: at the pipe's end, which is the caller's, it writes to a file, and
-    it goes away when it gets a line. It answers by a second pipe when it is ready, as
-    there may be no shell that runs (a filter, a limit, another program); the end of
-    that pipe is its own end.
+    It reads a pipe. A line dismisses it; at the end of the file, which comes when the
+    caller dies, it writes to a control file. When it is ready it answers by a second
+    pipe, as /bin/sh may not run (a filter, a limit, another program); the end of file
+    there is its own end.
 
     Args:
-        control: File descriptor of the file to write to; lent for ``start()``.
-        text: What to write.
+        control: File descriptor of the control file; lent for ``start()``.
+        text: The text to write to it.
     """
 
     def __init__(self, control: int, text: str) -> None:
@@ -46,7 +46,7 @@ class Watchdog:
         """Start it, and wait until it watches.
 
         Raises:
-            PermissionError: It can't run; with the reason.
+            PermissionError: It does not run; with the reason.
             TimeoutError: It did not answer in time.
         """
         self._stdin, self._calls = OwnedFd.pipe(0)
@@ -55,70 +55,72 @@ class Watchdog:
         try:
             self._pid = _spawn(self._script, files)
         except OSError as error:
-            raise _unfit(f"{_SHELL} can't be started ({error.strerror})") from None
+            raise _refusal(f"{_SHELL} can't be started ({error.strerror})") from None
         self._close_its_ends()
         poll = select.poll()
         poll.register(self._answers.fd, select.POLLIN)
         for _ in deadline.pauses():
-            # Short waits, as the hold may be given up meanwhile.
+            # Short waits, as the caller may give up meanwhile.
             if poll.poll(int(max(0, min(5, deadline.left() * 1000)))):
                 break
         else:
             raise TimeoutError(errno.ETIMEDOUT, f"{_SHELL} did not answer in time")
         answer = os.read(self._answers.fd, 100)
         if not answer:
-            raise _unfit(f"{_SHELL} ended at once ({self._end()})")
+            raise _refusal(f"{_SHELL} ended at once ({self._end()})")
         if answer != _ANSWER:
-            raise _unfit(f"{_SHELL} does not work as a shell: {answer!r}")
+            raise _refusal(f"{_SHELL} does not work as a shell: it wrote {answer!r}")
 
     def broken(self) -> str | None:
-        """Return why nobody watches any more, None if it does."""
+        """Return why it no longer watches, None if it does."""
         poll = select.poll()
         if self._answers is None or (fd := self._answers.fd) < 0:
-            return None  # all descriptors were closed: its end is that of the hold
+            return None  # the caller closed all descriptors, so it thaws the cgroup
         poll.register(fd, 0)
         if poll.poll(0):
             return "the watchdog of the freezer was killed, which put the hold at risk"
         return None
 
     def dismiss(self) -> None:
-        """Send it away, and reap it; may be called again."""
+        """End it without a thaw, and reap it; may be called again."""
         self._close_its_ends()
         if self._calls is not None and (fd := self._calls.fd) >= 0:
-            with contextlib.suppress(BrokenPipeError):  # killed by someone
+            with contextlib.suppress(BrokenPipeError):  # it was killed
                 os.write(fd, b"\n")
         if self._calls is not None:
             self._calls.close()
         if self._pid:
             self._wait_for_end()
-            with contextlib.suppress(OSError):  # reaped by another wait, or by none
+            with contextlib.suppress(
+                OSError
+            ):  # another wait reaped it, or an ignored SIGCHLD
                 os.waitpid(self._pid, 0)
             self._pid = 0
         if self._answers is not None:
             self._answers.close()
 
     def _wait_for_end(self) -> None:
-        """Wait for its end, and kill it if that does not come."""
+        """Wait for its end, and kill it if it takes too long."""
         if self._answers is not None and (fd := self._answers.fd) >= 0:
             poll = select.poll()
             poll.register(fd, 0)
             if poll.poll(_DISMISSAL * 1000):
                 return
         with contextlib.suppress(OSError):
-            how = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            options = os.WEXITED | os.WNOHANG | os.WNOWAIT
             for _ in pauses(time.monotonic() + _DISMISSAL):
-                if os.waitid(os.P_PID, self._pid, how) is not None:
+                if os.waitid(os.P_PID, self._pid, options) is not None:
                     return
-            os.kill(self._pid, signal.SIGKILL)  # a child of ours still, so its own pid
+            os.kill(self._pid, signal.SIGKILL)  # not yet reaped, so the ID is its own
 
     def _end(self) -> str:
         """Return how it ended, in words."""
         try:
             _, status = os.waitpid(self._pid, 0)
         except ChildProcessError:
-            return "reaped by another wait"
+            return "exit status unknown: another wait in the caller reaped it"
         except OSError as error:
-            return f"how can't be told: {error.strerror}"
+            return f"exit status unknown: {error.strerror}"
         self._pid = 0
         code = os.waitstatus_to_exitcode(status)
         if code >= 0:
@@ -146,7 +148,7 @@ def _spawn(script: str, files: tuple[int, int, int]) -> int:
         return spawn(setpgroup=0)
 
 
-def _unfit(reason: str) -> PermissionError:
+def _refusal(reason: str) -> PermissionError:
     return PermissionError(
         errno.EPERM,
         f"nothing could thaw the cgroup if the caller were killed: {reason}",

@@ -20,21 +20,23 @@ import pytest
 from helpers.hold_programs import COUNTERS, THREADS
 from helpers.needs import cgroup_mount
 from helpers.waiting import until
-from pmadvise._handle.identity import Identity
-from pmadvise.hold import Hold, hold, holders
+from pmadvise._proc.identity import Identity
+from pmadvise.hold import METHODS, Hold, hold
+from pmadvise.hold.freezer import frozen_cgroups
+from pmadvise.hold.shared import stops
 
 FROZEN_ONLY = (pytest.mark.needs_root, pytest.mark.needs_cgroup2)
-METHODS = [
-    "ptrace",
-    pytest.param("freezer", marks=FROZEN_ONLY),
-    "sigstop",
-    "auto",
-]
-every_method = pytest.mark.parametrize("method", METHODS)
+every_method = pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(method, marks=FROZEN_ONLY if method == "freezer" else ())
+        for method in (*METHODS, "auto")
+    ],
+)
 
 
 def hold_census() -> frozenset[str]:
-    """Return what this process has: open files, threads, children, holds."""
+    """Return what this process has: open files, threads, children, hold_entries()."""
     children = b""
     for path in Path("/proc/self/task").glob("*/children"):
         with contextlib.suppress(OSError):  # a thread that ended meanwhile
@@ -44,9 +46,17 @@ def hold_census() -> frozenset[str]:
             *(f"file {fd}" for fd in os.listdir("/proc/self/fd")),
             *(f"thread {tid}" for tid in os.listdir("/proc/self/task")),
             *(f"child {int(pid)}" for pid in children.split()),
-            *(f"hold of {key}" for key in holders.held()),
+            *hold_entries(),
         ]
     )
+
+
+def hold_entries() -> list[str]:
+    """Return the entries in this process's tables of holds and of frozen cgroups."""
+    return [
+        *(f"hold of {key}" for key in tuple(stops)),
+        *(f"frozen cgroup {key}" for key in tuple(frozen_cgroups)),
+    ]
 
 
 def check_nothing_left(before: frozenset[str]) -> None:
@@ -93,17 +103,17 @@ class Running:
 
     def threads(self) -> dict[int, dict[str, str]]:
         """Return /proc/PID/task/TID/status of each thread."""
-        found = {}
+        statuses = {}
         for tid in os.listdir(f"/proc/{self.pid}/task"):
             with contextlib.suppress(OSError):
                 text = Path(f"/proc/{self.pid}/task/{tid}/status").read_text()
-                found[int(tid)] = {
+                statuses[int(tid)] = {
                     key: value.strip()
                     for key, _, value in (
                         line.partition(":") for line in text.splitlines()
                     )
                 }
-        return found
+        return statuses
 
     def states(self) -> str:
         """Return the states of its threads, one letter each."""

@@ -27,8 +27,8 @@ def nothing_left() -> Iterator[None]:
 @pytest.fixture
 def cgroup(request: pytest.FixtureRequest) -> Iterator[Cgroup]:
     """A cgroup of the target's own, of v2 unless parametrized."""
-    with cgroup_of(getattr(request, "param", 2)) as found:
-        yield found
+    with cgroup_of(getattr(request, "param", 2)) as own:
+        yield own
 
 
 @pytest.fixture
@@ -36,12 +36,12 @@ def start() -> Iterator[Callable[..., Running]]:
     """Start processes that are killed at the end."""
     with contextlib.ExitStack() as stack:
 
-        def start_one(*args: object, **kwargs: object) -> Running:
+        def start_target(*args: object, **kwargs: object) -> Running:
             running = Running(*args, **kwargs)  # type: ignore[arg-type]
             stack.callback(running.close)
             return running
 
-        yield start_one
+        yield start_target
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ def target(
         "method" in request.fixturenames
         and request.getfixturevalue("method") == "freezer"
     ):
-        with cgroup_of(2) as found:
-            found.add(running.pid)
+        with cgroup_of(2) as own:
+            own.add(running.pid)
             yield running
     else:
         yield running

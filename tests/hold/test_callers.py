@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 
 import pytest
-from helpers.children import in_child
+from helpers.children import in_child, value_of_child
 from helpers.hold_programs import CALLER, DAEMON
-from helpers.hold_targets import Running, every_method
+from helpers.hold_targets import Running, every_method, hold_entries
 from helpers.privileges import become_nobody, become_nobody_with
 from helpers.waiting import until
 
@@ -86,6 +86,16 @@ def test_forked_child_leaves_the_block(
         assert target.steps() == before
     assert held.broken is None
     target.goes_on()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@every_method
+def test_forked_child_has_no_holds(target: Running, method: str) -> None:
+    """A forked child forgets its parent's holds and frozen cgroups."""
+    with target.hold(method):
+        assert len(hold_entries()) == (2 if method == "freezer" else 1)
+        assert value_of_child(hold_entries) == []
+    assert hold_entries() == []
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")

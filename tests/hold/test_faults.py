@@ -22,8 +22,8 @@ from helpers.hold_targets import (
 )
 from helpers.namespaces import unmount_proc
 
-from pmadvise.hold import holders, shared
-from pmadvise.hold.choice import Choice
+from pmadvise.hold import handle, shared
+from pmadvise.hold.methods import MethodChoice
 from pmadvise.hold.target import HeldProcess
 
 testcapi = pytest.importorskip(
@@ -114,7 +114,7 @@ RELEASES = [
     pytest.param("sigstop", "pmadvise.hold.sigstop.fcntl.fcntl"),
     pytest.param(
         "freezer",
-        "pmadvise.hold.frozen.FrozenCgroup.release",
+        "pmadvise.hold.freezer.FrozenCgroup.release",
         marks=(pytest.mark.needs_root, pytest.mark.needs_cgroup2),
     ),
 ]
@@ -160,7 +160,7 @@ def test_entering_fails_at_the_end(
 
 
 @pytest.mark.parametrize("times", [1, 2, 5, 20])
-@pytest.mark.parametrize("name", ["_settle", "_finish", "_let_go"])
+@pytest.mark.parametrize("name", ["_remove_leavers", "_confirm_leavers", "_release"])
 @every_method
 def test_thread_fails(
     target: Running,
@@ -187,7 +187,7 @@ def test_leave_fails(
     """Leaving may fail as a whole, for ever: the target is let go nevertheless."""
     with contextlib.suppress(MemoryError), target.hold(method, 20):
         assert target.is_held()
-        monkeypatch.setattr(holders, "leave", Failing(holders.leave, 1 << 30).method)
+        monkeypatch.setattr(handle, "leave", Failing(handle.leave, 1 << 30).method)
     target.goes_on()
     monkeypatch.undo()
     target.check_free(method)
@@ -248,8 +248,8 @@ def test_half_opened(
         ) -> tuple[int, int] | None:
             if next(calls) == n:
                 raise OSError(errno.ENOMEM, "no memory left")
-            found: tuple[int, int] | None = file_of(fd)
-            return found
+            file: tuple[int, int] | None = file_of(fd)
+            return file
 
         monkeypatch.setattr(name, fail)
         with contextlib.suppress(OSError), target.hold(method, 20):
@@ -275,7 +275,8 @@ def test_without_proc(target: Running) -> None:
 def test_bug_in_a_method(target: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception that nobody expected is raised where the block would begin."""
     before = hold_census()
-    monkeypatch.setattr(Choice, "take", Failing(Choice.take, 1).method)
+    failing = Failing(MethodChoice.make_stop, 1)
+    monkeypatch.setattr(MethodChoice, "make_stop", failing.method)
     with pytest.raises(MemoryError):
         target.hold().__enter__()
     check_nothing_left(before)

@@ -136,16 +136,16 @@ def test_callers_own_cgroup(
 
 def test_two_targets_in_a_cgroup(start: Callable[..., Running], cgroup: Cgroup) -> None:
     """Holds of two processes in one cgroup join: the last one thaws it."""
-    one, two = start(), start()
-    for running in (one, two):
+    left, right = start(), start()
+    for running in (left, right):
         cgroup.add(running.pid)
-    first = one.hold("freezer", whole_cgroup=True)
+    first = left.hold("freezer", whole_cgroup=True)
     first.__enter__()
-    with two.hold("freezer", whole_cgroup=True):
+    with right.hold("freezer", whole_cgroup=True):
         first.__exit__(None, None, None)
         assert cgroup.frozen()
-    one.goes_on()
-    two.goes_on()
+    left.goes_on()
+    right.goes_on()
 
 
 def test_odd_names(start: Callable[..., Running], cgroup: Cgroup) -> None:

@@ -16,8 +16,8 @@ from helpers.hold_targets import Running, every_method, hold_census
 from helpers.waiting import until
 
 from pmadvise import Process
-from pmadvise._handle.identity import Identity
-from pmadvise.hold import hold
+from pmadvise._proc.identity import Identity
+from pmadvise.hold import METHODS, hold
 
 
 @every_method
@@ -146,7 +146,7 @@ def test_ended(target: Running, method: str) -> None:
         target.hold(method).__enter__()
 
 
-@pytest.mark.parametrize("method", ["ptrace", "freezer", "sigstop", "auto"])
+@pytest.mark.parametrize("method", [*METHODS, "auto"])
 def test_self(method: str) -> None:
     """The caller can't hold itself."""
     with (

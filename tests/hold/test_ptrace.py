@@ -20,6 +20,7 @@ from helpers.waiting import until
 
 from pmadvise._native.ptrace import ptrace_seize
 from pmadvise._native.task import Thread, ThreadArray, task_list
+from pmadvise.hold import METHODS
 
 _NR_PTRACE = {"x86_64": 101, "aarch64": 117, "riscv64": 117}.get(platform.machine(), 26)
 
@@ -214,7 +215,7 @@ def test_seize_of_a_strangers_thread(target: Running) -> None:
     thread.start()
     thread.join()
     os.close(with_proc_of_caller)
-    assert [one.seized for one in array.threads()] == [-errno.EXDEV] * 3
+    assert [listed.seized for listed in array.threads()] == [-errno.EXDEV] * 3
     until(lambda: target.tracers() == {0})
     target.goes_on()
 
@@ -248,7 +249,7 @@ def test_filter_and_auto(target: Running) -> None:
 def test_tracer_of_the_caller(start: Callable[..., Running]) -> None:
     """The tracer of the caller is not held: it could not let the caller go."""
     tracer = start(TRACER, str(os.getpid()), "leader", wait="traced")
-    for method in ("ptrace", "freezer", "sigstop", "auto"):
+    for method in (*METHODS, "auto"):
         with pytest.raises(PermissionError, match="traces the caller"):
             tracer.hold(method).__enter__()
     assert tracer.states() == "S"

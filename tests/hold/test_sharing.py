@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from helpers.hold_targets import Running, every_method
 
-from pmadvise.hold.choice import Choice
+from pmadvise.hold.methods import MethodChoice
 
 
 @every_method
@@ -100,19 +100,19 @@ def test_threads_join(target: Running, method: str) -> None:
 def test_busy(target: Running, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hold that another keeps waiting too long: TimeoutError; the other goes on."""
     entered, go_on = threading.Event(), threading.Event()
-    take = Choice.take
+    make_stop = MethodChoice.make_stop
 
-    def slow(self: Choice, deadline: object) -> object:
+    def slow(self: MethodChoice, deadline: object) -> object:
         entered.set()
         go_on.wait(20)
-        return take(self, deadline)  # type: ignore[arg-type]
+        return make_stop(self, deadline)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Choice, "take", slow)
+    monkeypatch.setattr(MethodChoice, "make_stop", slow)
     held = target.hold(method, 20)
     thread = threading.Thread(target=held.__enter__)
     thread.start()
     entered.wait(20)
-    with pytest.raises(TimeoutError, match="another hold of it is being taken"):
+    with pytest.raises(TimeoutError, match="an earlier hold of it, to be joined,"):
         target.hold(method, 0.01).__enter__()
     go_on.set()
     thread.join()

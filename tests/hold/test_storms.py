@@ -11,7 +11,7 @@ from helpers.hold_programs import CLONES, CROWD, DEAD_LEADER, EXECS
 from helpers.hold_targets import Running
 from helpers.waiting import until
 
-from pmadvise.hold import deadline
+from pmadvise.hold import stop
 
 
 @pytest.mark.parametrize("method", ["ptrace", "sigstop"])
@@ -69,5 +69,5 @@ def test_crowd(start: Callable[..., Running], method: str) -> None:
 
 
 def test_pauses_end() -> None:
-    """Looking goes on until the deadline, and at least once."""
-    assert len(list(deadline.pauses(time.monotonic() - 1))) == 1
+    """A target is checked until the deadline, and at least once."""
+    assert len(list(stop.pauses(time.monotonic() - 1))) == 1

@@ -1,31 +1,34 @@
-"""Which method stops a process: one that was named, or the first that works."""
+"""The methods of hold(), and the choice of one.
+
+A new method is a class that implements Stop, and an entry here.
+"""
 
 from __future__ import annotations
 
 import errno
 
-from pmadvise._handle.identity import Identity
-from pmadvise.hold.deadline import Deadline
+from pmadvise._proc.identity import Identity
 from pmadvise.hold.freezer import FreezerStop
 from pmadvise.hold.ptrace import PtraceStop
 from pmadvise.hold.sigstop import SigstopStop
-from pmadvise.hold.stop import SpentThreadError, Stop, insist, release
-from pmadvise.hold.target import HeldProcess, has_traced
+from pmadvise.hold.stop import Deadline, SpentThreadError, Stop, release, retry
+from pmadvise.hold.target import HeldProcess, ProcessKey, has_traced
 
-METHODS = ("ptrace", "freezer", "sigstop")
-"""The order in which "auto" tries them."""
+_CLASSES: tuple[type[Stop], ...] = (PtraceStop, FreezerStop, SigstopStop)
+METHODS = {cls.method: cls for cls in _CLASSES}
+"""The methods by their names, in the order in which "auto" tries them."""
 
 
-class Choice:
-    """What a hold asks for.
+class MethodChoice:
+    """The stop factory of a hold: the method that was named, or the first that works.
 
     Args:
         identity: Of the process; lent.
-        method: One of METHODS, or "auto".
+        method: A key of METHODS, or "auto".
         whole_cgroup: Whether other processes may be frozen with it.
 
     Attributes:
-        method: What was asked for.
+        method: The method that was asked for.
         refused: Why the methods tried so far do not work: {method: reason}.
     """
 
@@ -33,12 +36,12 @@ class Choice:
         self.method = method
         self.refused: dict[str, str] = {}
         self._identity = identity
-        self._key = 0, 0
-        self._late = False
+        self._key: ProcessKey = 0, 0
         self._whole_cgroup = whole_cgroup
-        self._trying: Stop | None = None
+        self._timed_out = False
+        self._current: Stop | None = None
 
-    def identify(self) -> tuple[int, int]:
+    def identify(self) -> ProcessKey:
         """Return the ID and the start time of the process: they name it for ever.
 
         Raises:
@@ -50,61 +53,54 @@ class Choice:
         self._key = stat.pid, stat.start_ticks
         return self._key
 
-    def take(self, deadline: Deadline) -> Stop:
+    def make_stop(self, deadline: Deadline) -> Stop:
         """Stop the process.
 
         Raises:
             PermissionError: No method works here and now; with the reasons.
             ProcessLookupError: It has ended, or is a kernel thread.
-            TimeoutError: It was not stopped in time, and it was let go.
-            SpentThreadError: This is to be called again, in another thread.
+            TimeoutError: It was not stopped in time, and was let go.
+            SpentThreadError: Call this again in a new thread.
         """
         if self.method != "auto":
             return self._try(self.method, deadline)
         for method in METHODS:
             if method in self.refused:
                 continue
-            last = method == METHODS[-1]
+            is_last = method == next(reversed(METHODS))
             try:
-                return self._try(method, deadline if last else deadline.part(0.5))
+                return self._try(method, deadline if is_last else deadline.earlier(0.5))
             except ProcessLookupError:
                 raise
             except OSError as error:
                 self.refused[method] = error.strerror or str(error)
-                self._late = self._late or isinstance(error, TimeoutError)
+                self._timed_out = self._timed_out or isinstance(error, TimeoutError)
         reasons = "; ".join(f"{name}: {why}" for name, why in self.refused.items())
-        if self._late:
+        if self._timed_out:
             raise TimeoutError(errno.ETIMEDOUT, reasons)
         raise PermissionError(errno.EPERM, reasons)
 
     def reap(self) -> None:
-        """Help a stop that the kernel keeps waiting."""
-        trying = self._trying
-        if trying is not None:
-            trying.reap()
+        """Unblock a make_stop() that waits in the kernel."""
+        current = self._current
+        if current is not None:
+            current.reap()
 
     def _try(self, method: str, deadline: Deadline) -> Stop:
         if has_traced():
             raise SpentThreadError
-        target = HeldProcess(self._identity, self._key)
+        target = HeldProcess(self._identity, self._key, self._whole_cgroup)
         stop: Stop | None = None
         try:
-            self._trying = stop = self._stop_of(target, method)
+            self._current = stop = METHODS[method](target)
             stop.stop(deadline)
             target.check_not_tracer()
             target.close_pidfd()  # may fail too, and the stop is not lost then
         except BaseException:
             if stop is not None:
                 release(stop)
-            insist(target.close)
+            retry(target.close)
             raise
         finally:
-            self._trying = None
+            self._current = None
         return stop
-
-    def _stop_of(self, target: HeldProcess, method: str) -> Stop:
-        if method == "ptrace":
-            return PtraceStop(target)
-        if method == "freezer":
-            return FreezerStop(target, self._whole_cgroup)
-        return SigstopStop(target)
