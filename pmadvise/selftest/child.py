@@ -11,7 +11,12 @@ import signal
 import pmadvise
 from pmadvise.selftest.cleanup import register, signals_blocked, unregister
 from pmadvise.selftest.program import Program
-from pmadvise.selftest.skip import Skip, killed_for_memory, oom_kills, require_memory
+from pmadvise.selftest.requirements import (
+    Skip,
+    killed_for_memory,
+    oom_kills,
+    require_memory,
+)
 
 ANSWER_WITHIN = 300.0
 """Seconds for a child to answer: emulated machines are slow."""

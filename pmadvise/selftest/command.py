@@ -8,6 +8,7 @@ import signal
 from pmadvise.selftest.checks import CHECKS
 from pmadvise.selftest.cleanup import clean_up
 from pmadvise.selftest.report import Result, Summary, Verdict, brief
+from pmadvise.selftest.requirements import MIB
 from pmadvise.selftest.runner import (
     KILLED,
     Interrupted,
@@ -16,7 +17,6 @@ from pmadvise.selftest.runner import (
     show_progress,
     survives,
 )
-from pmadvise.selftest.skip import MIB
 from pmadvise.selftest.verdict import cannot, judge
 
 _MAX_MIB = 1 << 20

@@ -18,7 +18,7 @@ from pmadvise._reasons import how_to_allow
 from pmadvise.selftest.checks import CHECKS
 from pmadvise.selftest.cleanup import SIGNALS, signals_blocked
 from pmadvise.selftest.report import Result
-from pmadvise.selftest.skip import Skip, no_descriptors
+from pmadvise.selftest.requirements import Skip, no_descriptors
 
 KILLED = "a seccomp filter kills callers of process_madvise: " + how_to_allow(
     "process_madvise"

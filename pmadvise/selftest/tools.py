@@ -16,7 +16,7 @@ from pmadvise import PAGE_SIZE, Advice, Report
 from pmadvise.selftest.child import Child
 from pmadvise.selftest.cleanup import register, signals_blocked, unregister
 from pmadvise.selftest.libc import LRU_BATCH, in_core, libc, map_memory
-from pmadvise.selftest.skip import MIB, Skip, mib
+from pmadvise.selftest.requirements import MIB, Skip, mib
 
 TOLERANCE = LRU_BATCH // 2
 """Bytes that may escape an advice: pages that a CPU has not yet put on a list."""

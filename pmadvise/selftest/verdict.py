@@ -9,7 +9,7 @@ import pmadvise
 from pmadvise import PAGE_SIZE, Advice, Support
 from pmadvise.selftest.child import Child
 from pmadvise.selftest.report import Result, Verdict
-from pmadvise.selftest.skip import Skip, no_descriptors
+from pmadvise.selftest.requirements import Skip, no_descriptors
 from pmadvise.selftest.tools import require_permission
 
 

@@ -52,12 +52,12 @@ LAYERS = """
 
     __init__
 
-    selftest.cleanup  selftest.libc  selftest.report  selftest.skip
+    selftest.cleanup  selftest.libc  selftest.report  selftest.requirements
     selftest.program
     selftest.child
     selftest.tools
     selftest.checks.accounting  selftest.checks.effects  selftest.checks.holds
-    selftest.checks.host  selftest.checks.lifetime
+    selftest.checks.host  selftest.checks.targets
     selftest.checks
     selftest.runner  selftest.verdict
     selftest.command

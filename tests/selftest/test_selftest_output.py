@@ -15,7 +15,7 @@ from helpers.privileges import become_nobody
 from helpers.selftest_runs import run, run_here, run_with
 
 from pmadvise import selftest
-from pmadvise.selftest.skip import Skip
+from pmadvise.selftest.requirements import Skip
 
 root = pytest.mark.needs_root
 

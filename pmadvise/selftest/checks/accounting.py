@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pmadvise
 from pmadvise import IOV_MAX, PAGE_SIZE, Advice, Process, Report
 from pmadvise.selftest.child import Child
-from pmadvise.selftest.skip import Skip, mib
+from pmadvise.selftest.requirements import Skip, mib
 from pmadvise.selftest.tools import (
     SMALL,
     TOLERANCE,

@@ -9,7 +9,7 @@ import pmadvise
 from pmadvise import PAGE_SIZE, Advice, Ranges, Report
 from pmadvise._support import host
 from pmadvise.selftest.child import Child
-from pmadvise.selftest.skip import MIB, Skip, mib
+from pmadvise.selftest.requirements import MIB, Skip, mib
 from pmadvise.selftest.tools import (
     SMALL,
     TOLERANCE,

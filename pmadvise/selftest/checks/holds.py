@@ -8,7 +8,7 @@ import pmadvise
 from pmadvise._proc.rights import proc_is_of_own_namespace
 from pmadvise._support import host
 from pmadvise.selftest.child import Child
-from pmadvise.selftest.skip import Skip
+from pmadvise.selftest.requirements import Skip
 from pmadvise.selftest.tools import cgroup_for
 
 _STEPS = 50

@@ -15,7 +15,7 @@ from pmadvise._native.process_madvise import probe
 from pmadvise.advice import REMOTE
 from pmadvise.selftest.child import Child
 from pmadvise.selftest.libc import libc
-from pmadvise.selftest.skip import Skip, mib
+from pmadvise.selftest.requirements import Skip, mib
 from pmadvise.selftest.tools import (
     SMALL,
     TOLERANCE,

@@ -9,7 +9,7 @@ import sys
 import pmadvise
 from pmadvise import PAGE_SIZE, Advice, Process
 from pmadvise.selftest.child import Child
-from pmadvise.selftest.skip import Skip, mib
+from pmadvise.selftest.requirements import Skip, mib
 from pmadvise.selftest.tools import (
     SMALL,
     require_permission,
