@@ -1,18 +1,26 @@
-"""Why a check can't be made here, and what to do about it."""
+"""The requirements of a check: of the host, else Skip; of pmadvise, else an error."""
 
 from __future__ import annotations
 
 import errno
 import resource
+import time
+from collections.abc import Callable
 
-from pmadvise import _reasons
+from pmadvise import Report, _reasons
 from pmadvise._proc.files import lines, read_or_none
 from pmadvise._support import host
+from pmadvise.selftest.libc import LRU_BATCH
 
 MIB = 1 << 20
+TOLERANCE = LRU_BATCH // 2
+"""Bytes that may escape an advice: pages that a CPU has not yet put on a list."""
+SMALL = max(4 * MIB, 4 * LRU_BATCH)
+"""Bytes for a check whose point is not size."""
 _SPARE_MEMORY = 8 * MIB
-"""What a child and the kernel use beside the memory that a check fills."""
+"""Memory of a child and of the kernel, beside the memory that a check fills."""
 _ENOUGH_DESCRIPTORS = 64
+_TRIES = 20
 
 
 class Skip(Exception):
@@ -26,10 +34,10 @@ def mib(size: int) -> str:
 
 def require_memory(size: int) -> None:
     """Skip unless the limits of this memory cgroup allow so many bytes more."""
-    found = host.memory_limit()
-    if found is None:
+    limit_and_left = host.memory_limit()
+    if limit_and_left is None:
         return
-    limit, left = found
+    limit, left = limit_and_left
     if size + _SPARE_MEMORY > left:
         raise Skip(
             f"this memory cgroup may use {mib(limit)}, of which {mib(left)} are left, "
@@ -48,13 +56,13 @@ def oom_kills() -> int:
 
 def killed_for_memory() -> Skip:
     """Return the Skip for a child that the kernel killed for want of memory."""
-    found = host.memory_limit()
-    if found is None:
+    limit_and_left = host.memory_limit()
+    if limit_and_left is None:
         return Skip(
             "the kernel killed the child, as the host is out of memory: free some, or "
             "pass a smaller --size"
         )
-    limit, left = found
+    limit, left = limit_and_left
     return Skip(
         f"the kernel killed the child, as this memory cgroup may use {mib(limit)}: "
         f"{_how_to_fit(left)}"
@@ -70,14 +78,14 @@ def _how_to_fit(left: int) -> str:
 
 
 def no_descriptors(error: BaseException) -> Skip | None:
-    """Return the Skip for an error that comes of too few file descriptors, if it does.
+    """Return the Skip for an error due to too few file descriptors; None for others.
 
     Args:
-        error: Raised by a check; what caused it is looked at as well.
+        error: Raised by a check; its causes are examined too.
     """
-    seen: BaseException | None = error
-    while seen is not None:
-        number = getattr(seen, "errno", None)
+    cause: BaseException | None = error
+    while cause is not None:
+        number = getattr(cause, "errno", None)
         if number in (errno.EMFILE, errno.ENFILE):
             answer = _reasons.no_descriptor(number)
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -89,5 +97,54 @@ def no_descriptors(error: BaseException) -> Skip | None:
                 if few
                 else str(answer)
             )
-        seen = seen.__cause__ or seen.__context__
+        cause = cause.__cause__ or cause.__context__
     return None
+
+
+def require_whole(report: Report, size: int) -> None:
+    """Raise unless all was advised."""
+    if (report.advised, report.skipped, report.ended) != (size, (), "complete"):
+        raise AssertionError(f"of {size} bytes not all were advised: {report}")
+
+
+def require_raises(
+    case: str, error: type[Exception], number: int, act: Callable[[], object]
+) -> None:
+    """Raise unless `act` raises that error.
+
+    Args:
+        case: For the message.
+        error: Its type.
+        number: Its errno; 0 where it has none.
+        act: The call that is to fail.
+    """
+    try:
+        result = act()
+    except error as raised:
+        if number and getattr(raised, "errno", None) != number:
+            raise AssertionError(f"{case}: {raised!r}") from raised
+        if not str(raised):
+            raise AssertionError(f"{case}: {raised!r} has no message") from raised
+        return
+    raise AssertionError(f"{case}: nothing is raised, {result!r} is returned")
+
+
+def retry_until(
+    act: Callable[[], object], has_effect: Callable[[], bool], tries: int = _TRIES
+) -> bool:
+    """Act until that has its effect: pages that are busy now escape an advice.
+
+    Args:
+        act: Advises.
+        has_effect: Looks at the memory.
+        tries: How often to act, at most.
+
+    Returns:
+        Whether it had its effect.
+    """
+    for attempt in range(tries):
+        act()
+        if has_effect():
+            return True
+        time.sleep(0.001 * attempt)
+    return False

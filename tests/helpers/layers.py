@@ -52,14 +52,12 @@ LAYERS = """
 
     __init__
 
-    selftest.cleanup  selftest.libc  selftest.report  selftest.requirements
-    selftest.program
+    selftest.libc
+    selftest.program  selftest.requirements
     selftest.child
-    selftest.tools
-    selftest.checks.accounting  selftest.checks.effects  selftest.checks.holds
-    selftest.checks.host  selftest.checks.targets
-    selftest.checks
-    selftest.runner  selftest.verdict
+    selftest.checks.accounting  selftest.checks.effects  selftest.checks.host
+    selftest.checks.targets
+    selftest.checks  selftest.report
     selftest.command
     selftest  selftest.__main__
 

@@ -98,7 +98,7 @@ def test_verdict_in_json() -> None:
 
 @root
 def test_no_verdict() -> None:
-    """With --no-verdict the checks alone decide on the status."""
+    """With --no-verdict only the checks decide on the status."""
     done = run_with(become_nobody, "--only", "host", "--no-verdict")
     assert (done.verdict, done.status) == ("", 0)
 

@@ -1,23 +1,30 @@
-"""Checks of other users' processes, and of targets that exec or exit."""
+"""Checks of the target: another user's, one that execs or exits, one that is held."""
 
 from __future__ import annotations
 
 import errno
 import os
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pmadvise
 from pmadvise import PAGE_SIZE, Advice, Process
-from pmadvise.selftest.child import Child
-from pmadvise.selftest.requirements import Skip, mib
-from pmadvise.selftest.tools import (
+from pmadvise._proc.rights import proc_is_of_own_namespace
+from pmadvise._support import host
+from pmadvise.selftest.child import Child, register, signals_blocked, unregister
+from pmadvise.selftest.requirements import (
     SMALL,
-    require_permission,
+    Skip,
+    mib,
     require_raises,
     require_whole,
 )
 
 NOBODY = 65534
+_STEPS = 50
+_YAMA_ADMIN_ONLY = 2  # Documentation/admin-guide/LSM/Yama.rst
 
 
 def check_stranger(_size: int) -> str:
@@ -25,24 +32,24 @@ def check_stranger(_size: int) -> str:
     if os.geteuid() != 0:
         return _try_process_1()
     with Child() as target, Child() as asking:
-        require_permission(target)
-        found = _ask_as_nobody(asking, "check", target.pid, Advice.COLD)
-        _require_refused(found, errno.EACCES)
+        target.require_permission()
+        answer = _ask_as_nobody(asking, "check", target.pid, Advice.COLD)
+        _require_refused(answer, errno.EACCES)
         with Child() as same:
             _ask_as_nobody(same, "pid")
-            found = asking.ask("check", same.pid, Advice.COLD)
-        _require_refused(found, errno.EPERM)
+            answer = asking.ask("check", same.pid, Advice.COLD)
+        _require_refused(answer, errno.EPERM)
     return "refused: another user (EACCES), the same without CAP_SYS_NICE (EPERM)"
 
 
-def _require_refused(found: object, number: int) -> None:
+def _require_refused(answer: object, number: int) -> None:
     """Raise unless check() raised this errno, and support() answered the same text."""
-    if not isinstance(found, dict):
-        raise AssertionError(f"a child returns {found!r}")
-    same_text = str(found["why"]) in str(found["text"])
-    if not (found["errno"] == found["answered"] == number and same_text):
+    if not isinstance(answer, dict):
+        raise AssertionError(f"a child returns {answer!r}")
+    same_text = str(answer["why"]) in str(answer["text"])
+    if not (answer["errno"] == answer["answered"] == number and same_text):
         name = errno.errorcode[number]
-        raise AssertionError(f"user {NOBODY} should be refused with {name}: {found}")
+        raise AssertionError(f"user {NOBODY} should be refused with {name}: {answer}")
 
 
 def _ask_as_nobody(child: Child, *question: object) -> object:
@@ -76,7 +83,7 @@ def _try_process_1() -> str:
 def check_exec(_size: int) -> str:
     """Let a target exec: no old address is advised."""
     with Child() as child:
-        require_permission(child)
+        child.require_permission()
         address = child.map(SMALL)
         space = child.process.maps()
         try:
@@ -98,7 +105,7 @@ def check_exec(_size: int) -> str:
 def check_exit(_size: int) -> str:
     """Let a target end: that is noticed between calls and before the first."""
     with Child() as child:
-        require_permission(child)
+        child.require_permission()
         address = child.map(SMALL)
 
         def kill(_done: int, _total: int) -> None:
@@ -121,3 +128,120 @@ def check_exit(_size: int) -> str:
             lambda: child.process.cold([(address, SMALL)]),
         )
     return f"noticed after {mib(report.advised)} of {mib(SMALL)}"
+
+
+def _check_hold(child: Child, method: str) -> str:
+    """Hold a child: it makes no step while another one does."""
+    if not proc_is_of_own_namespace():
+        raise Skip(
+            "/proc shows another pid namespace, where no process can be held: "
+            "mount -t proc proc /proc"
+        )
+    with Child() as witness:
+        witness.ask("count")
+        child.ask("count")
+
+        def goes_on(counting: Child) -> None:
+            before, deadline = counting.steps(), time.monotonic() + 60
+            while counting.steps() < before + _STEPS:
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"process {counting.pid} does not run on")
+                time.sleep(0.001)
+
+        goes_on(child)
+        with child.process.hold(method, timeout=30) as held:
+            before = child.steps()
+            goes_on(witness)
+            after = child.steps()
+        if after != before or held.broken or held.method != method:
+            raise AssertionError(
+                f"{after - before} steps while held by {held.method}: {held.broken}"
+            )
+        goes_on(child)
+    return f"no step in {_STEPS} of another process, and it runs on"
+
+
+def check_hold_ptrace(_size: int) -> str:
+    """Hold a child by ptrace."""
+    with Child() as child:
+        try:
+            return _check_hold(child, "ptrace")
+        except PermissionError as error:
+            scope = host.ptrace_scope() or 0
+            if scope >= _YAMA_ADMIN_ONLY:
+                remedy = (
+                    f"kernel.yama.ptrace_scope is {scope}: set it to 0 or 1 with "
+                    "sysctl(8)"
+                )
+            elif pmadvise.support().seccomp == "filter":
+                remedy = "a seccomp filter may refuse ptrace: add CAP_SYS_PTRACE"
+            else:
+                raise
+            raise Skip(f"{error.strerror}: {remedy}") from None
+
+
+def check_hold_freezer(_size: int) -> str:
+    """Hold a child by the freezer of a cgroup of its own."""
+    directories = host.freezer_directories()
+    if not directories:
+        raise Skip(
+            "no cgroup freezer is mounted: mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+        )
+    version, directory = directories[0]  # as hold() chooses: version 2 before 1
+    with (
+        Child() as child,
+        _cgroup_for(child.pid, directory, "pmadvise-selftest"),
+    ):
+        detail = _check_hold(child, "freezer")
+    return f"cgroup v{version}: {detail}"
+
+
+def check_hold_sigstop(_size: int) -> str:
+    """Hold a child by SIGSTOP."""
+    with Child() as child:
+        return _check_hold(child, "sigstop")
+
+
+@contextmanager
+def _cgroup_for(pid: int, directory: str, name: str) -> Iterator[str]:
+    """Make a cgroup for a child below that of this process; remove it at the end."""
+    path = os.path.join(directory, f"{name}-{os.getpid()}")
+
+    def remove() -> None:
+        with signals_blocked():
+            if unregister(remove):
+                _remove_cgroup(path, directory, pid)
+
+    try:
+        with signals_blocked():
+            os.mkdir(path)
+            register(remove)
+        with open(os.path.join(path, "cgroup.procs"), "wb") as file:
+            file.write(b"%d" % pid)
+    except OSError as error:
+        remove()
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise Skip(
+            f"no cgroup can be made in {directory} ({error.strerror}): run as root, "
+            "with the cgroups mounted read-write, or delegate the cgroup to this user"
+        ) from None
+    try:
+        yield path
+    finally:
+        remove()
+
+
+def _remove_cgroup(path: str, parent: str, pid: int) -> None:
+    with suppress(OSError), open(os.path.join(parent, "cgroup.procs"), "wb") as file:
+        file.write(b"%d" % pid)
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return os.rmdir(path)
+        except FileNotFoundError:
+            return None
+        except OSError:  # EBUSY: a process is still leaving it
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.001)
