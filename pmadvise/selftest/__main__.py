@@ -1,4 +1,4 @@
-"""``python -m pmadvise.selftest``."""
+"""The start of ``python -m pmadvise.selftest``."""
 
 import sys
 

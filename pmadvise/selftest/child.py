@@ -1,4 +1,4 @@
-"""The selftest's own processes: how they are made, asked and ended."""
+"""The selftest's children: made, asked and ended; and the clean-up at its end."""
 
 from __future__ import annotations
 
@@ -7,18 +7,57 @@ import mmap
 import os
 import select
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pmadvise
-from pmadvise.selftest.cleanup import register, signals_blocked, unregister
-from pmadvise.selftest.program import Program
-from pmadvise.selftest.skip import Skip, killed_for_memory, oom_kills, require_memory
+from pmadvise import Advice
+from pmadvise.selftest.program import SIGNALS, Program
+from pmadvise.selftest.requirements import (
+    Skip,
+    killed_for_memory,
+    oom_kills,
+    require_memory,
+)
 
 ANSWER_WITHIN = 300.0
 """Seconds for a child to answer: emulated machines are slow."""
 
+_cleanups: list[Callable[[], None]] = []
+
+
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Block signals, so that nothing is made without being registered."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def register(cleanup: Callable[[], None]) -> None:
+    """Let clean_up() call a function, which has to remove itself by unregister()."""
+    _cleanups.append(cleanup)
+
+
+def unregister(cleanup: Callable[[], None]) -> bool:
+    """Remove a function; return False if it was not registered."""
+    if cleanup not in _cleanups:
+        return False
+    _cleanups.remove(cleanup)
+    return True
+
+
+def clean_up() -> None:
+    """End the processes that are left, and remove the cgroups."""
+    with signals_blocked():
+        while _cleanups:
+            _cleanups[-1]()
+
 
 class Child:
-    """A forked process that maps memory and does what it is asked to.
+    """A forked process that maps memory and calls the functions of Program when asked.
 
     It ends with the selftest, however that ends, and takes no signal of the terminal.
     """
@@ -97,10 +136,10 @@ class Child:
 
     def ask_int(self, name: str, *arguments: object) -> int:
         """Let the child call one of its functions; return the result, a number."""
-        found = self.ask(name, *arguments)
-        if not isinstance(found, int):
-            raise AssertionError(f"the child returns {found!r} from {name}")
-        return found
+        result = self.ask(name, *arguments)
+        if not isinstance(result, int):
+            raise AssertionError(f"the child returns {result!r} from {name}")
+        return result
 
     def answer(self) -> object:
         """Return the next answer of the child."""
@@ -112,13 +151,13 @@ class Child:
             if not part:
                 raise self._death()
             text += part
-        found: dict[str, object] = json.loads(text)
-        if "errno" in found:
-            number, message = found["errno"], found["error"]
+        answer: dict[str, object] = json.loads(text)
+        if "errno" in answer:
+            number, message = answer["errno"], answer["error"]
             raise OSError(number, message)
-        if "error" in found:
-            raise AssertionError(f"the child reports {found['error']}")
-        return found["value"]
+        if "error" in answer:
+            raise AssertionError(f"the child reports {answer['error']}")
+        return answer["value"]
 
     def _death(self) -> Exception:
         """Return the exception for a child that has died."""
@@ -129,8 +168,32 @@ class Child:
         how = f"by signal {end.si_status}" if killed and end else "of itself"
         return AssertionError(f"the child has died {how}")
 
+    def require_permission(self, advice: Advice = Advice.COLD) -> None:
+        """Skip where this user, or this kernel, may not advise the child so."""
+        target = pmadvise.support(self.process).target
+        if target is None:
+            raise AssertionError("support() returns nothing about a target")
+        answer = target.advice[advice]
+        try:
+            self.process.check(advice)
+        except OSError as error:
+            if answer or error.errno != answer.errno or str(answer) not in str(error):
+                raise AssertionError(
+                    f"support() answers {answer}, and check() raises {error}"
+                ) from error
+            raise Skip(str(answer)) from None
+        if not answer:
+            raise AssertionError(
+                f"support() answers {answer}, and check() raises nothing"
+            )
+
+    def require_intact(self, address: int, size: int) -> None:
+        """Raise unless the child finds its memory as it left it."""
+        if self.ask("intact", address, size) is not True:
+            raise AssertionError("the child's memory has changed")
+
     def steps(self) -> int:
-        """Return how many steps a child that counts has made."""
+        """Return how many steps the child has made since it began to count."""
         return int.from_bytes(self._steps[:8], "little")
 
     def kill(self) -> None:

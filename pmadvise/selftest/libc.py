@@ -1,4 +1,4 @@
-"""The selftest's own way to libc, and to its memory: independent of pmadvise."""
+"""The selftest's own libc, to map and to observe memory independently of pmadvise."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def map_memory(size: int, protection: int, fd: int = -1) -> int:
 
 
 def in_core(address: int, size: int) -> int:
-    """Return the bytes of own memory in the page or swap cache. Wraps mincore(2)."""
+    """Return the bytes of memory in the page or swap cache. Wraps mincore(2)."""
     pages = ctypes.create_string_buffer(-(-size // PAGE))
     checked(libc.mincore(address, size, pages), "mincore")
     return sum(page & 1 for page in pages.raw[: -(-size // PAGE)]) * PAGE
 
 
 def bytes_at(address: int, size: int) -> ctypes.Array[ctypes.c_char]:
-    """Return own memory, not copied."""
+    """Return memory of this process, not copied."""
     return (ctypes.c_char * size).from_address(address)
 
 

@@ -1,6 +1,6 @@
 """The program of the selftest's children: the functions that they are asked to call.
 
-/proc is read here independently of pmadvise, cut at the newline alone.
+It reads /proc independently of pmadvise, and cuts text only at the newline.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import NoReturn, TypeAlias
 
 import pmadvise
 from pmadvise import Advice
-from pmadvise.selftest.cleanup import SIGNALS
 from pmadvise.selftest.libc import (
     MADV_RANDOM,
     PAGE,
@@ -34,13 +33,15 @@ from pmadvise.selftest.libc import (
     on_one_cpu,
 )
 
+SIGNALS = signal.SIGHUP, signal.SIGINT, signal.SIGTERM
+"""The signals that end the selftest, and that its children ignore."""
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 Json: TypeAlias = "bool | int | str | list[Json] | dict[str, Json] | None"
 """A value that goes through the pipes."""
 
 
 class Program:
-    """What a child does: each function do_NAME() by its name.
+    """The functions of a child: each is do_NAME(), and asked for by NAME.
 
     Args:
         answers: File descriptor to write answers to, a line each.
@@ -52,7 +53,7 @@ class Program:
         self._sums: dict[int, int] = {}
 
     def live(self, parent: int, commands: int) -> NoReturn:
-        """Do what the lines of `commands` ask for, and exit.
+        """Call the functions that the lines of `commands` name, and exit.
 
         Args:
             parent: Its process ID: the child ends with it.
@@ -65,7 +66,7 @@ class Program:
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # it is not, if the parent is not
             with suppress(OSError), open("/proc/self/oom_score_adj", "wb") as file:
-                file.write(b"1000")  # if memory runs short, this one is to be killed
+                file.write(b"1000")  # the first to be killed, if memory runs short
             if os.getppid() == parent:
                 self._do("pid", [])
                 with os.fdopen(commands, "rb") as lines:
@@ -77,12 +78,12 @@ class Program:
 
     def _do(self, name: str, arguments: Iterable[Json]) -> None:
         try:
-            found = {"value": getattr(self, f"do_{name}")(*arguments)}
+            answer: dict[str, Json] = {"value": getattr(self, f"do_{name}")(*arguments)}
         except OSError as error:
-            found = {"errno": error.errno, "error": error.strerror}
+            answer = {"errno": error.errno, "error": error.strerror}
         except Exception as error:
-            found = {"error": repr(error)}
-        os.write(self._answers, json.dumps(found).encode() + b"\n")
+            answer = {"error": repr(error)}
+        os.write(self._answers, json.dumps(answer).encode() + b"\n")
 
     def do_map(self, size: int, fill: int | None = None, fd: int = -1) -> int:
         """Map memory, and write to the first `fill` bytes (all); return the address."""
@@ -159,7 +160,7 @@ class Program:
         return total
 
     def do_advise_self(self, address: int, size: int, advice: int) -> int:
-        """Advise the own memory."""
+        """Advise memory of this process."""
         pidfd = pmadvise.pidfd_open(os.getpid())
         try:
             return pmadvise.process_madvise(pidfd, [(address, size)], Advice(advice))
@@ -167,14 +168,14 @@ class Program:
             os.close(pidfd)
 
     def do_count(self) -> None:
-        """Count steps for ever."""
+        """Count steps without end."""
         os.write(self._answers, b'{"value": null}\n')
         for step in range(1 << 62):
             self._steps[:8] = step.to_bytes(8, "little")
             time.sleep(0.0002)
 
     def do_exec(self) -> None:
-        """Become another program, that answers once and waits."""
+        """Become another program, which answers once and waits."""
         os.set_inheritable(self._answers, True)
         code = f"import os, time; os.write({self._answers}, b'{{\"value\": 1}}\\n'); "
         program = sys.executable or "/proc/self/exe"
@@ -186,8 +187,8 @@ class Program:
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
         checked(libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), "PR_SET_DUMPABLE")
-        found: Json = getattr(self, f"do_{name}")(*arguments)
-        return found
+        result: Json = getattr(self, f"do_{name}")(*arguments)
+        return result
 
     def do_pid(self) -> int:
         """Return the process ID."""
@@ -202,17 +203,22 @@ class Program:
             target = pmadvise.support(process).target
             assert target is not None
             answer = target.may
-            found: dict[str, Json] = {"errno": 0, "text": "", "answered": 0, "why": ""}
+            outcome: dict[str, Json] = {
+                "errno": 0,
+                "text": "",
+                "answered": 0,
+                "why": "",
+            }
             if not answer:
-                found |= {"answered": answer.errno, "why": str(answer)}
+                outcome |= {"answered": answer.errno, "why": str(answer)}
             try:
                 process.check(advice)
             except OSError as error:
-                found |= {"errno": error.errno, "text": str(error)}
-        return found
+                outcome |= {"errno": error.errno, "text": str(error)}
+        return outcome
 
 
 def _lines(path: str) -> Iterator[bytes]:
     with open(path, "rb") as file:
-        for line in file:  # ends at b"\n" alone
+        for line in file:  # ends only at b"\n"
             yield line.removesuffix(b"\n")

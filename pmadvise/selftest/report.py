@@ -1,13 +1,18 @@
-"""What the selftest prints: lines, verdict and counts, or JSON; its exit status."""
+"""The selftest's report: lines, verdict and counts, or JSON; and the exit status."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
 import pmadvise
+from pmadvise import PAGE_SIZE, Advice, Support
+from pmadvise.selftest.child import Child
+from pmadvise.selftest.requirements import Skip, no_descriptors
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """All that the selftest found out.
+    """The outcome of the whole selftest.
 
     Args:
         results: Of the checks that were made.
@@ -98,8 +103,67 @@ class Summary:
 
 def brief(result: Result, results: list[Result]) -> Result:
     """Shorten a detail that an earlier check already printed in full."""
-    first = next(one for one in results if one.detail == result.detail)
+    first = next(other for other in results if other.detail == result.detail)
     short, bracket, _ = result.detail.partition(" (")
     if first is result or not bracket:
         return result
     return replace(result, detail=f"{short} (how: see {first.name})")
+
+
+def judge(results: list[Result]) -> Verdict:
+    """Advise a page of a child; return the verdict: whether that works.
+
+    Args:
+        results: Of the checks that were made; the verdict names those that failed.
+    """
+    who = f"uid {os.geteuid()}"
+    try:
+        _advise_a_page()
+        support = pmadvise.support()
+    except Skip as skip:
+        return cannot(str(skip))
+    except Exception as error:
+        few = no_descriptors(error)
+        return cannot(str(few) if few else f"{type(error).__name__}: {error}")
+    known = [advice.name for advice, answer in support.advice.items() if answer]
+    text = f"{who} can advise another process on this host ({', '.join(known)})"
+    notes = [*_failures(results), *_notes(support)]
+    return Verdict(True, "; ".join([text, *notes]))
+
+
+def cannot(why: str) -> Verdict:
+    """Return the verdict no."""
+    text = " ".join(why.split())
+    return Verdict(
+        False, f"uid {os.geteuid()} cannot advise another process on this host: {text}"
+    )
+
+
+def _advise_a_page() -> None:
+    with Child() as child:
+        child.require_permission()
+        page = (child.map(PAGE_SIZE), PAGE_SIZE)
+        report = child.process.cold([page])
+        if report.advised != PAGE_SIZE:
+            raise AssertionError(f"of one page the account is {report}")
+
+
+def _failures(results: list[Result]) -> Iterator[str]:
+    failed = [result.name for result in results if result.verdict == "FAIL"]
+    if failed:
+        yield f"but checks failed: {', '.join(failed)}"
+
+
+def _notes(support: Support) -> Iterator[str]:
+    """Yield each limit of the job, with its remedy."""
+    if not support.swap_free and support.advice[Advice.PAGEOUT]:
+        yield "PAGEOUT moves no anonymous memory, as no swap is free: swapon(8)"
+    if not support.cap_sys_ptrace:
+        yield "processes of other users need CAP_SYS_PTRACE"
+    elif os.geteuid() != 0 and not support.cap_dac_read_search:
+        yield (
+            "which pages of other users' processes are in memory or in swap is hidden, "
+            "as CAP_DAC_READ_SEARCH is missing"
+        )
+    if not support.priority:
+        yield str(support.priority)

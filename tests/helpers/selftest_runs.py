@@ -33,8 +33,8 @@ class Run:
     def verdict(self) -> str:
         """The verdict, without "verdict: "; "" where there is none."""
         last = self._lines[-2:-1]
-        found = last[0].partition("verdict: ") if last else ("", "", "")
-        return found[2] if not found[0] else ""
+        before, _, text = last[0].partition("verdict: ") if last else ("", "", "")
+        return "" if before else text
 
     @property
     def checks(self) -> dict[str, tuple[str, str]]:
@@ -42,14 +42,15 @@ class Run:
         *lines, counts = self._lines
         if self.verdict:
             lines.pop()
-        found = {}
+        checks = {}
         for line in lines:
             match = re.fullmatch(r"(ok|skip|FAIL) (\S+) - (.+)", line)
             assert match, line
-            found[match[2]] = match[1], match[3]
-        numbers = [sum(word == one for word, _ in found.values()) for one in _WORDS]
+            checks[match[2]] = match[1], match[3]
+        words = [word for word, _ in checks.values()]
+        numbers = [words.count(word) for word in _WORDS]
         assert counts == "{} passed, {} failed, {} skipped".format(*numbers)
-        return found
+        return checks
 
     def _with(self, word: str) -> dict[str, str]:
         return {name: why for name, (w, why) in self.checks.items() if w == word}
@@ -97,5 +98,5 @@ def run_with(give_up: Callable[[], object], *arguments: str) -> Run:
         give_up()
         return run_here("--size", "4", *arguments)
 
-    found: Run = value_of_child(restricted)
-    return found
+    done: Run = value_of_child(restricted)
+    return done

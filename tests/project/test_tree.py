@@ -1,38 +1,62 @@
-"""What a file may look like, and where one may be: the rules of CONTRIBUTING.md."""
+"""The rules of CONTRIBUTING.md on files: their length, their form and their place."""
 
 from __future__ import annotations
 
 import ast
 import re
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import pytest
 from helpers.needs import ROOT
 
 pytestmark = pytest.mark.needs_sources
 
-TESTS = sorted((ROOT / "tests").rglob("*.py"))
-MODULES = sorted((ROOT / "pmadvise").rglob("*.py"))
-CODE = [*TESTS, *MODULES, *sorted((ROOT / "benchmarks").glob("*.py"))]
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+Texts = dict[str, str]
+"""The text of each file, by its path in the tree."""
 
 TOP = {
     *(".ci", ".github", ".gitignore", "benchmarks", "csrc", "docs", "pmadvise"),
     *("tests", "LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"),
     *("SECURITY.md", "build_pmadvise.py", "pyproject.toml", "setup.py"),
 }
+MODULE_LINES, TEST_LINES = 350, 320
 # A rule, or a comment that stands alone and so is about all that follows.
 BANNER = re.compile(r"^\s*#\s*[-=#*~_─]{3,}|\n\n# [^\n]+\n\n", re.MULTILINE)
 
 
-def name(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+def read(*patterns: str) -> Texts:
+    """Return the files of the tree that match; there are some for each pattern."""
+    texts: Texts = {}
+    for pattern in patterns:
+        paths = sorted(ROOT.glob(pattern))
+        assert paths, pattern
+        for path in paths:
+            texts[str(path.relative_to(ROOT))] = path.read_text(encoding="utf-8")
+    return texts
 
 
-def lines_of(path: Path) -> int:
-    return path.read_text(encoding="utf-8").count("\n")
+def stem(path: str) -> str:
+    return path.rpartition("/")[2].removesuffix(".py")
+
+
+@pytest.fixture(scope="module")
+def modules() -> Texts:
+    """The package."""
+    return read("pmadvise/**/*.py")
+
+
+@pytest.fixture(scope="module")
+def tests() -> Texts:
+    """The tests and their helpers."""
+    return read("tests/**/*.py")
+
+
+def strangers(paths: Iterable[str]) -> list[str]:
+    """Return the names at the top of the tree that are not of TOP."""
+    return sorted({path.partition("/")[0] for path in paths} - TOP)
 
 
 def test_top_level() -> None:
@@ -47,89 +71,197 @@ def test_top_level() -> None:
         check=True,
         timeout=60,
     ).stdout.decode()
-    names = {path.partition("/")[0] for path in listed.split("\0") if path}
-    assert names - TOP == set()
+    assert strangers(listed.split("\0")[:-1]) == []
 
 
-@pytest.mark.needs_sources
-def test_modules_are_short() -> None:
+def longer_than(lines: int, texts: Texts) -> list[str]:
+    """Return the files that have more lines."""
+    return [path for path, text in texts.items() if text.count("\n") > lines]
+
+
+def test_modules_are_short(modules: Texts) -> None:
     """A module that has more than 350 lines is two modules."""
-    assert MODULES
-    assert [name(path) for path in MODULES if lines_of(path) > 350] == []
+    assert longer_than(MODULE_LINES, modules) == []
 
 
-@pytest.mark.parametrize("path", TESTS, ids=name)
-def test_test_module_is_short(path: Path) -> None:
+def test_test_modules_are_short(tests: Texts) -> None:
     """A module of tests or helpers has about 300 lines."""
-    assert lines_of(path) <= 320
+    assert longer_than(TEST_LINES, tests) == []
 
 
-@pytest.mark.parametrize("path", CODE, ids=name)
-def test_no_banners(path: Path) -> None:
+def banners(texts: Texts) -> list[str]:
+    """Return the banners of files."""
+    return [
+        f"{path}: {banner.strip()}"
+        for path, text in texts.items()
+        for banner in BANNER.findall(text)
+    ]
+
+
+def test_no_banners(modules: Texts, tests: Texts) -> None:
     """No file needs to be divided by banners."""
-    assert BANNER.findall(path.read_text(encoding="utf-8")) == []
+    assert banners(modules | tests | read("benchmarks/*.py")) == []
 
 
-@pytest.mark.parametrize(
-    "line", ["# ---", "    # === two ===", "####", "#-----x", "\n\n# Vectors\n\n"]
-)
-def test_a_banner_is_found(line: str) -> None:
-    """The test above sees banners of several styles."""
-    assert BANNER.search(f"x = 1\n{line}\n")
+def imports_of_tests(texts: Texts) -> list[str]:
+    """Return the imports of test modules, and of conftest."""
+    return [
+        f"{path}: {module}"
+        for path, text in texts.items()
+        for module in imported(text)
+        if re.match(r"test_|conftest$", module.rpartition(".")[2])
+    ]
 
 
-def imported(path: Path) -> Iterator[str]:
+def imported(text: str) -> Iterator[str]:
     """Yield the names of the modules that a file imports."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.module or ""
 
 
-@pytest.mark.parametrize("path", TESTS, ids=name)
-def test_no_import_of_tests(path: Path) -> None:
-    """What several test modules need is in tests/helpers/."""
-    last = {module.rpartition(".")[2] for module in imported(path)}
-    assert {module for module in last if re.match("test_|conftest$", module)} == set()
+def test_no_import_of_tests(tests: Texts) -> None:
+    """The code that several test modules need is in tests/helpers/."""
+    assert imports_of_tests(tests) == []
 
 
-def functions_of(path: Path) -> Iterator[ast.FunctionDef]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            yield node
+def without_promise(texts: Texts) -> list[str]:
+    """Return the tests whose docstring is not one paragraph that ends."""
+    return [
+        f"{path}: {test.name}"
+        for path, text in texts.items()
+        if stem(path).startswith("test_")
+        for test in ast.walk(ast.parse(text))
+        if isinstance(test, ast.FunctionDef)
+        and test.name.startswith("test_")
+        and not is_promise(ast.get_docstring(test) or "")
+    ]
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in TESTS if path.name.startswith("test_")], ids=name
-)
-def test_tests_have_docstrings(path: Path) -> None:
+def is_promise(docstring: str) -> bool:
+    ends = re.fullmatch(r".+[.:]", docstring, re.DOTALL)
+    return ends is not None and "\n\n" not in docstring
+
+
+def test_tests_have_docstrings(tests: Texts) -> None:
     """Every test has its promise as a docstring of one paragraph."""
-    assert [
-        test.name
-        for test in functions_of(path)
-        if not re.fullmatch(r"[^\n].*[.:]", ast.get_docstring(test) or "", re.DOTALL)
-        or "\n\n" in (ast.get_docstring(test) or "")
-    ] == []
+    assert without_promise(tests) == []
 
 
-def test_names_of_test_modules_differ() -> None:
-    """One name is one module: the folder of each is on the path."""
-    stems = [path.stem for path in TESTS if path.stem.startswith("test_")]
-    assert sorted(set(stems)) == sorted(stems)
+def shared_names(texts: Texts) -> list[str]:
+    """Return the names that several test modules have."""
+    count = Counter(stem(path) for path in texts)
+    return [
+        name for name, files in count.items() if name.startswith("test_") and files > 1
+    ]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
-def test_documents_name_what_exists(document: Path) -> None:
-    """Every path of a document is one in the tree, and so is what it links to."""
-    text = document.read_text(encoding="utf-8")
+def test_names_of_test_modules_differ(tests: Texts) -> None:
+    """A name belongs to one module: the folder of each is on the path."""
+    assert shared_names(tests) == []
+
+
+def dead_paths(texts: Texts) -> list[str]:
+    """Return the paths in documents that are not in the tree."""
     folders = "tests|csrc|benchmarks|docs|pmadvise|\\.ci|\\.github"
-    paths = re.findall(rf"(?<![\w/~.-])(?:{folders})/[\w./-]*\w", text)
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
     repository = "pmadvise/pmadvise"
-    assert [
-        path
-        for path in paths
+    return [
+        f"{document}: {path}"
+        for document, text in texts.items()
+        for path in re.findall(rf"(?<![\w/~.-])(?:{folders})/[\w./-]*\w", text)
         if not ((ROOT / path).exists() or "NAME" in path or path == repository)
-    ] == []
-    assert [link for link in links if not (document.parent / link).exists()] == []
+    ]
+
+
+def dead_links(texts: Texts) -> list[str]:
+    """Return the links of documents to files that do not exist."""
+    return [
+        f"{document}: {link}"
+        for document, text in texts.items()
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", text)
+        if not (ROOT / document).parent.joinpath(link).exists()
+    ]
+
+
+@pytest.fixture(scope="module")
+def documents() -> Texts:
+    """The documents and the guide."""
+    return read("*.md", "docs/**/*.md")
+
+
+def test_documents_name_existing_files(documents: Texts) -> None:
+    """Every path in a document is one in the tree."""
+    assert dead_paths(documents) == []
+
+
+def test_links_lead_somewhere(documents: Texts) -> None:
+    """Every file that a document links to exists."""
+    assert dead_links(documents) == []
+
+
+FAULTS: list[tuple[Callable[[Texts], list[str]], Texts, list[str]]] = [
+    (strangers, {"csrc/a.c": "", "novel/b": "", "novel.py": ""}, ["novel", "novel.py"]),
+    (partial(longer_than, 2), {"a.py": "\n" * 2, "b.py": "\n" * 3}, ["b.py"]),
+    (
+        banners,
+        {
+            "a.py": "x = 1\n# ---\n    # === two ===\n####\n#-----x\nx = 2\n",
+            "b.py": "x = 1\n\n# Vectors\n\nx = 2\n",
+            "c.py": "x = 1\n\n# Why x is 2:\nx = 2  # ---\n",
+        },
+        ["a.py: # ---", "a.py: # ===", "a.py: ####", "a.py: #-----", "b.py: # Vectors"],
+    ),
+    (
+        imports_of_tests,
+        {
+            "a.py": "import b.test_c, test_d, attest\nfrom conftest import e",
+            "b.py": "def f():\n    from test_e import x\nfrom . import conftests",
+        },
+        ["a.py: b.test_c", "a.py: test_d", "a.py: conftest", "b.py: test_e"],
+    ),
+    (
+        without_promise,
+        {
+            "test_a.py": "def test_none(): pass\n"
+            "def test_endless(): 'No end'\n"
+            "def test_long(): 'One.\\n\\nTwo.'\n"
+            "def test_good(): 'A promise\\nof two lines.'\n"
+            "def helper(): pass\n"
+            "class A:\n"
+            "    def test_inner(): pass\n",
+            "helpers.py": "def test_none(): pass\n",
+        },
+        [f"test_a.py: test_{test}" for test in ("none", "endless", "long", "inner")],
+    ),
+    (
+        shared_names,
+        {"a/test_x.py": "", "b/test_x.py": "", "a/x.py": "", "b/x.py": ""},
+        ["test_x"],
+    ),
+    (
+        dead_paths,
+        {
+            "a.md": "pmadvise/no.py, `csrc/no`, .ci/no; but pmadvise/NAME.py, "
+            "pmadvise/pmadvise, csrc/pmadvise.h, .ci/run and /home/tests/no are none."
+        },
+        ["a.md: pmadvise/no.py", "a.md: csrc/no", "a.md: .ci/no"],
+    ),
+    (
+        dead_links,
+        {
+            "docs/a.md": "[a](no.md) [b](../no.md#c) [c](../README.md#no) [d](hold.md) "
+            "[e](https://example.org/no.md) [f](#no)"
+        },
+        ["docs/a.md: no.md", "docs/a.md: ../no.md"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("check", "texts", "offenders"), FAULTS)
+def test_a_fault_is_found(
+    check: Callable[[Texts], list[str]], texts: Texts, offenders: list[str]
+) -> None:
+    """Each check returns the faults of a tree, and nothing else."""
+    assert check(texts) == offenders

@@ -25,9 +25,9 @@ from pmadvise._native import mm as native_mm
 from pmadvise._support import kernel
 from pmadvise.maps import AddressSpace
 from pmadvise.selftest.checks import host
-from pmadvise.selftest.cleanup import clean_up
+from pmadvise.selftest.child import clean_up
 from pmadvise.selftest.program import Program
-from pmadvise.selftest.verdict import judge
+from pmadvise.selftest.report import judge
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -132,7 +132,7 @@ def test_every_check_has_a_way_to_fail() -> None:
 @pytest.mark.needs_swap
 @pytest.mark.parametrize(
     ("name", "break_it"),
-    [(name, one) for name, ways in BREAKS.items() for one in ways],
+    [(name, break_it) for name, ways in BREAKS.items() for break_it in ways],
     ids=[f"{name}{i}" for name, ways in BREAKS.items() for i in range(len(ways))],
 )
 def test_can_fail(monkeypatch: pytest.MonkeyPatch, name: str, break_it: Break) -> None:

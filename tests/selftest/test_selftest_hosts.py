@@ -20,7 +20,7 @@ from helpers.targets import MIB
 
 from pmadvise import selftest
 from pmadvise._support import host
-from pmadvise.selftest import runner
+from pmadvise.selftest import command
 
 root = pytest.mark.needs_root
 PERMISSION = "CAP_SYS_NICE in the initial user namespace is missing"
@@ -75,7 +75,7 @@ def test_seccomp_filter_on_pidfd_open() -> None:
 def test_seccomp_filter_that_kills(monkeypatch: pytest.MonkeyPatch) -> None:
     """A filter that kills callers is found by a child that dies of it."""
     monkeypatch.setattr(
-        runner,
+        command,
         "probe",
         lambda pidfd, advice: os.kill(os.getpid(), signal.SIGSYS),
     )
@@ -123,7 +123,7 @@ def test_in_a_pid_namespace() -> None:
 
 @root
 def test_in_a_pid_namespace_with_the_outer_proc() -> None:
-    """Where /proc shows another pid namespace holds can't be made, and that is told."""
+    """Where /proc shows another pid namespace holds are skipped, with the remedy."""
     done = run("--size", "4", program=("unshare", "--pid", "--fork"))
     holds = {name: why for name, why in done.skipped.items() if "hold" in name}
     assert (done.status, done.failed) == (0, {})

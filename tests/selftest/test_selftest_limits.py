@@ -51,7 +51,7 @@ def test_main_job_in_a_small_memory_cgroup(small_cgroup: Cgroup) -> None:
 def test_killed_for_memory(
     small_cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A child that the kernel kills for want of memory is told from one that dies."""
+    """A child that the kernel kills for want of memory differs from one that dies."""
     monkeypatch.setattr(child, "require_memory", lambda size: None)
 
     done = run_with(small_cgroup.join, "--only", "cold", "--size", "64")

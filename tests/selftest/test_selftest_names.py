@@ -16,9 +16,9 @@ from helpers.selftest_runs import Run, run_with
 pytestmark = pytest.mark.needs_root
 
 NAMES = [name for name in (*SEPARATORS, *LIES) if b"/" not in name]
-each_name = pytest.mark.parametrize("name", NAMES, ids=[repr(one) for one in NAMES])
+each_name = pytest.mark.parametrize("name", NAMES, ids=[repr(name) for name in NAMES])
 CHECKS = "host,permission,resident,locked,hold_freezer"
-SWAP = ("pageout", "willneed")  # what needs swap, or parts of it do
+SWAP = ("pageout", "willneed")  # these need swap, or parts of them do
 PR_SET_NAME = 15
 
 

@@ -15,7 +15,7 @@ from helpers.privileges import become_nobody
 from helpers.selftest_runs import run, run_here, run_with
 
 from pmadvise import selftest
-from pmadvise.selftest.skip import Skip
+from pmadvise.selftest.requirements import Skip
 
 root = pytest.mark.needs_root
 
@@ -98,7 +98,7 @@ def test_verdict_in_json() -> None:
 
 @root
 def test_no_verdict() -> None:
-    """With --no-verdict the checks alone decide on the status."""
+    """With --no-verdict only the checks decide on the status."""
     done = run_with(become_nobody, "--only", "host", "--no-verdict")
     assert (done.verdict, done.status) == ("", 0)
 

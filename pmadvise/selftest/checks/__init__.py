@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pmadvise.selftest.checks import accounting, effects, holds, host, lifetime
+from pmadvise.selftest.checks import accounting, effects, host, targets
 
 Check = Callable[[int], str]
-"""Takes the bytes of a child's memory, at most; returns what it saw, and raises Skip or
-an error."""
+"""Takes the bytes of a child's memory, at most; returns its observations in words, and
+raises Skip or an error."""
 
 CHECKS: dict[str, Check] = {
     name.removeprefix("check_"): check
-    for module in (host, effects, accounting, lifetime, holds)
+    for module in (host, effects, accounting, targets)
     for name, check in vars(module).items()
     if name.startswith("check_")
 }

@@ -1,4 +1,4 @@
-"""Checks of the account: what is refused, cut short or skipped."""
+"""Checks of the account: of ranges that are refused, cut short or skipped."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pmadvise
 from pmadvise import IOV_MAX, PAGE_SIZE, Advice, Process, Report
 from pmadvise.selftest.child import Child
-from pmadvise.selftest.skip import Skip, mib
-from pmadvise.selftest.tools import (
+from pmadvise.selftest.requirements import (
     SMALL,
     TOLERANCE,
-    require_permission,
+    Skip,
+    mib,
     require_raises,
     require_whole,
     retry_until,
@@ -23,9 +23,9 @@ _LARGE = 3 << 30
 
 def check_errors(_size: int) -> str:
     """Provoke each error: a wrong call raises its own."""
-    call, one = pmadvise.process_madvise, pmadvise.process_madvise_range
+    call, call_range = pmadvise.process_madvise, pmadvise.process_madvise_range
     with Child() as child:
-        require_permission(child)
+        child.require_permission()
         fd, address = child.process.fileno(), child.map(4 * PAGE_SIZE)
         hole = address + 4 * PAGE_SIZE
         child.ask("unmap", hole, PAGE_SIZE)
@@ -45,12 +45,17 @@ def check_errors(_size: int) -> str:
                 0,
                 lambda: child.process.advise(page, Advice.DONTNEED),
             ),
-            ("unaligned", ValueError, 0, lambda: one(fd, address + 1, 1, Advice.COLD)),
+            (
+                "unaligned",
+                ValueError,
+                0,
+                lambda: call_range(fd, address + 1, 1, Advice.COLD),
+            ),
             (
                 "a hole",
                 OSError,
                 errno.ENOMEM,
-                lambda: one(fd, hole, PAGE_SIZE, Advice.COLD),
+                lambda: call_range(fd, hole, PAGE_SIZE, Advice.COLD),
             ),
             (
                 "a negative length",
@@ -77,7 +82,7 @@ def check_errors(_size: int) -> str:
 def check_partial(_size: int) -> str:
     """Advise a vector with a hole: the call stops there, advise() goes on."""
     with Child() as child:
-        require_permission(child)
+        child.require_permission()
         address = child.map(SMALL)
         quarter = SMALL // 4
         child.ask("unmap", address + quarter, quarter)
@@ -101,7 +106,7 @@ def check_partial(_size: int) -> str:
 def check_hole(_size: int) -> str:
     """Advise a range with a hole: it is skipped, the rest is advised."""
     with Child() as child:
-        require_permission(child)
+        child.require_permission()
         address = child.map(SMALL)
         middle = address + SMALL // 2
         child.ask("unmap", middle, PAGE_SIZE)
@@ -133,7 +138,7 @@ def _skips(report: Report) -> list[tuple[int, int, int]]:
 def check_locked(_size: int) -> str:
     """Advise locked memory: it is skipped, in a default selection too."""
     with Child() as child:
-        require_permission(child)
+        child.require_permission()
         address = child.map(SMALL)
         locked = child.map(PAGE_SIZE)
         try:
@@ -162,10 +167,10 @@ def check_locked(_size: int) -> str:
 def check_ranges(_size: int) -> str:
     """Advise 1,025 ranges: too many for a call, but not for advise()."""
     with Child() as child:
-        require_permission(child)
+        child.require_permission()
         first = child.map(PAGE_SIZE)
         address = child.map(SMALL)
-        # The effect is looked for in the last.
+        # The effect is observed in the last one.
         pairs = [*[(first, PAGE_SIZE)] * IOV_MAX, (address, SMALL)]
         require_raises(
             f"{len(pairs)} ranges",
@@ -187,7 +192,7 @@ def check_ranges(_size: int) -> str:
 def check_large(_size: int) -> str:
     """Advise more than 2 GiB: too much for a call, but not for advise()."""
     with Child() as child:
-        require_permission(child)
+        child.require_permission()
         try:
             start = child.ask_int("reserve", _LARGE)
         except OSError as error:
@@ -195,7 +200,7 @@ def check_large(_size: int) -> str:
                 f"{mib(_LARGE)} of addresses can't be mapped ({error.strerror}): raise "
                 "RLIMIT_AS (ulimit -v), or run a 64-bit Python"
             ) from None
-        address = start + _LARGE - SMALL  # the very end alone is filled
+        address = start + _LARGE - SMALL  # only the very end is filled
         child.fill(address, SMALL)
         require_raises(
             f"{_LARGE} bytes",

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import errno
+import functools
+import mmap
 import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pmadvise
 from pmadvise import PAGE_SIZE, Advice, Ranges, Report
 from pmadvise._support import host
 from pmadvise.selftest.child import Child
-from pmadvise.selftest.skip import MIB, Skip, mib
-from pmadvise.selftest.tools import (
+from pmadvise.selftest.libc import in_core, libc, map_memory
+from pmadvise.selftest.requirements import (
+    MIB,
     SMALL,
     TOLERANCE,
-    file_on_disk,
-    reaches,
-    require_intact,
-    require_permission,
+    Skip,
+    mib,
     require_whole,
     retry_until,
-    size_for_swap,
 )
+
+_IDLE = 3.0
+"""Seconds without a page after which nothing more is read from a disk."""
 
 
 def check_cold(size: int) -> str:
     """Clear the Referenced marks of memory by COLD, and change nothing else."""
     with Child() as child:
-        require_permission(child, Advice.COLD)
+        child.require_permission(Advice.COLD)
         address = child.map(size)
 
         def referenced() -> int:
@@ -42,15 +49,15 @@ def check_cold(size: int) -> str:
             raise AssertionError(
                 f"of {size} bytes Referenced {before} -> {after}, Rss {rss}"
             )
-        require_intact(child, address, size)
+        child.require_intact(address, size)
     return f"Referenced {mib(before)} -> {mib(after)}, memory intact"
 
 
 def check_pageout(size: int) -> str:
     """Move anonymous memory to swap by PAGEOUT."""
     with Child() as child:
-        require_permission(child, Advice.PAGEOUT)
-        size = size_for_swap(size)
+        child.require_permission(Advice.PAGEOUT)
+        size = _size_for_swap(size)
         address = child.map(size)
         ranges = Ranges([(address, size)])
         reports: list[Report] = []
@@ -71,16 +78,16 @@ def check_pageout(size: int) -> str:
         remaining = reports[-1].remaining
         if remaining is None or remaining.resident > TOLERANCE:
             raise AssertionError(f"VmSwap is {swapped}, and the report {remaining}")
-        require_intact(child, address, size)
+        child.require_intact(address, size)
     return f"VmSwap 0 -> {mib(swapped)}, Rss less by as much, memory intact"
 
 
 def check_pageout_file(size: int) -> str:
     """Put a file that a child maps out of memory by PAGEOUT."""
     with Child() as child:
-        require_permission(child, Advice.PAGEOUT)
+        child.require_permission(Advice.PAGEOUT)
     size = max(size // 4, SMALL)
-    with file_on_disk(size) as (fd, cached), Child() as child:
+    with _file_on_disk(size) as (fd, cached), Child() as child:
         # Page by page: readahead makes large folios, which 6.1 may fail to split.
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
         for offset in range(0, size, PAGE_SIZE):
@@ -91,7 +98,7 @@ def check_pageout_file(size: int) -> str:
         def pageout() -> None:
             # A call that covers a part of a folio may unmap it and leave it in the page
             # cache, out of the reach of PAGEOUT: reading the memory maps it again.
-            require_intact(child, address, size)
+            child.require_intact(address, size)
             report = child.process.pageout([(address, size)], max_stall=None)
             require_whole(report, size)
 
@@ -99,23 +106,23 @@ def check_pageout_file(size: int) -> str:
         after = cached()
         if before < size or not settled:
             raise AssertionError(f"of {size} bytes in memory {before} -> {after}")
-        require_intact(child, address, size)
+        child.require_intact(address, size)
     return f"page cache {mib(before)} -> {mib(after)} of a file, contents intact"
 
 
 def check_willneed(size: int) -> str:
     """Fill the page cache by WILLNEED, and the swap cache where that shows."""
     with Child() as child:
-        require_permission(child, Advice.WILLNEED)
+        child.require_permission(Advice.WILLNEED)
     size = max(size // 2, SMALL)
-    with file_on_disk(size) as (fd, cached), Child() as child:
+    with _file_on_disk(size) as (fd, cached), Child() as child:
         before = cached()
         address = child.ask_int("map_file", size, fd)
 
         # The disk may be slow: WILLNEED begins to read, and returns.
         if before or not retry_until(
             lambda: require_whole(child.process.willneed([(address, size)]), size),
-            lambda: reaches(size, cached),
+            lambda: _reaches(size, cached),
             2,
         ):
             raise AssertionError(f"of {size} bytes in memory {before} -> {cached()}")
@@ -124,7 +131,7 @@ def check_willneed(size: int) -> str:
 
 def _willneed_swap(size: int) -> str:
     try:
-        size = size_for_swap(size)
+        size = _size_for_swap(size)
     except Skip:
         return "swap cache not tried (no swap)"
     with Child() as child:
@@ -139,24 +146,24 @@ def _willneed_swap(size: int) -> str:
         if swapped < size - TOLERANCE:
             return "swap cache not tried (PAGEOUT moved too little)"
         if before > size // 2:
-            require_intact(child, address, size)
+            child.require_intact(address, size)
             return "swap cache not seen (this swap keeps pages in it anyway)"
         settled = retry_until(
             lambda: require_whole(child.process.willneed([(address, size)]), size),
-            lambda: reaches(size - TOLERANCE, cached),
+            lambda: _reaches(size - TOLERANCE, cached),
             2,
         )
         after = cached()
         if not settled:
             raise AssertionError(f"of {size} in the swap cache {before} -> {after}")
-        require_intact(child, address, size)
+        child.require_intact(address, size)
     return f"swap cache {mib(before)} -> {mib(after)}, memory intact"
 
 
 def check_collapse(size: int) -> str:
     """Make huge pages of small ones by COLLAPSE."""
     with Child() as child:
-        require_permission(child, Advice.COLLAPSE)
+        child.require_permission(Advice.COLLAPSE)
         huge = pmadvise.support().huge_page_size
         if huge is None:
             raise Skip("there are no transparent huge pages here")
@@ -184,7 +191,7 @@ def check_collapse(size: int) -> str:
             raise AssertionError(
                 f"AnonHugePages of {size} bytes {before} -> {made()}: {reports[-1]}"
             )
-        require_intact(child, address, size)
+        child.require_intact(address, size)
     return f"AnonHugePages 0 -> {mib(size)}, memory intact"
 
 
@@ -201,3 +208,82 @@ def _no_huge_page(report: Report) -> None:
             "transparent huge pages are turned off: echo madvise "
             ">/sys/kernel/mm/transparent_hugepage/enabled"
         )
+
+
+def _reaches(goal: int, measure: Callable[[], int]) -> bool:
+    """Wait until a number is reached, as long as it grows: a read in the background."""
+    size, since = measure(), time.monotonic()
+    while size < goal:
+        time.sleep(0.001)
+        before, size = size, measure()
+        if size > before:
+            since = time.monotonic()
+        elif time.monotonic() > since + _IDLE:
+            return False
+    return True
+
+
+def _size_for_swap(size: int) -> int:
+    """Return how many bytes may be swapped: all, or half of the free swap.
+
+    Raises:
+        Skip: Too little is free, or allowed.
+    """
+    support = pmadvise.support()
+    half = support.swap_free // 2
+    if support.swap_allowed is not None and support.swap_allowed // 2 < half:
+        half = support.swap_allowed // 2
+        if half < SMALL:
+            raise Skip(
+                f"this cgroup may swap {mib(support.swap_allowed)} more, and "
+                f"{mib(2 * SMALL)} are needed: raise its memory.swap.max (Kubernetes: "
+                "memorySwap.swapBehavior: LimitedSwap)"
+            )
+    if half < SMALL:
+        raise Skip(
+            f"{mib(support.swap_free)} of swap are free, and {mib(2 * SMALL)} are "
+            "needed to see an effect: turn swap on with swapon(8), a file or zram"
+        )
+    return min(size, half) & -PAGE_SIZE
+
+
+@contextmanager
+def _file_on_disk(size: int) -> Iterator[tuple[int, Callable[[], int]]]:
+    """Make a file on a disk, out of memory; give it and how much of it is in memory."""
+    directories = dict.fromkeys(
+        [tempfile.gettempdir(), "/var/tmp", "/tmp", os.getcwd()]
+    )
+    why = []
+    for directory in directories:
+        try:
+            fd = _new_file(directory, size)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
+            why.append(f"{directory}: {error.strerror}")
+            continue
+        with os.fdopen(fd, "rb"):
+            view = map_memory(size, mmap.PROT_READ, fd)
+            try:
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                if not in_core(view, size):
+                    yield fd, functools.partial(in_core, view, size)
+                    return
+            finally:
+                libc.munmap(view, size)
+        why.append(f"{directory}: its files stay in memory")
+    raise Skip(
+        f"no folder for a file of {mib(size)} on a disk ({'; '.join(why)}): set TMPDIR "
+        "to one"
+    )
+
+
+def _new_file(directory: str, size: int) -> int:
+    """Write a file that has no name; return its file descriptor."""
+    with tempfile.TemporaryFile(dir=directory) as file:
+        page = os.urandom(PAGE_SIZE)
+        for offset in range(0, size, PAGE_SIZE):
+            file.write(offset.to_bytes(8, "little") + page[8:])
+        file.flush()
+        os.fsync(file.fileno())
+        return os.dup(file.fileno())

@@ -1,4 +1,4 @@
-"""Checks of the host: what it is, its system calls, permission, and what is read."""
+"""Checks of the host: its facts, system calls and permission, and readers of /proc."""
 
 from __future__ import annotations
 
@@ -15,62 +15,63 @@ from pmadvise._native.process_madvise import probe
 from pmadvise.advice import REMOTE
 from pmadvise.selftest.child import Child
 from pmadvise.selftest.libc import libc
-from pmadvise.selftest.skip import Skip, mib
-from pmadvise.selftest.tools import (
-    SMALL,
-    TOLERANCE,
-    require_intact,
-    require_permission,
-)
+from pmadvise.selftest.requirements import SMALL, TOLERANCE, Skip, mib
 
-# include/uapi/asm-generic/mman-common.h and unistd.h, once more: so that a wrong number
-# in pmadvise is seen.
+# include/uapi/asm-generic/mman-common.h and unistd.h, a second time: a wrong number in
+# pmadvise differs from these.
 _NUMBERS = {"WILLNEED": 3, "COLD": 20, "PAGEOUT": 21, "COLLAPSE": 25}
 _NR_PROCESS_MADVISE = 440
 
 
 def check_host(_size: int) -> str:
     """Describe this host, and the rights of this process."""
-    found = pmadvise.support()
-    json.dumps(found.to_dict(), allow_nan=False)
-    if found.page_size != mmap.PAGESIZE or found.page_size & (found.page_size - 1):
-        raise AssertionError(f"a page has {mmap.PAGESIZE} bytes, not {found.page_size}")
+    support = pmadvise.support()
+    json.dumps(support.to_dict(), allow_nan=False)
+    if support.page_size != mmap.PAGESIZE or support.page_size & (
+        support.page_size - 1
+    ):
+        raise AssertionError(
+            f"a page has {mmap.PAGESIZE} bytes, not {support.page_size}"
+        )
     missing = [
         name
-        for name, there in (
-            ("CAP_SYS_NICE", found.cap_sys_nice),
-            ("CAP_SYS_PTRACE", found.cap_sys_ptrace),
+        for name, is_held in (
+            ("CAP_SYS_NICE", support.cap_sys_nice),
+            ("CAP_SYS_PTRACE", support.cap_sys_ptrace),
         )
-        if not there
+        if not is_held
     ]
     words = [
-        f"Linux {found.kernel} {found.machine}",
-        f"{found.page_size}-byte pages",
-        f"{mib(found.swap_free)} of swap free" if found.swap_total else "no swap",
+        f"Linux {support.kernel} {support.machine}",
+        f"{support.page_size}-byte pages",
+        f"{mib(support.swap_free)} of swap free" if support.swap_total else "no swap",
         f"uid {os.geteuid()}" + (f" without {' and '.join(missing)}" * bool(missing)),
     ]
-    if found.nice:
-        words.append(f"nice {found.nice}")
-    if found.memory_limit is not None:
-        words.append(f"in a memory cgroup of {mib(found.memory_limit)}")
-    if found.initial_user_namespace is False:
+    if support.nice:
+        words.append(f"nice {support.nice}")
+    if support.memory_limit is not None:
+        words.append(f"in a memory cgroup of {mib(support.memory_limit)}")
+    if support.initial_user_namespace is False:
         words.append("in a user namespace")
-    if found.initial_pid_namespace is False:
+    if support.initial_pid_namespace is False:
         words.append("in a pid namespace")
-    if found.container:
-        words.append(f"in a container ({found.container})")
-    if found.seccomp == "filter":
+    if support.container:
+        words.append(f"in a container ({support.container})")
+    if support.seccomp == "filter":
         words.append("under a seccomp filter")
     return ", ".join(words)
 
 
 def check_syscall(_size: int) -> str:
     """Make the system calls independently of pmadvise, and compare."""
-    found = pmadvise.support()
+    support = pmadvise.support()
     _compare_pidfd_open()
     with Child() as child:
         pidfd = child.process.fileno()
-        for fd, advice in ((-1, 20), *((pidfd, one) for one in _NUMBERS.values())):
+        for fd, advice in (
+            (-1, 20),
+            *((pidfd, number) for number in _NUMBERS.values()),
+        ):
             theirs, ours = _independent_probe(fd, advice), probe(fd, advice)
             if theirs not in (None, ours):
                 raise AssertionError(
@@ -78,14 +79,14 @@ def check_syscall(_size: int) -> str:
                     f"{theirs} when called without pmadvise: the number of the system "
                     "call is wrong in this build"
                 )
-        if {one.name: int(one) for one in REMOTE} != _NUMBERS:
+        if {advice.name: int(advice) for advice in REMOTE} != _NUMBERS:
             raise AssertionError(f"the numbers of advices are wrong: {REMOTE}")
-    for answer in (found.pidfd_open, found.process_madvise):
+    for answer in (support.pidfd_open, support.process_madvise):
         if not answer:
             if answer.refused_by == "build":
                 raise AssertionError(str(answer))
             raise Skip(str(answer))
-    known = [one.name for one, answer in found.advice.items() if answer]
+    known = [advice.name for advice, answer in support.advice.items() if answer]
     return f"process_madvise is there, for other processes {', '.join(known)}"
 
 
@@ -137,29 +138,29 @@ def _independent_probe(pidfd: int, advice: int) -> int | None:
 def check_permission(_size: int) -> str:
     """Ask whether a child may be advised, and compare with support()."""
     with Child() as child:
-        require_permission(child)
+        child.require_permission()
     return f"uid {os.geteuid()} may advise its child"
 
 
 def check_own(_size: int) -> str:
     """Let a process advise its own memory with COLD."""
-    found = pmadvise.support()
-    if not found.process_madvise:
-        raise Skip(str(found.process_madvise))
+    support = pmadvise.support()
+    if not support.process_madvise:
+        raise Skip(str(support.process_madvise))
     with Child() as child:
         address = child.map(SMALL)
         try:
             advised = child.ask_int("advise_self", address, SMALL, Advice.COLD)
         except PermissionError as error:  # up to Linux 6.11
-            if error.errno != errno.EPERM or found.other_processes:
+            if error.errno != errno.EPERM or support.other_processes:
                 raise
-            raise Skip(str(found.other_processes)) from None
+            raise Skip(str(support.other_processes)) from None
         left = child.smaps(address, SMALL, "Referenced")
         if advised != SMALL or left > TOLERANCE:
             raise AssertionError(f"{advised} of {SMALL} advised, Referenced {left}")
-        require_intact(child, address, SMALL)
+        child.require_intact(address, SMALL)
     return "a process may advise itself" + (
-        ", with every advice" if found.own_process else ""
+        ", with every advice" if support.own_process else ""
     )
 
 
@@ -168,13 +169,13 @@ def check_maps(_size: int) -> str:
     with Child() as child:
         address = child.map(SMALL)
         space = child.process.maps()
-        found = [vma for vma in space if vma.start == address]
+        mappings = [vma for vma in space if vma.start == address]
         if not (
-            len(found) == 1
-            and (found[0].length, found[0].perms) == (SMALL, "rw-p")
+            len(mappings) == 1
+            and (mappings[0].length, mappings[0].perms) == (SMALL, "rw-p")
             and (address, SMALL) in space.select(anonymous=True, private=True)
         ):
-            raise AssertionError(f"{address:#x} is not found as mapped: {found}")
+            raise AssertionError(f"{address:#x} is not found as mapped: {mappings}")
         child.ask("unmap", address, SMALL // 2)
         changed = space.changed() & Ranges([(address, SMALL)])
         if changed != Ranges([(address, SMALL // 2)]):
@@ -188,9 +189,11 @@ def check_resident(_size: int) -> str:
     with Child() as child:
         address = child.map(SMALL, 0)
         child.fill_small(address, SMALL // 2)  # a huge page would be more
-        found = child.process.resident(Ranges([(address, SMALL)]))
-        if found != Ranges([(address, SMALL // 2)]):
-            raise AssertionError(f"half of it was touched, and resident() is {found}")
+        resident = child.process.resident(Ranges([(address, SMALL)]))
+        if resident != Ranges([(address, SMALL // 2)]):
+            raise AssertionError(
+                f"half of it was touched, and resident() is {resident}"
+            )
         memory, status = child.process.memory(), child.process.status()
         if min(memory.rss, status.rss) < SMALL // 2:
             raise AssertionError(f"memory() is {memory}, and status() {status}")
