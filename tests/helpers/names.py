@@ -70,3 +70,17 @@ def for_each(
         except (AssertionError, OSError, ValueError) as error:
             answers[name] = repr(error)
     return answers
+
+
+def all_at_once(each: list[bytes], check: Callable[[list[bytes]], None]) -> None:
+    """Make a check with all names together; if it fails, find those that make it fail.
+
+    Raises:
+        AssertionError: The check raised it, with all names and perhaps with some alone.
+    """
+    try:
+        check(each)
+    except AssertionError as error:
+        answers = for_each(each, lambda name: check([name]))
+        failing = [name for name, answer in answers.items() if answer is not None]
+        raise AssertionError(f"fails alone: {failing}") from error
