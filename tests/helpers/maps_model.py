@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from hypothesis import strategies as st
+
 from pmadvise import AddressSpace, Vma
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.maps import VmaArray
@@ -238,3 +240,67 @@ NAMES = [
 ]
 
 PERMS = [r + w + x + s for r in "r-" for w in "w-" for x in "x-" for s in "ps"]
+
+# Not "0": a backslash before "012" in a name can't be told from a newline.
+_name = st.lists(
+    st.sampled_from([b"a", b"b", b"/", b" ", b"\n", b"\\", b"\xff", b"[", b"]", b"*"]),
+    max_size=6,
+)
+paths = st.sampled_from(NAMES) | st.builds(
+    lambda parts, end: b"/" + b"".join(parts) + end,
+    _name,
+    st.sampled_from([b"", b" (deleted)"]),
+)
+
+
+@st.composite
+def address_spaces(draw: st.DrawFn, pages: int = 40) -> list[Line]:
+    """Sorted VMAs that do not overlap, some adjacent, of a few kinds."""
+    lines: list[Line] = []
+    at = draw(st.integers(0, 3)) * PAGE
+    while at < pages * PAGE and draw(st.booleans() | st.just(True)):
+        end = at + draw(st.integers(1, 6)) * PAGE
+        perms = draw(st.sampled_from(["rw-p", "r--p", "rw-s", "r-xp"]))
+        if draw(st.booleans()):
+            path = draw(st.sampled_from([b"", b"[heap]", b"[anon:x]"]))
+            lines.append(Line(at, end, perms, path=path))
+        else:
+            # mostly the offset that makes neighbours one mapping of one file
+            offset = at + draw(st.sampled_from([0, 0, 0, PAGE]))
+            inode, path = draw(st.sampled_from([(1, b"/a"), (1, b"/b"), (2, b"/a")]))
+            lines.append(Line(at, end, perms, offset, 8, 1, inode, path))
+        at = end + draw(st.sampled_from([0, 0, PAGE, 4 * PAGE]))
+    return lines
+
+
+@st.composite
+def any_lines(draw: st.DrawFn) -> list[Line]:
+    """Lines of any values that maps may have, in no order."""
+    return [
+        Line(
+            start := draw(st.integers(0, 2**64 - 2)),
+            draw(st.integers(start + 1, 2**64 - 1)),
+            draw(st.sampled_from(PERMS)),
+            draw(st.integers(0, 2**64 - 1)),
+            draw(st.integers(0, 0xFFF)),
+            draw(st.integers(0, 0xFFFFF)),
+            draw(st.integers(0, 2**64 - 1)),
+            draw(paths),
+        )
+        for _ in range(draw(st.integers(0, 6)))
+    ]
+
+
+@st.composite
+def hostile_texts(draw: st.DrawFn) -> bytes:
+    """Well-formed text with some bytes of it cut out, put in or overwritten."""
+    text = bytearray(text_of(draw(any_lines())))
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(text)))
+        until = at + draw(st.sampled_from([0, 0, 1, 1, 2, 9, 1000]))
+        text[at:until] = draw(
+            st.sampled_from([b"", b" ", b"\n", b"\0", b"-", b"0", b"f", b"F", b"\\012"])
+            | st.sampled_from([b"0" * 40, b"f" * 17, b"9" * 25, b"\\01", b"\\", b":"])
+            | st.binary(max_size=4)
+        )
+    return bytes(text)

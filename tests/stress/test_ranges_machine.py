@@ -7,7 +7,7 @@ import operator
 import pickle
 
 import pytest
-from helpers.strategies import addresses, small_pairs
+from helpers.range_strategies import addresses, small_pairs
 from helpers.stress_machines import find_failure, run_machine
 from helpers.stress_rounds import Stress
 from hypothesis import strategies as st

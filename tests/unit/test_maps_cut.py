@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from helpers.maps_model import PAGE, TOP, Line, cut, space_of, text_of
-from helpers.strategies import address_spaces, any_lines
+from helpers.maps_model import (
+    PAGE,
+    TOP,
+    Line,
+    address_spaces,
+    any_lines,
+    cut,
+    space_of,
+    text_of,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 

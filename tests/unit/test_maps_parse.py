@@ -11,12 +11,13 @@ from helpers.maps_model import (
     SPACE,
     TOP,
     Line,
+    any_lines,
+    hostile_texts,
     in_order,
     parse,
     space_of,
     text_of,
 )
-from helpers.strategies import any_lines, hostile_texts
 from hypothesis import example, given
 from hypothesis import strategies as st
 

@@ -12,12 +12,13 @@ from helpers.maps_model import (
     SPACE,
     TOP,
     Line,
+    any_lines,
     in_order,
+    paths,
     selected,
     space_of,
     text_of,
 )
-from helpers.strategies import any_lines, paths
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -5,8 +5,15 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from helpers.maps_model import PAGE, Line, in_order, space_of, text_of
-from helpers.strategies import address_spaces, any_lines
+from helpers.maps_model import (
+    PAGE,
+    Line,
+    address_spaces,
+    any_lines,
+    in_order,
+    space_of,
+    text_of,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,11 +9,11 @@ from helpers.maps_model import (
     PAGE,
     SPACE,
     Line,
+    any_lines,
     in_order,
     space_of,
     text_of,
 )
-from helpers.strategies import any_lines
 from hypothesis import given
 
 from pmadvise import Vma

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.strategies import TOP, wide_pairs
+from helpers.range_strategies import TOP, wide_pairs
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable
 
 import pytest
-from helpers.strategies import TOP, addresses, small_pairs, wide_pairs
+from helpers.range_strategies import TOP, addresses, small_pairs, wide_pairs
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers.strategies import TOP
+from helpers.range_strategies import TOP
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from helpers.strategies import TOP
+from helpers.range_strategies import TOP
 
 from pmadvise import Ranges
 
