@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 
-from pmadvise._proc.identity import Identity
+from pmadvise._handle.identity import Identity
 from pmadvise.hold.freezer import FreezerStop
 from pmadvise.hold.ptrace import PtraceStop
 from pmadvise.hold.sigstop import SigstopStop

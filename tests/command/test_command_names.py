@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from helpers.command import run, terminal
@@ -31,17 +32,23 @@ def is_harmless(text: str) -> bool:
     return all(line.isprintable() for line in text.split("\n"))
 
 
-@pytest.fixture(params=HOSTILE, ids=repr)
-def hostile(request: pytest.FixtureRequest, target: Target, tmp_path: Path) -> bytes:
-    """A name that the target has, and one of its files, and of its memory."""
-    name: bytes = request.param
-    path = os.fsencode(tmp_path) + b"/" + name.replace(b"/", b"|")
-    with open(path, "wb") as file:
-        file.write(bytes(MIB))
-    target.mapped_file(path, MIB, ", prot=READ|WRITE")
-    target.run(f"filled({MIB}, fd=os.open({path!r}, 2), flags=SHARED)")
-    target.run(f"prctl(PR_SET_NAME, {name[:15]!r})")
-    return name
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, bytes]]:
+    """Processes, each with a name, a file and memory of that name, by their IDs."""
+    directory = os.fsencode(tmp_path_factory.mktemp("files"))
+    with contextlib.ExitStack() as stack:
+        processes = {}
+        for name in HOSTILE:
+            target = Target()
+            stack.callback(target.close)
+            path = directory + b"/" + name.replace(b"/", b"|")
+            with open(path, "wb") as file:
+                file.write(bytes(MIB))
+            target.mapped_file(path, MIB, ", prot=READ|WRITE")
+            target.run(f"filled({MIB}, fd=os.open({path!r}, 2), flags=SHARED)")
+            target.run(f"prctl(PR_SET_NAME, {name[:15]!r})")
+            processes[target.pid] = name
+        yield processes
 
 
 @pytest.mark.needs_root
@@ -51,33 +58,48 @@ def hostile(request: pytest.FixtureRequest, target: Target, tmp_path: Path) -> b
     ids=" ".join,
 )
 def test_text_is_harmless(
-    hostile: bytes, target: Target, arguments: tuple[str, ...]
+    hostile: dict[int, bytes], arguments: tuple[str, ...]
 ) -> None:
     """Through a pipe there is no control character but the newline, and no bidi."""
-    done = run(*arguments, target.pid)
-    assert (is_harmless(done.out), is_harmless(done.err)) == (True, True)
+    done = run(*arguments, *hostile)
+    texts = [line for line in (done.out + done.err).split("\n") if line]
+    assert [line for line in texts if not line.isprintable()] == []
+    assert [pid for pid in hostile if str(pid) not in done.out] == []
 
 
 @pytest.mark.needs_root
-def test_terminal_is_not_commanded(hostile: bytes, target: Target) -> None:
+def test_terminal_is_not_commanded(hostile: dict[int, bytes]) -> None:
     """On a terminal without colours nothing of a name is a control character."""
-    with terminal("cold", target.pid, variables={"NO_COLOR": "1"}) as running:
+    with terminal("cold", *hostile, variables={"NO_COLOR": "1"}) as running:
         assert running.finish() == 0
-    if any(octet < 0x20 or octet >= 0x7F for octet in hostile):
-        assert hostile not in running.output
+    commands = [
+        name
+        for name in hostile.values()
+        if any(octet < 0x20 or octet >= 0x7F for octet in name)
+    ]
+    assert len(commands) > 5
+    assert [name for name in commands if name in running.output] == []
     assert b"\x1b[2J" not in running.output
     assert b"\x1b]" not in running.output
 
 
 @pytest.mark.needs_root
-def test_json_has_the_very_name(hostile: bytes, target: Target) -> None:
+def test_json_has_the_very_name(hostile: dict[int, bytes]) -> None:
     """JSON has the name itself, in ASCII, each other byte by an escape."""
-    done = run("show", target.pid, "--json")
-    [shown] = done.objects
-    assert os.fsencode(shown["name"]) == hostile[:15]
+    done = run("show", *hostile, "--json")
+    assert {shown["pid"]: os.fsencode(shown["name"]) for shown in done.objects} == {
+        pid: name[:15] for pid, name in hostile.items()
+    }
     assert (done.out.isascii(), is_harmless(done.out)) == (True, True)
-    paths = {os.fsencode(one["path"]) for one in shown["mappings"]}
-    assert any(path.endswith(hostile) for path in paths)
+    paths = {
+        shown["pid"]: {os.fsencode(vma["path"]) for vma in shown["mappings"]}
+        for shown in done.objects
+    }
+    assert [
+        name
+        for pid, name in hostile.items()
+        if not any(path.endswith(name) for path in paths[pid])
+    ] == []
 
 
 @given(names)

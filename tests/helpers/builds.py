@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+import pytest
 
 from helpers.needs import ROOT, sanitizers
 
@@ -33,14 +37,55 @@ def build_in_place(directory: Path, **environment: str) -> None:
     _run(directory, "setup.py", "-q", "build_ext", "--inplace", **environment)
 
 
-def build_sanitized(directory: Path) -> dict[str, str]:
-    """Build a copy of the package with both sanitizers of gcc.
+def once(
+    factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]
+) -> Path:
+    """Return a folder that is built by the first test of a run that needs it.
 
-    Returns:
-        The environment in which Python imports the copy.
+    The workers of pytest-xdist share it: their folders are in one.
     """
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    directory, done = shared / f"built-{name}", shared / f"built-{name}.done"
+    with open(shared / f"built-{name}.lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
+            build(directory)
+            done.touch()
+    return directory
+
+
+def plain(factory: pytest.TempPathFactory) -> Path:
+    """Return a built copy of the package, with lines for errors, nothing optimized."""
+
+    def build(directory: Path) -> None:
+        copy_sources(directory)
+        build_in_place(directory, CC="gcc", CFLAGS="-g -O0")
+
+    return once(factory, "plain", build)
+
+
+def rebuild(directory: Path, sources: Iterable[Path]) -> None:
+    """Compile sources of a built copy anew, and link its extension."""
+    objects = {path.stem: path for path in (directory / "build").rglob("*.o")}
+    for source in sources:
+        command = ["gcc", "-c", "-fPIC", source, "-o", objects[source.stem]]
+        subprocess.run(command, check=True, timeout=120)
+    (extension,) = (directory / "pmadvise").glob("_ffi*.so")
+    command = ["gcc", "-shared", *objects.values(), "-o", extension]
+    subprocess.run(command, check=True, timeout=120)
+
+
+def build_sanitized(directory: Path) -> None:
+    """Build a copy of the package with both sanitizers of gcc."""
     copy_sources(directory)
     build_in_place(directory, CC="gcc", CFLAGS=SANITIZED)
+
+
+def sanitized_environment(directory: Path) -> dict[str, str]:
+    """Return the environment in which Python imports a copy with sanitizers."""
     return {
         **os.environ,
         "LD_PRELOAD": " ".join(sanitizers() or ()),
@@ -68,7 +113,7 @@ def _backend(directory: Path, hook: str, output: Path) -> Path:
     """Call a hook of PEP 517; what it builds is the newest file in `output`."""
     before = set(output.iterdir())
     code = f"from setuptools import build_meta; build_meta.{hook}({str(output)!r})"
-    _run(directory, "-c", code)
+    _run(directory, "-c", code, CFLAGS="-O0")  # what is in it is looked at
     (built,) = set(output.iterdir()) - before
     return built
 

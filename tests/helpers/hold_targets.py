@@ -20,7 +20,7 @@ import pytest
 from helpers.hold_programs import COUNTERS, THREADS
 from helpers.needs import cgroup_mount
 from helpers.waiting import until
-from pmadvise._proc.identity import Identity
+from pmadvise._handle.identity import Identity
 from pmadvise.hold import METHODS, Hold, hold
 from pmadvise.hold.freezer import frozen_cgroups
 from pmadvise.hold.shared import stops

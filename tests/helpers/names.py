@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from hypothesis import strategies as st
 
 SEPARATORS = [
@@ -52,3 +54,33 @@ def octal(name: bytes, escaped: bytes) -> bytes:
     return b"".join(
         b"\\%03o" % byte if byte in escaped else bytes([byte]) for byte in name
     )
+
+
+def for_each(
+    each: Iterable[bytes], check: Callable[[bytes], object]
+) -> dict[bytes, object]:
+    """Return what a check answers to each name, or the error that it raised.
+
+    In one comparison with what is expected the names that fail stand out.
+    """
+    answers: dict[bytes, object] = {}
+    for name in each:
+        try:
+            answers[name] = check(name)
+        except (AssertionError, OSError, ValueError) as error:
+            answers[name] = repr(error)
+    return answers
+
+
+def all_at_once(each: list[bytes], check: Callable[[list[bytes]], None]) -> None:
+    """Make a check with all names together; if it fails, find those that make it fail.
+
+    Raises:
+        AssertionError: The check raised it, with all names and perhaps with some alone.
+    """
+    try:
+        check(each)
+    except AssertionError as error:
+        answers = for_each(each, lambda name: check([name]))
+        failing = [name for name, answer in answers.items() if answer is not None]
+        raise AssertionError(f"fails alone: {failing}") from error

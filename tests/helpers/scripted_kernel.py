@@ -42,6 +42,15 @@ def pages(count: int) -> int:
     return count * PAGE_SIZE
 
 
+def splits(elements: Iterable[tuple[int, int]], page: tuple[int, int]) -> bool:
+    """Return whether an element, (address, length), has a part of a page alone."""
+    start, size = page
+    return any(
+        0 < min(address + length, start + size) - max(address, start) < size
+        for address, length in elements
+    )
+
+
 def vmas_of(areas: Iterable[Area]) -> VmaArray:
     """Return areas as maps has them, parsed."""
     lines = "".join(f"{a.start:x}-{a.end:x} rw-p 0 0:0 0 \n" for a in areas)
@@ -197,15 +206,8 @@ class ScriptedKernel(Kernel):
 
     def split_pages(self) -> list[int]:
         """Return the huge pages of which an element has a part alone."""
-        elements = Ranges(one for vector in self.calls for one in vector)
-        return [
-            start
-            for start, length in self.huge_pages
-            if any(
-                0 < (Ranges([one]) & Ranges([(start, length)])).total < length
-                for one in elements
-            )
-        ]
+        elements = {one for vector in self.calls for one in vector}
+        return [page[0] for page in self.huge_pages if splits(elements, page)]
 
 
 class TickingClock:

@@ -16,7 +16,7 @@ from helpers.hold_targets import Running, every_method, hold_census
 from helpers.waiting import until
 
 from pmadvise import Process
-from pmadvise._proc.identity import Identity
+from pmadvise._handle.identity import Identity
 from pmadvise.hold import METHODS, hold
 
 

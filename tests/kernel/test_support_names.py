@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import tempfile
@@ -10,7 +11,7 @@ from dataclasses import replace
 import pytest
 from helpers.cgroups import temporary_cgroup
 from helpers.children import value_of_child
-from helpers.names import LIES, SEPARATORS
+from helpers.names import LIES, SEPARATORS, for_each
 from helpers.namespaces import mount_tmpfs
 from helpers.needs import cgroup_mount
 from helpers.targets import PAGE, Target
@@ -18,13 +19,12 @@ from helpers.targets import PAGE, Target
 from pmadvise import Process, Support, support
 
 NAMES = [name for name in (*SEPARATORS, *LIES) if b"/" not in name]
-each_name = pytest.mark.parametrize("name", NAMES, ids=[repr(one) for one in NAMES])
 PR_SET_NAME = 15
 
 
-def lasting(found: Support) -> Support:
+def lasting(answer: Support) -> Support:
     """Return an answer without what changes by itself."""
-    return replace(found, swap_free=0, memory_limit=None)
+    return replace(answer, swap_free=0, memory_limit=None)
 
 
 def set_name(name: bytes) -> None:
@@ -32,69 +32,76 @@ def set_name(name: bytes) -> None:
     assert ctypes.CDLL(None).prctl(PR_SET_NAME, name, 0, 0, 0) == 0
 
 
-@each_name
 @pytest.mark.needs_root
-def test_mount_point(target: Target, name: bytes) -> None:
-    """A mount point of any name changes nothing."""
+def test_mount_points(target: Target) -> None:
+    """Mount points of any names change nothing."""
     with tempfile.TemporaryDirectory() as directory:
-        point = os.path.join(directory.encode(), b"a" + name + b"b")
-        os.mkdir(point)
 
-        def mounted() -> Support:
+        def mounted(name: bytes) -> Support:
+            point = os.path.join(directory.encode(), b"a" + name + b"b")
+            os.mkdir(point)
             mount_tmpfs(point)
-            return support(target.pid)
+            return lasting(support(target.pid))
 
-        assert lasting(value_of_child(mounted)) == lasting(support(target.pid))
+        answers = value_of_child(lambda: for_each(NAMES, mounted))
+    assert answers == dict.fromkeys(NAMES, lasting(support(target.pid)))
 
 
-@each_name
-def test_own_name(target: Target, name: bytes) -> None:
+def test_own_name(target: Target) -> None:
     """A caller of any name has the rights that it has."""
 
-    def renamed() -> Support:
+    def renamed(name: bytes) -> Support:
         set_name(name)
-        return support(target.pid)
+        return lasting(support(target.pid))
 
-    assert lasting(value_of_child(renamed)) == lasting(support(target.pid))
+    answers = value_of_child(lambda: for_each(NAMES, renamed))
+    assert answers == dict.fromkeys(NAMES, lasting(support(target.pid)))
 
 
-@each_name
-def test_name_of_a_target(target: Target, name: bytes) -> None:
+def test_name_of_a_target(target: Target) -> None:
     """A target of any name may be advised as before."""
+
+    def renamed(name: bytes) -> Support:
+        target.run(f"prctl(PR_SET_NAME, {name!r})")
+        return lasting(support(target.pid))
+
     before = lasting(support(target.pid))
-    target.run(f"prctl(PR_SET_NAME, {name!r})")
-    assert lasting(support(target.pid)) == before
+    assert for_each(NAMES, renamed) == dict.fromkeys(NAMES, before)
 
 
-@each_name
 @pytest.mark.needs_root
 @pytest.mark.needs_cgroup2
-def test_cgroup(target: Target, name: bytes) -> None:
+def test_cgroups(target: Target) -> None:
     """A cgroup of any name can freeze, and its limits are read."""
     mount = cgroup_mount(2)
     assert mount is not None
-    with temporary_cgroup(mount, name) as cgroup:
+    with contextlib.ExitStack() as stack:
+        cgroups = {
+            name: stack.enter_context(temporary_cgroup(mount, name)) for name in NAMES
+        }
 
-        def inside() -> Support:
-            cgroup.join()
-            return support(target.pid)
+        def inside(name: bytes) -> tuple[bool, Support]:
+            cgroups[name].join()
+            answer = support(target.pid)
+            lasts = lasting(replace(answer, freezers=(), swap_allowed=None))
+            return "cgroup2" in answer.freezers, lasts
 
-        found = value_of_child(inside)
-    assert "cgroup2" in found.freezers
-    assert lasting(replace(found, freezers=(), swap_allowed=None)) == lasting(
-        replace(support(target.pid), freezers=(), swap_allowed=None)
-    )
+        answers = value_of_child(lambda: for_each(NAMES, inside))
+    outside = lasting(replace(support(target.pid), freezers=(), swap_allowed=None))
+    assert answers == dict.fromkeys(NAMES, (True, outside))
 
 
-@each_name
 @pytest.mark.needs_root
-def test_memfd(target: Target, name: bytes) -> None:
-    """A target that maps and locks memory of a file of any name may be advised."""
-    fd = target.run(f"os.memfd_create({name!r}, 0)")
-    target.run(f"os.ftruncate({fd}, {PAGE})")
-    address = target.run(f"map({PAGE}, fd={fd}, flags=SHARED)")
-    target.run(f"lock({address}, {PAGE})")
-    with Process(target.pid) as process:
-        found = support(process).target
-        assert found is not None
-        assert (bool(found.may), bool(found.pages)) == (True, True)
+def test_memfds(target: Target) -> None:
+    """A target that maps and locks memory of files of any name may be advised."""
+
+    def locked(name: bytes) -> tuple[bool, bool]:
+        fd = target.run(f"memfd({name!r}, {PAGE})")
+        address = target.run(f"map({PAGE}, fd={fd}, flags=SHARED)")
+        target.run(f"lock({address}, {PAGE})")
+        with Process(target.pid) as process:
+            answer = support(process).target
+        assert answer is not None
+        return bool(answer.may), bool(answer.pages)
+
+    assert for_each(NAMES, locked) == dict.fromkeys(NAMES, (True, True))

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers.builds import build_sanitized
+from helpers.builds import build_sanitized, once, sanitized_environment
 from helpers.needs import ROOT
 
 DEADLINE = 600
@@ -21,7 +21,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A copy of the package built with both, as the environment that imports it."""
-    return build_sanitized(tmp_path_factory.mktemp("sanitized"))
+    return sanitized_environment(once(tmp_path_factory, "sanitized", build_sanitized))
 
 
 def run(code: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

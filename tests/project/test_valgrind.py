@@ -13,7 +13,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from helpers.builds import build_in_place, copy_sources
+from helpers.builds import plain
 from helpers.needs import ROOT
 
 DEADLINE = 300
@@ -28,20 +28,16 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the package with lines for errors, and nothing optimized away."""
-    directory = tmp_path_factory.mktemp("valgrind")
-    copy_sources(directory)
-    build_in_place(directory, CC="gcc", CFLAGS="-g -O1")
-    return directory
+    return plain(tmp_path_factory)
 
 
-def errors(package: Path, *arguments: str) -> tuple[str, list[str]]:
-    """Run the program that marshals.
+def errors(package: Path, report: Path, *arguments: str) -> tuple[str, list[str]]:
+    """Run the program that marshals, and let valgrind write a report.
 
     Returns:
         Its output, and the kinds of the errors with a function of ours in the stack:
         others are Python's own.
     """
-    report = package / "report.xml"
     done = subprocess.run(
         [
             *("valgrind", "--xml=yes", f"--xml-file={report}", "--error-limit=no"),
@@ -72,12 +68,12 @@ def errors(package: Path, *arguments: str) -> tuple[str, list[str]]:
     return done.stdout, found
 
 
-def test_marshalling_is_clean(package: Path) -> None:
+def test_marshalling_is_clean(package: Path, tmp_path: Path) -> None:
     """Nothing of ours reads what is out of bounds or was never written."""
-    assert errors(package) == ("done\n", [])
+    assert errors(package, tmp_path / "report.xml") == ("done\n", [])
 
 
-def test_a_read_past_an_array_is_seen(package: Path) -> None:
+def test_a_read_past_an_array_is_seen(package: Path, tmp_path: Path) -> None:
     """An error in our code is reported with its function: the run is not blind."""
-    _, found = errors(package, "fault")
+    _, found = errors(package, tmp_path / "report.xml", "fault")
     assert "InvalidRead in pmadvise_ranges_total" in found

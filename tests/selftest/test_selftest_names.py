@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from pathlib import Path
 
 import pytest
 from helpers.cgroups import temporary_cgroup
-from helpers.names import LIES, SEPARATORS
+from helpers.children import value_of_child
+from helpers.names import LIES, SEPARATORS, all_at_once, for_each
 from helpers.namespaces import mount_tmpfs
 from helpers.needs import SWAP_NEEDED, cgroup_mount, free_swap
-from helpers.selftest_runs import Run, run_with
+from helpers.selftest_runs import Run, run_here, run_with
 
 pytestmark = pytest.mark.needs_root
 
 NAMES = [name for name in (*SEPARATORS, *LIES) if b"/" not in name]
-each_name = pytest.mark.parametrize("name", NAMES, ids=[repr(name) for name in NAMES])
 CHECKS = "host,permission,resident,locked,hold_freezer"
 SWAP = ("pageout", "willneed")  # these need swap, or parts of them do
 PR_SET_NAME = 15
@@ -32,48 +33,63 @@ def require_unchanged(done: Run) -> None:
 
 
 def test_mount_points(tmp_path: Path) -> None:
-    """Mount points of any name are no obstacle."""
-    points = [os.path.join(os.fsencode(tmp_path), b"a" + name + b"b") for name in NAMES]
-    for point in points:
-        os.mkdir(point)
+    """Mount points of any names are no obstacle."""
 
-    def mount() -> None:
+    def check(names: list[bytes]) -> None:
+        points = [os.path.join(os.fsencode(tmp_path), b"a" + x + b"b") for x in names]
         for point in points:
-            mount_tmpfs(point)
+            os.makedirs(point, exist_ok=True)
 
-    require_unchanged(run_with(mount))
+        def mount() -> None:
+            for point in points:
+                mount_tmpfs(point)
+
+        require_unchanged(run_with(mount))
+
+    all_at_once(NAMES, check)
 
 
-@each_name
-def test_own_name(name: bytes) -> None:
+def test_own_name() -> None:
     """A selftest of any name finds its children's memory."""
+    checks = f"{CHECKS},pageout_file,hold_sigstop"
 
-    def rename() -> None:
+    def named(name: bytes) -> None:
         assert ctypes.CDLL(None).prctl(PR_SET_NAME, name, 0, 0, 0) == 0
+        require_unchanged(run_here("--size", "4", "--only", checks))
 
-    require_unchanged(run_with(rename, "--only", f"{CHECKS},pageout_file,hold_sigstop"))
+    # in a child, which need not be given its name back
+    answers = value_of_child(lambda: for_each(NAMES, named))
+    assert answers == dict.fromkeys(NAMES)
 
 
 @pytest.mark.needs_cgroup2
-@each_name
-def test_cgroup(name: bytes) -> None:
-    """In a cgroup of any name a child can be frozen."""
+def test_cgroups() -> None:
+    """In a cgroup of any name, below others of any names, a child can be frozen."""
     mount = cgroup_mount(2)
     assert mount is not None
-    with temporary_cgroup(mount, name) as cgroup:
-        done = run_with(cgroup.join, "--only", CHECKS)
-    require_unchanged(done)
-    assert "hold_freezer" in done.passed
+
+    def check(names: list[bytes]) -> None:
+        with contextlib.ExitStack() as stack:
+            above: str | os.PathLike[str] = mount
+            for name in names:
+                cgroup = stack.enter_context(temporary_cgroup(above, name))
+                above = os.fsdecode(cgroup.path)
+            done = run_with(cgroup.join, "--only", CHECKS)
+        require_unchanged(done)
+        assert "hold_freezer" in done.passed
+
+    all_at_once(NAMES, check)
 
 
-@each_name
-def test_folder_for_files(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path_factory: pytest.TempPathFactory,
-    name: bytes,
-) -> None:
-    """A mapped file in a folder of any name is found."""
-    directory = os.path.join(os.fsencode(tmp_path_factory.mktemp("files")), b"a" + name)
-    os.mkdir(directory)
-    monkeypatch.setattr("tempfile.tempdir", os.fsdecode(directory))
-    require_unchanged(run_with(lambda: None, "--only", "pageout_file"))
+def test_folder_for_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A mapped file in folders of any names is found."""
+
+    def check(names: list[bytes]) -> None:
+        directory = os.fsencode(tmp_path)
+        for name in names:
+            directory = os.path.join(directory, b"a" + name)
+        os.makedirs(directory, exist_ok=True)
+        monkeypatch.setattr("tempfile.tempdir", os.fsdecode(directory))
+        require_unchanged(run_with(lambda: None, "--only", "pageout_file"))
+
+    all_at_once(NAMES, check)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from helpers.builds import build_sanitized
+from helpers.builds import build_sanitized, sanitized_environment
 from helpers.needs import ROOT
 
 RUN = """
@@ -46,7 +46,8 @@ def main(arguments: list[str]) -> int:
             path.mkdir(mode=0o755)
         os.chmod(work, 0o755)  # tests give up root
         os.chmod(reports, 0o1777)
-        environment = build_sanitized(directory)
+        build_sanitized(directory)
+        environment = sanitized_environment(directory)
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
             options = environment.get(name, "")
             environment[name] = f"{options}:log_path={reports}/report".lstrip(":")

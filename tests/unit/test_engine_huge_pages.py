@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers.scripted_kernel import HUGE, Area, ScriptedKernel, advise, pages
+from helpers.scripted_kernel import HUGE, Area, ScriptedKernel, advise, pages, splits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,11 +101,6 @@ def test_no_more_than_the_ranges_split(
     )
     asked = [(pages(start), length) for start, length in ranges]
     report = advise(kernel, asked, Advice.PAGEOUT, max_stall=max_stall)
-    cut = {
-        start
-        for start, length in kernel.huge_pages
-        for one in asked
-        if 0 < (Ranges([one]) & Ranges([(start, length)])).total < length
-    }
+    cut = {page[0] for page in kernel.huge_pages if splits(asked, page)}
     assert set(kernel.split_pages()) == cut
     assert report.advised == sum(length for _, length in asked)
