@@ -18,6 +18,8 @@ hypothesis.settings.register_profile("few", deadline=None, max_examples=20)
 hypothesis.settings.register_profile("emulated", deadline=None, max_examples=10)
 hypothesis.settings.load_profile("pmadvise")
 
+pytest_plugins = ["helpers.workers"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --strict-kernel, and the options of tests/stress."""

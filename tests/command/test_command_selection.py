@@ -68,7 +68,7 @@ def memory(target: Target, tmp_path: Path) -> Memory:
         (Selection(min_size=64 * PAGE), {"anon"}),
         (Selection(min_size=1 << 40), set()),
     ],
-    ids=repr,
+    ids=lambda value: repr(sorted(value) if isinstance(value, set) else value),
 )
 def test_kinds(
     process: Process, memory: Memory, selection: Selection, kinds: set[str]

@@ -93,17 +93,17 @@ def test_completion_script(shell: str) -> None:
         ("pmadvise pa", "plain,pageout"),
         ("pmadvise pageout --dry", "plain,--dry-run"),
         ("pmadvise pageout --hold fre", "plain,freezer"),
-        (f"pmadvise show {os.getpid()}", f"plain,{os.getpid()}"),
+        ("pmadvise show {pid}", "plain,{pid}"),
     ],
 )
 def test_completion(words: str, found: str) -> None:
     """Commands, options, methods and process IDs are completed."""
     done = run(
         _PMADVISE_COMPLETE="bash_complete",
-        COMP_WORDS=words,
+        COMP_WORDS=words.format(pid=os.getpid()),
         COMP_CWORD=str(len(words.split()) - 1),
     )
-    assert found in done.out.split("\n")
+    assert found.format(pid=os.getpid()) in done.out.split("\n")
 
 
 @pytest.mark.needs_sources

@@ -50,7 +50,6 @@ def test_caller_group_killed(
     target.goes_on()
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 @every_method
 def test_random_kills(target: Running, method: str) -> None:
     """A caller killed at any instant loses no target: 60 times."""
@@ -69,7 +68,6 @@ def test_random_kills(target: Running, method: str) -> None:
     assert held
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 @every_method
 def test_forked_child_leaves_the_block(
     target: Running, witness: Callable[[], None], method: str
@@ -88,7 +86,6 @@ def test_forked_child_leaves_the_block(
     target.goes_on()
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 @every_method
 def test_forked_child_has_no_holds(target: Running, method: str) -> None:
     """A forked child forgets its parent's holds and frozen cgroups."""
@@ -98,7 +95,6 @@ def test_forked_child_has_no_holds(target: Running, method: str) -> None:
     assert hold_entries() == []
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_forked_child_may_hold(target: Running) -> None:
     """A forked child has holds of its own, whatever its parent holds."""
     with target.hold("sigstop"):

@@ -23,6 +23,9 @@ from helpers.waiting import until
 
 import pmadvise.hold
 
+# The signal that a timeout would be by is theirs.
+pytestmark = pytest.mark.timeout(method="thread")
+
 HOLDS = 300
 """For each method; tests/stress/interrupted_holds.py does thousands."""
 PACKAGE = os.path.dirname(pmadvise.hold.__file__)

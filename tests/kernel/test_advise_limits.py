@@ -41,7 +41,9 @@ def scattered(target: Target) -> Target:
 
 
 @defaults
-@pytest.mark.parametrize("limits", [{"timeout": 0}, {"cancel": Flag(0)}], ids=str)
+@pytest.mark.parametrize(
+    "limits", [{"timeout": 0}, {"cancel": Flag(0)}], ids=["timeout", "cancel"]
+)
 def test_nothing_at_all(
     process: Process, default: Callable[..., Report], limits: dict[str, object]
 ) -> None:

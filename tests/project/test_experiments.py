@@ -189,6 +189,7 @@ def traces() -> list[str]:
     return sorted(found + [str(path) for path in Path("/sys/block").glob("zram*")])
 
 
+@pytest.mark.isolated  # it takes over the host's swap
 @pytest.mark.needs_root
 @pytest.mark.usefixtures("zram")
 @pytest.mark.parametrize("name", CASES)
@@ -205,6 +206,7 @@ def test_each_runs(name: str, tmp_path: Path) -> None:
     assert traces() == before
 
 
+@pytest.mark.isolated  # it takes over the host's swap
 @pytest.mark.needs_root
 @pytest.mark.usefixtures("zram")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

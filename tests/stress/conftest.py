@@ -16,6 +16,12 @@ DEFAULT_SEED = 20_260_101
 """The short run is the same each time; a long one has a seed of its own."""
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let the tests of a long run take as long as they are told to."""
+    if item.config.getoption("stress_seconds"):
+        item.add_marker(pytest.mark.timeout(0))
+
+
 @pytest.fixture(scope="session")
 def stress(request: pytest.FixtureRequest) -> Stress:
     """The run: its seed, its length, what it counts."""

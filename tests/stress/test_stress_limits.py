@@ -18,11 +18,7 @@ from helpers.public_calls import CALLS, outcome_of
 from helpers.stress_rounds import Stress, in_freezer
 from helpers.stress_targets import REST, StressTarget
 
-pytestmark = [
-    pytest.mark.needs_root,
-    pytest.mark.needs_compiler,
-    pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning"),
-]
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_compiler]
 each_call = pytest.mark.parametrize("name", CALLS)
 
 ENOUGH = 48

@@ -30,11 +30,7 @@ from helpers.waiting import wait_for_state
 from pmadvise import PAGE_SIZE, Advice, Process
 from pmadvise.hold import METHODS
 
-pytestmark = [
-    pytest.mark.needs_root,
-    pytest.mark.needs_compiler,
-    pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning"),
-]
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_compiler]
 
 
 @pytest.fixture

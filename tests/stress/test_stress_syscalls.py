@@ -17,11 +17,7 @@ from helpers.stress_rounds import Stress, in_freezer
 from helpers.stress_targets import CALM, StressTarget
 from helpers.syscall_faults import KILL, break_syscall, syscalls_of
 
-pytestmark = [
-    pytest.mark.needs_root,
-    pytest.mark.needs_compiler,
-    pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning"),
-]
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_compiler]
 
 FAULTS = (errno.EPERM, errno.ENOSYS, errno.EACCES, errno.ENOMEM, KILL)
 # Python and glibc end the process if these fail, as they must.

@@ -73,7 +73,7 @@ def test_types_refused(limits: dict[str, Any], words: str) -> None:
         {"budget": np.uint64(4096)},
         {"cancel": threading.Event()},
     ],
-    ids=str,
+    ids=" ".join,
 )
 def test_values_taken(limits: dict[str, Any]) -> None:
     """The largest and the smallest values that make sense are taken."""
