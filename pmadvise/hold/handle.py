@@ -16,8 +16,8 @@ import weakref
 from collections.abc import Callable
 from types import TracebackType
 
-from pmadvise._native.task import task_ended
 from pmadvise._handle.identity import Identity
+from pmadvise._native.task import task_ended
 from pmadvise.hold.fds import forget_in_children
 from pmadvise.hold.methods import METHODS, MethodChoice
 from pmadvise.hold.shared import Holder, SharedStop, stops

@@ -9,16 +9,15 @@ import pytest
 from helpers.targets import GIB, MIB
 
 from pmadvise import Advice, Process, Remaining, Report, Skip, Status, Swap
-from pmadvise.command.effects import lines
-from pmadvise.command.selection import Selection
-from pmadvise.command.targets import Target
-from pmadvise.command.work import Order, Outcome
+from pmadvise.command.outcome import lines
+from pmadvise.command.targets import TargetEntry
+from pmadvise.command.work import Order, Outcome, Selection
 from pmadvise.report import Ended
 
 ORDER = Order(Advice.PAGEOUT, Selection())
 ZRAM, DISK, FULL = Swap(GIB, GIB, True), Swap(GIB, GIB, False), Swap(GIB, 0, True)
 OFF = Swap(0, 0, False)
-NOTHING = Status("S", 1, 0, 0, 0, 0, 0, 0, 0.0, 0, 0.0)
+NOTHING = Status("x", 0, 1, "S", 1, 0, 0, 0, 0, 0, 0, 0.0, 0, 0.0)
 
 
 def report(
@@ -36,7 +35,7 @@ def report(
 def told(result: Report, swap: Swap = ZRAM, order: Order = ORDER, n: int = 1) -> str:
     """Return what is told of `n` such reports."""
     process: Process | None = None
-    outcomes = [Outcome(Target(i, "x", process), result) for i in range(n)]
+    outcomes = [Outcome(TargetEntry(i, "x", process), result) for i in range(n)]
     return "\n".join(lines(outcomes, order, swap))
 
 

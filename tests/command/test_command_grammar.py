@@ -10,8 +10,8 @@ import pytest
 from helpers.command import run
 from helpers.targets import PAGE, Target
 
-from pmadvise.command import types
-from pmadvise.command.types import Share
+from pmadvise.command import options
+from pmadvise.command.options import Share
 
 COMMANDS = ("show", "cold", "pageout", "willneed", "collapse", "check")
 
@@ -30,7 +30,7 @@ COMMANDS = ("show", "cold", "pageout", "willneed", "collapse", "check")
 )
 def test_size(text: str, n_bytes: int) -> None:
     """A size is a number of bytes, or has a unit of 1024."""
-    assert types.size(text) == n_bytes
+    assert options.size(text) == n_bytes
 
 
 @pytest.mark.parametrize(
@@ -39,34 +39,37 @@ def test_size(text: str, n_bytes: int) -> None:
 )
 def test_time(text: str, seconds: float) -> None:
     """A time is a number of seconds, or has a unit."""
-    assert types.time(text) == pytest.approx(seconds)
+    assert options.time(text) == pytest.approx(seconds)
 
 
 def test_no_stall_limit() -> None:
     """--max-stall none is no limit."""
-    assert types.stall("none") == math.inf
+    assert options.stall("none") == math.inf
 
 
 def test_budget_of_a_share() -> None:
     """A budget may be a share of the memory."""
-    assert (types.budget("50%"), types.budget("1M")) == (Share(50.0), 1 << 20)
+    assert (options.budget("50%"), options.budget("1M")) == (Share(50.0), 1 << 20)
 
 
 def test_addresses() -> None:
     """A range is written as /proc/PID/maps has it, with or without 0x."""
-    assert types.address_range(f"{PAGE:x}-0x{3 * PAGE:x}") == (PAGE, 2 * PAGE)
+    assert options.address_range(f"{PAGE:x}-0x{3 * PAGE:x}") == (PAGE, 2 * PAGE)
 
 
 @pytest.mark.parametrize(
     ("read", "text"),
     [
-        *((types.size, text) for text in ("", "x", "-1", "nan", "inf", "5XiB", "1e99")),
-        *((types.time, text) for text in ("", "x", "-1s", "nan", "inf", "5 days")),
-        *((types.positive_time, text) for text in ("0", "0ms", "none")),
-        *((types.budget, text) for text in ("101%", "-1%", "x%", "nan%", "%")),
-        *((types.address_range, text) for text in ("", "1-2", "2000-1000", "x-y")),
-        *((types.address_range, text) for text in ("1000", "0-1" + "0" * 16 + "000")),
-        *((types.pid, text) for text in ("0", "-1", "x", "", "4294967296", "1.5")),
+        *(
+            (options.size, text)
+            for text in ("", "x", "-1", "nan", "inf", "5XiB", "1e99")
+        ),
+        *((options.time, text) for text in ("", "x", "-1s", "nan", "inf", "5 days")),
+        *((options.positive_time, text) for text in ("0", "0ms", "none")),
+        *((options.budget, text) for text in ("101%", "-1%", "x%", "nan%", "%")),
+        *((options.address_range, text) for text in ("", "1-2", "2000-1000", "x-y")),
+        *((options.address_range, text) for text in ("1000", "0-1" + "0" * 16 + "000")),
+        *((options.pid, text) for text in ("0", "-1", "x", "", "4294967296", "1.5")),
     ],
 )
 def test_refused(read: Callable[[str], object], text: str) -> None:

@@ -6,8 +6,16 @@ import pytest
 from helpers.targets import GIB, MIB, PAGE
 
 from pmadvise import Ranges, Vma
-from pmadvise.command.mappings import Layout, Mapping, cut
-from pmadvise.command.picture import ABSENT, IN_MEMORY, SWAPPED, Picture, draw
+from pmadvise.command.layout import (
+    ABSENT,
+    IN_MEMORY,
+    SWAPPED,
+    Layout,
+    Mapping,
+    Picture,
+    cut,
+    draw,
+)
 
 WIDTH, HEIGHT = 64, 8
 

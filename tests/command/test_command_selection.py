@@ -17,11 +17,10 @@ from helpers.needs import ROOT
 from helpers.targets import MIB, PAGE, Target
 
 from pmadvise import Advice, Process, Ranges
-from pmadvise.command import advise, guard, work
+from pmadvise.command import work
 from pmadvise.command.app import app
-from pmadvise.command.selection import Selection
 from pmadvise.command.targets import Targets
-from pmadvise.command.work import Observer, Order
+from pmadvise.command.work import Order, Selection, Silence
 from pmadvise.memory import Swap
 
 pytestmark = pytest.mark.needs_root
@@ -125,13 +124,13 @@ def test_itself_is_refused() -> None:
 def test_force(monkeypatch: pytest.MonkeyPatch, target: Target, force: bool) -> None:
     """--force advises who would be left alone."""
     refusals: list[int] = []
-    real: Callable[[int, Advice], OSError | None] = guard.refusal
+    real: Callable[[int, Advice], OSError | None] = work.refusal
 
     def refusal(pid: int, advice: Advice) -> OSError | None:
         refusals.append(pid)
         return real(1, advice)
 
-    monkeypatch.setattr(advise, "refusal", refusal)
+    monkeypatch.setattr(work, "refusal", refusal)
     arguments = ["--json", "cold", str(target.pid), *(["--force"] if force else [])]
     result = CliRunner().invoke(app, arguments)
     assert ("left alone" in result.output) is not force
@@ -156,11 +155,11 @@ def test_a_tree_leaves_the_command_out() -> None:
 )
 def test_swap_is_looked_at(advice: Advice, swap: Swap, words: str | None) -> None:
     """There is a warning where pageout finds no swap."""
-    warning = guard.swap_warning(advice, swap)
+    warning = work.swap_warning(advice, swap)
     assert warning is None if words is None else words in (warning or "")
 
 
-class Impatient(Observer):
+class Impatient(Silence):
     """Presses Ctrl-C a second time as soon as there is any progress."""
 
     def progress(self, done: int, total: int) -> None:

@@ -8,13 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import manual
 import pytest
 from helpers.command import COMMAND, environment, run
 from helpers.needs import ROOT
 
-from pmadvise.command import manual
-
-NEEDED = ("bitmath", "click", "humanize", "rich")
+NEEDED = ("click", "humanize", "rich")
 BLOCK = """
 import sys
 
@@ -71,7 +70,7 @@ def test_the_package_needs_none_of_it() -> None:
 def test_help_is_light() -> None:
     """--help loads neither rich nor what sizes are read with: it starts at once."""
     code = "from pmadvise.command.app import run; run(['--help'])"
-    heavy = {"rich", "bitmath", "humanize"}
+    heavy = {"rich", "humanize"}
     assert loaded_by(code) & heavy == set()
 
 
@@ -108,7 +107,7 @@ def test_completion(words: str, found: str) -> None:
 
 @pytest.mark.needs_sources
 def test_man_page_is_up_to_date() -> None:
-    """docs/pmadvise.1 is what `python -m pmadvise.command.manual` writes."""
+    """docs/pmadvise.1 is what `python docs/manual.py` writes."""
     page = (ROOT / "docs/pmadvise.1").read_text(encoding="utf-8")
     assert page == manual.page()
 

@@ -7,7 +7,7 @@ import graphlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-# Lowest first: a row is a layer, a name is a folder or a module of pmadvise/. It imports
+# Lowest first: a row is a layer, a name a folder or a module of pmadvise/. It imports
 # only from rows above its own here; files of a folder import each other, in no circle.
 LAYERS = """
     _ffi

@@ -16,8 +16,8 @@ from pmadvise import Report, Status
 pytestmark = pytest.mark.needs_sources
 
 MIB = 1 << 20
-FULL = Status("S", 1, 64 * MIB, 64 * MIB, 0, 0, 0, 0, 0.0, 0, 0.0)
-OUT = Status("S", 1, 0, 0, 0, 0, 64 * MIB, 0, 0.0, 0, 0.0)
+FULL = Status("x", 0, 1, "S", 1, 64 * MIB, 64 * MIB, 0, 0, 0, 0, 0.0, 0, 0.0)
+OUT = Status("x", 0, 1, "S", 1, 0, 0, 0, 0, 64 * MIB, 0, 0.0, 0, 0.0)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from policy import BACKOFF, BACKOFF_MAX, BUSY, SMALL, Candidate
 
 from pmadvise import Process, Status
 
-EMPTY = Status("S", 1, 0, 0, 0, 0, 0, 0, 0.0, 0, 0.0)
+EMPTY = Status("x", 0, 1, "S", 1, 0, 0, 0, 0, 0, 0, 0.0, 0, 0.0)
 
 
 class Scripted:
