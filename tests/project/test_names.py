@@ -28,6 +28,7 @@ PUBLIC = """
     Process.alive Process.wait Process.status Process.maps Process.resident
     Process.swapped Process.memory Process.check Process.advise Process.cold
     Process.working_set Process.pageout Process.willneed Process.collapse Process.hold
+    Process.selection Process.cgroup
     AddressSpace AddressSpace.select AddressSpace.stale AddressSpace.changed
     Vma Vma.start Vma.end Vma.perms Vma.offset Vma.device Vma.inode Vma.path
     Vma.length Vma.private Vma.anonymous
@@ -36,7 +37,8 @@ PUBLIC = """
     Report.remaining Report.not_tried Report.to_dict
     Remaining
     Skip Skip.address Skip.length Skip.errno Skip.reason
-    Status Status.state Status.threads Status.rss Status.anonymous Status.file
+    Status Status.name Status.uid Status.parent Status.state Status.threads
+    Status.rss Status.anonymous Status.file
     Status.shmem Status.swap Status.locked Status.cpu Status.major_faults Status.started
     swap Swap Swap.total Swap.free Swap.frees_at_once
     WorkingSet WorkingSet.referenced WorkingSet.resident WorkingSet.coarse
@@ -133,10 +135,7 @@ def methods(name: str, cls: type) -> Iterator[tuple[str, Callable[..., object]]]
             value = value.fget  # noqa: PLW2901 - the same property
         if not inspect.isfunction(value):
             continue
-        summary = (value.__doc__ or "").partition("\n")[0]
-        if f"{name}.{attribute}" in CONSTRUCTORS or not (
-            attribute.startswith("_") or summary.endswith("; for pmadvise itself.")
-        ):
+        if f"{name}.{attribute}" in CONSTRUCTORS or not attribute.startswith("_"):
             yield f"{name}.{attribute}", value
 
 
