@@ -50,10 +50,6 @@ def test_a_budget_takes_off_what_it_counts(
     targets: list[Target], handles: list[Process]
 ) -> None:
     """A sparse process uses up the bytes that are in memory, whatever is advised."""
-    # 16 pages each, of which one is in memory: taken whole where there are very many
-    targets[0].run(
-        "[map(PAGE * 15, prot=3 - i % 2 * 2) for i in range(10_000)] and None"
-    )
     sparse = targets[0].touched("range(0, 4096, 64)", 4096)
     start = targets[1].filled(SIZE)
     chosen = {

@@ -228,7 +228,7 @@ def test_moved_meanwhile(cgroup: Cgroup, target: Target) -> None:
     [
         ({"cgroup": "/no/such"}, FileNotFoundError, "/no/such"),
         ({"tree": "1"}, TypeError, "tree"),
-        ({"tree": 1, "cgroup": "/"}, ValueError, "one of both"),
+        ({"tree": 1, "cgroup": "/"}, ValueError, "only one of them"),
         ({"tree": 2**31 - 1}, ProcessLookupError, "2147483647"),
     ],
 )
