@@ -71,11 +71,13 @@ def rebuild(directory: Path, sources: Iterable[Path]) -> None:
     """Compile sources of a built copy anew, and link its extension."""
     objects = {path.stem: path for path in (directory / "build").rglob("*.o")}
     for source in sources:
-        command = ["gcc", "-c", "-fPIC", source, "-o", objects[source.stem]]
-        subprocess.run(command, check=True, timeout=120)
+        _compile("-c", "-fPIC", source, "-o", objects[source.stem])
     (extension,) = (directory / "pmadvise").glob("_ffi*.so")
-    command = ["gcc", "-shared", *objects.values(), "-o", extension]
-    subprocess.run(command, check=True, timeout=120)
+    _compile("-shared", *objects.values(), "-o", extension)
+
+
+def _compile(*arguments: str | Path) -> None:
+    subprocess.run(["gcc", *arguments], check=True, timeout=120)
 
 
 def build_sanitized(directory: Path) -> None:
