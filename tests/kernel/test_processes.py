@@ -114,7 +114,7 @@ def test_host_has_no_kernel_thread() -> None:
 
 def test_zombie_is_left_out(target: Target) -> None:
     """A zombie has no memory, and is left out."""
-    target.process.kill()
+    target.popen.kill()
     os.waitid(os.P_PID, target.pid, os.WEXITED | os.WNOWAIT)
     assert target.pid not in pids_of(processes(tree=os.getpid()))
 

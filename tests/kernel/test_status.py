@@ -122,7 +122,7 @@ def test_locked_is_counted(target: Target, process: Process) -> None:
 def test_zombie_and_gone(target: Target) -> None:
     """A zombie has a status of no memory; once reaped there is none."""
     with Process(target.pid) as process:
-        target.process.kill()
+        target.popen.kill()
         os.waitid(os.P_PID, target.pid, os.WEXITED | os.WNOWAIT)
         found = process.status()
         assert (found.state, found.rss, found.swap) == ("Z", 0, 0)
