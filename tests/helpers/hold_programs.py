@@ -23,7 +23,7 @@ CALLER = """
 import os, sys, time
 from pmadvise import Process
 pid, method, then = int(sys.argv[2]), sys.argv[3], sys.argv[4]
-with Process(pid).hold(method):
+with Process(pid).hold(method, 20):
     if then == "fork" and os.fork() == 0:
         time.sleep(600)
     print("held", flush=True)
@@ -34,7 +34,7 @@ with Process(pid).hold(method):
 DAEMON = """
 import os, sys
 from pmadvise import Process
-with Process(int(sys.argv[2])).hold(sys.argv[3]) as held:
+with Process(int(sys.argv[2])).hold(sys.argv[3], 20) as held:
     os.closerange(3, 256)
     files = [os.open("/dev/null", os.O_RDWR) for _ in range(64)]
 for fd in files:

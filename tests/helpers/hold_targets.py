@@ -16,7 +16,7 @@ import pytest
 from helpers.hold_programs import COUNTERS, THREADS
 from helpers.needs import cgroup_mount
 from helpers.targets import CountingProcess
-from helpers.waiting import until
+from helpers.waiting import DEADLINE, until
 from pmadvise._handle.identity import Identity
 from pmadvise.hold import METHODS, Hold, hold
 from pmadvise.hold.freezer import frozen_cgroups
@@ -90,8 +90,11 @@ class Running(CountingProcess):
         if wait:
             assert self.line() == wait
 
-    def hold(self, method: str = "auto", *args: Any, **kwargs: Any) -> Hold:
-        return hold(self.identity, method, *args, **kwargs)
+    def hold(
+        self, method: str = "auto", timeout: float = DEADLINE, *args: Any, **kwargs: Any
+    ) -> Hold:
+        """Return a hold of it, with the time that a busy machine may take."""
+        return hold(self.identity, method, timeout, *args, **kwargs)
 
     def steps(self) -> list[int]:
         """Return how many steps each of its threads has made."""
@@ -132,14 +135,17 @@ class Running(CountingProcess):
         before = self.steps()[0]
         until(lambda: self.steps()[0] > before, "it goes on")
 
+    def cgroup(self) -> Path:
+        """Return the directory of its cgroup of v2, if that is mounted."""
+        path = Path("/proc", str(self.pid), "cgroup").read_text()
+        path = path.partition("0::")[2].partition("\n")[0]
+        return Path(f"{cgroup_mount(2)}{path}")
+
     def is_held(self) -> bool:
         """Return whether it is stopped, traced or frozen, by /proc and its cgroup."""
         if set(self.states()) <= set("Tt"):
             return True
-        path = Path("/proc", str(self.pid), "cgroup").read_text()
-        path = path.partition("0::")[2].partition("\n")[0]
-        mount = cgroup_mount(2)
-        state = Path(f"{mount}{path}", "cgroup.events")
+        state = self.cgroup() / "cgroup.events"
         return state.exists() and "frozen 1" in state.read_text()
 
     def check_free(self, method: str) -> None:

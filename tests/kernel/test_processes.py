@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers import proc
 from helpers.hold_targets import Cgroup, cgroup_of
 from helpers.targets import Target
 from helpers.waiting import until
@@ -122,15 +123,10 @@ def test_zombie_is_left_out(target: Target) -> None:
 def test_tree(start: Callable[[str], subprocess.Popen[str]], target: Target) -> None:
     """A tree is the process, its children and theirs, and nobody else."""
     root = start(CHILDREN)
-
-    def members() -> set[int]:
-        listed = subprocess.check_output(["ps", "-o", "pid=", "-g", str(root.pid)])
-        return set(map(int, listed.split()))
-
-    until(lambda: len(members()) == 5, "the family is complete")
+    until(lambda: len(proc.session(root.pid)) == 5, "the family is complete")
     found = pids_of(processes(tree=root.pid))
     assert found[0] == root.pid
-    assert set(found) == members()
+    assert sorted(found) == proc.session(root.pid)
     assert target.pid not in found
 
 
