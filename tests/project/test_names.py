@@ -6,8 +6,6 @@ import ast
 import dataclasses
 import inspect
 import operator
-import subprocess
-import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -237,47 +235,3 @@ def test_public_modules_have_no_underscore() -> None:
     """Loading every public name puts no module among the public names."""
     loaded = [getattr(pmadvise, name) for name in pmadvise.__all__]
     assert not [value for value in loaded if isinstance(value, ModuleType)]
-
-
-def loaded_by(code: str) -> set[str]:
-    """Return the modules that Python has loaded after `code`, and not without it."""
-    program = f"import sys; before = set(sys.modules); {code}; "
-    program += "print(*set(sys.modules) - before)"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=60,
-    )
-    return set(done.stdout.split())
-
-
-TOOLS = {
-    "argparse",
-    "asyncio",
-    "ctypes",
-    "json",
-    "logging",
-    "pmadvise._advise.keywords",
-    "pmadvise._support",
-    "pmadvise.hold",
-    "pmadvise.memory",
-    "pmadvise.selftest",
-    "shutil",
-    "subprocess",
-    "tempfile",
-    "typing",
-    "typing_extensions",
-}
-
-
-def test_import_is_light() -> None:
-    """A program that makes the system calls alone loads no more than they need."""
-    heavy = {"dataclasses", "inspect", "pmadvise.process", "pmadvise._reasons"}
-    assert loaded_by("import pmadvise") & (TOOLS | heavy) == set()
-
-
-def test_a_daemon_s_import_is_light() -> None:
-    """Process loads no tools, and neither hold() nor support()."""
-    assert loaded_by("from pmadvise import Process, Report") & TOOLS == set()
