@@ -56,19 +56,25 @@ def octal(name: bytes, escaped: bytes) -> bytes:
     )
 
 
-def for_each(
-    each: Iterable[bytes], check: Callable[[bytes], object]
+def failing(
+    each: Iterable[bytes], check: Callable[[bytes], object], wanted: object
 ) -> dict[bytes, object]:
-    """Return what a check answers to each name, or the error that it raised.
+    """Return the names to which a check gives another answer, and what it answers.
 
-    In one comparison with what is expected the names that fail stand out.
+    Args:
+        each: All names.
+        check: Asked about one name after the other; an error that it raises is its
+            answer.
+        wanted: The answer to each.
     """
     answers: dict[bytes, object] = {}
     for name in each:
         try:
-            answers[name] = check(name)
+            answer = check(name)
         except (AssertionError, OSError, ValueError) as error:
-            answers[name] = repr(error)
+            answer = repr(error)
+        if answer != wanted:
+            answers[name] = answer
     return answers
 
 
@@ -81,6 +87,5 @@ def all_at_once(each: list[bytes], check: Callable[[list[bytes]], None]) -> None
     try:
         check(each)
     except AssertionError as error:
-        answers = for_each(each, lambda name: check([name]))
-        failing = [name for name, answer in answers.items() if answer is not None]
-        raise AssertionError(f"fails alone: {failing}") from error
+        alone = failing(each, lambda name: check([name]), None)
+        raise AssertionError(f"fails alone: {alone}") from error
