@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import tomllib
-
-if TYPE_CHECKING:
-    from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the API of this tree, whatever is installed
@@ -44,16 +40,3 @@ html_theme_options = {
     "source_branch": "main",
     "source_directory": "docs/",
 }
-
-
-def _is_internal(
-    _app: Sphinx, _what: str, _name: str, value: object, _skip: bool, _options: object
-) -> bool | None:
-    """Leave out the methods that are there for pmadvise itself."""
-    summary = (getattr(value, "__doc__", None) or "").partition("\n")[0]
-    return True if summary.endswith("; for pmadvise itself.") else None
-
-
-def setup(app: Sphinx) -> None:
-    """Register what the extensions are to ask."""
-    app.connect("autodoc-skip-member", _is_internal)

@@ -154,6 +154,12 @@ class Rehearsal(Kernel):
     def __init__(self, mm: Mm, profile: Profile, check: Check) -> None:
         super().__init__(mm, profile, check)
         self._refused: Ranges | None = None
+        self._gone: Ranges | None = None
+        """The memory that would have left by now; None where none leaves."""
+        if profile.reclaims:
+            from pmadvise.memory import swap  # noqa: PLC0415 - not all need it
+
+            self._gone = Ranges() if swap().free else None
 
     def advise(self, vector: RangeArray) -> tuple[MmEnd | None, int, float]:
         """Return the answer of Kernel.advise(), without the call."""
@@ -163,6 +169,11 @@ class Rehearsal(Kernel):
             self.tally.rehearse(max(result, 0))
         return ended, result, 0.0
 
+    def resident(self, ranges: Ranges) -> Ranges:
+        """Return the parts of ranges that would be in memory by now, merged."""
+        resident = super().resident(ranges)
+        return resident if self._gone is None else resident - self._gone
+
     def _result(self, vector: RangeArray) -> int:
         """Return the bytes of the ranges before the first refused one, or -errno."""
         if self._refused is None:
@@ -170,12 +181,10 @@ class Rehearsal(Kernel):
             self._refused = Ranges()
             if flags:
                 self._refused = mappings_with_flags(self._mm, flags, self._check)
-        done = 0
+        ranges = Ranges._of_array(vector)
         overlaps = vector.overlap(self._refused._array)
-        for (_, length), refused in zip(
-            Ranges._of_array(vector), overlaps, strict=True
-        ):
-            if refused:
-                return done or -errno.EINVAL
-            done += length
-        return done
+        first = next((i for i, refused in enumerate(overlaps) if refused), len(ranges))
+        taken = ranges[:first]
+        if self._gone is not None:
+            self._gone |= taken
+        return taken.total if first else -errno.EINVAL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Generator
+from collections.abc import Iterator
 
 from pmadvise._advise.engine import Engine
 from pmadvise._advise.kernel import Kernel, Rehearsal
@@ -44,6 +44,7 @@ class Run:
         self._ranges = Ranges()
         self._engine: Engine | None = None
         self._before: Status | None = None
+        self._result: Report | None = None
 
     @property
     def counted(self) -> int:
@@ -60,15 +61,11 @@ class Run:
         """
         try:
             try:
-                steps = self.steps(ranges)
-                while True:
-                    try:
-                        pause = next(steps)
-                    except StopIteration as stop:
-                        report: Report = stop.value
-                        return report
+                for pause in self.steps(ranges):
                     if pause:
                         time.sleep(pause)
+                assert self._result is not None
+                return self._result
             finally:  # inside, as a signal handler may raise there too
                 self._kernel.close()
         except BaseException as error:
@@ -76,7 +73,7 @@ class Run:
             BaseException.__setattr__(error, "report", self._report("cancelled"))
             raise
 
-    def steps(self, ranges: Ranges | None) -> Generator[float, None, Report]:
+    def steps(self, ranges: Ranges | None) -> Iterator[float]:
         """Advise as run() does, without sleeping: yield the seconds to sleep."""
         if ranges is not None:
             self._ranges = ranges
@@ -85,7 +82,7 @@ class Run:
             require_permission(self._mm.identity.pidfd, self._profile.advice)
         except ProcessLookupError:
             if self._mm.ended() == "exec":
-                return self._measured("exec")
+                return self._finish("exec")
             raise
         if self._limits.measure:
             self._before = self._status()
@@ -95,16 +92,17 @@ class Run:
                 self._clock.check()
                 space, self._ranges = self._select(None)
         except StopAdvising as early:
-            return self._measured(early.ended)
+            return self._finish(early.ended)
         except ProcessLookupError:  # exec'd or gone meanwhile
-            return self._measured(self._mm.ended() or "exited")
+            return self._finish(self._mm.ended() or "exited")
         if space is not None and not len(self._ranges):
-            return self._measured(self._mm.ended() or "complete")
+            return self._finish(self._mm.ended() or "complete")
         self._engine = Engine(
             self._kernel, self._ranges, self._profile, self._limits, self._clock
         )
         vmas = space._vmas if space is not None else None
-        return self._measured((yield from self._engine.steps(vmas)))
+        self._finish((yield from self._engine.steps(vmas)))
+        return None
 
     def selection(self, within: Ranges | None) -> Ranges:
         """Return the ranges that the advice would have by default; advise nothing.
@@ -130,15 +128,15 @@ class Run:
         source = Source(space, self._mm, pagemap, self._clock.check, within)
         return space, self._profile.select(source)
 
-    def _measured(self, ended: Ended) -> Report:
-        """Return the Report at the end, with the target's memory if that is asked."""
+    def _finish(self, ended: Ended) -> None:
+        """Make the Report of the end, with the target's memory if that is asked."""
         after = remaining = None
         is_moved = self._limits.measure and not self._limits.dry_run
         if is_moved and ended not in ("exec", "exited"):
             if self._profile.reclaims:
                 remaining = self._remaining()
             after = self._status()
-        return self._report(ended, after, remaining)
+        self._result = self._report(ended, after, remaining)
 
     def _status(self) -> Status | None:
         try:

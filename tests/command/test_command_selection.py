@@ -54,6 +54,13 @@ def memory(target: Target, tmp_path: Path) -> Memory:
     return Memory(target, tmp_path / "data")
 
 
+def selected(selection: Selection, process: Process) -> Ranges:
+    """Return the ranges of a selection that is not the default one."""
+    ranges = selection.of(process, Advice.COLD)
+    assert ranges is not None
+    return ranges
+
+
 @pytest.mark.parametrize(
     ("selection", "kinds"),
     [
@@ -73,12 +80,17 @@ def test_kinds(
     process: Process, memory: Memory, selection: Selection, kinds: set[str]
 ) -> None:
     """Kinds add up; a path and a size narrow them."""
-    assert memory.of(selection.of(process, Advice.COLD)) == kinds
+    assert memory.of(selected(selection, process)) == kinds
+
+
+def test_the_default_is_left_to_the_advice(process: Process) -> None:
+    """Without an option of selection the package selects."""
+    assert Selection().of(process, Advice.COLD) is None
 
 
 def test_only_what_is_in_memory(process: Process, memory: Memory) -> None:
     """Of mappings that are chosen by kind, cold takes what is in memory."""
-    chosen = Selection(anon=True).of(process, Advice.COLD)
+    chosen = selected(Selection(anon=True), process)
     assert (chosen & Ranges([(memory.anon, 64 * PAGE)])).total == 32 * PAGE
 
 
@@ -91,7 +103,7 @@ def test_ranges_as_given(process: Process, memory: Memory) -> None:
 def test_ranges_narrow_a_kind(process: Process, memory: Memory) -> None:
     """With a kind they narrow it."""
     selection = Selection(anon=True, ranges=((memory.anon, 4 * PAGE),))
-    assert selection.of(process, Advice.COLD).total == 2 * PAGE
+    assert selected(selection, process).total == 2 * PAGE
 
 
 def test_process_1_is_refused() -> None:

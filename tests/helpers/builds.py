@@ -71,13 +71,13 @@ def rebuild(directory: Path, sources: Iterable[Path]) -> None:
     """Compile sources of a built copy anew, and link its extension."""
     objects = {path.stem: path for path in (directory / "build").rglob("*.o")}
     for source in sources:
-        compiled: list[str | Path] = ["gcc", "-c", "-fPIC", source]
-        compiled += ["-o", objects[source.stem]]
-        subprocess.run(compiled, check=True, timeout=120)
+        _compile("-c", "-fPIC", source, "-o", objects[source.stem])
     (extension,) = (directory / "pmadvise").glob("_ffi*.so")
-    linked: list[str | Path] = ["gcc", "-shared", *objects.values()]
-    linked += ["-o", extension]
-    subprocess.run(linked, check=True, timeout=120)
+    _compile("-shared", *objects.values(), "-o", extension)
+
+
+def _compile(*arguments: str | Path) -> None:
+    subprocess.run(["gcc", *arguments], check=True, timeout=120)
 
 
 def build_sanitized(directory: Path) -> None:

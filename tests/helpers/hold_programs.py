@@ -6,14 +6,14 @@ COUNTERS = 4
 """How many counters the memory has whose file descriptor is a program's argument 1."""
 
 THREADS = """
-import mmap, sys, threading, time
+import _thread, mmap, sys, time
 counters = memoryview(mmap.mmap(int(sys.argv[1]), 32)).cast("Q")
 def count(i):
     while True:
         counters[i] += 1
         time.sleep(0.0002)
 for i in range(2):
-    threading.Thread(target=count, args=(i,), daemon=True).start()
+    _thread.start_new_thread(count, (i,))
 print("ready", flush=True)
 count(2)
 """
@@ -23,7 +23,7 @@ CALLER = """
 import os, sys, time
 from pmadvise import Process
 pid, method, then = int(sys.argv[2]), sys.argv[3], sys.argv[4]
-with Process(pid).hold(method):
+with Process(pid).hold(method, 20):
     if then == "fork" and os.fork() == 0:
         time.sleep(600)
     print("held", flush=True)
@@ -34,7 +34,7 @@ with Process(pid).hold(method):
 DAEMON = """
 import os, sys
 from pmadvise import Process
-with Process(int(sys.argv[2])).hold(sys.argv[3]) as held:
+with Process(int(sys.argv[2])).hold(sys.argv[3], 20) as held:
     os.closerange(3, 256)
     files = [os.open("/dev/null", os.O_RDWR) for _ in range(64)]
 for fd in files:
@@ -111,23 +111,23 @@ for _ in range(3):
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 if len(sys.argv) == 2:
     print("ready", flush=True)
-run = lambda: os.execv(sys.executable, [sys.executable, "-S", "-E", "-c", code, "", ""])
+run = lambda: os.execv(sys.executable, [sys.executable, "-ISc", code, "", ""])
 code = open("/proc/self/cmdline").read().split("\\0")
-code = code[code.index("-c") + 1]
+code = code[code.index("-ISc") + 1]
 threading.Thread(target=run).start()
 threading.Event().wait()
 """
 """Calls execve(2) without end, each time from another thread than the leader."""
 
 DEAD_LEADER = """
-import ctypes, mmap, sys, threading, time
+import _thread, ctypes, mmap, sys, time
 counters = memoryview(mmap.mmap(int(sys.argv[1]), 32)).cast("Q")
 def count(i):
     while True:
         counters[i] += 1
         time.sleep(0.0002)
 for i in range(3):
-    threading.Thread(target=count, args=(i,), daemon=True).start()
+    _thread.start_new_thread(count, (i,))
 print("ready", flush=True)
 ctypes.CDLL(None).pthread_exit(None)
 """
@@ -143,3 +143,56 @@ print("ready", flush=True)
 event.wait()
 """
 """Many threads that wait."""
+
+ADVISER = """
+import os, signal, sys, threading, time
+from pmadvise import Advice, Process
+_, pid, method, end, text = sys.argv
+process, seconds = Process(int(pid)), float(text)
+
+def work():
+    while True:
+        try:
+            with process.hold(method, 10, True):
+                process.cold(process.maps().select(anonymous=True, private=True))
+        except TimeoutError:
+            pass
+        process.pageout(measure=True)
+
+def strike(*_):
+    if end == "_exit":
+        os._exit(3)
+    if end == "abort":
+        os.abort()
+    if end == "exec":
+        os.execv("/bin/true", ["true"])
+    if end == "sys_exit":
+        sys.exit(3)
+    raise ZeroDivisionError
+
+if end == "abort":
+    import resource
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+signal.signal(signal.SIGALRM, strike)
+with process.hold(method, 10, True):  # loads what is loaded at first use
+    pass
+print("ready", flush=True)
+if end == "shutdown":
+    kept = process.hold(method, 10, True)
+    kept.__enter__()
+elif end == "daemon":
+    threading.Thread(target=work, daemon=True).start()
+    time.sleep(seconds)
+elif end == "thread":
+    def die():
+        with process.hold(method, 10, True):
+            raise SystemExit
+    one = threading.Thread(target=die)
+    one.start()
+    one.join()
+else:
+    if end in ("_exit", "abort", "exec", "sys_exit", "exception"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+    work()
+"""
+"""Holds and advises a process until its end. Arguments: PID, method, the end, when."""

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import array
 import contextlib
-import mmap
 import os
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +15,8 @@ import pytest
 
 from helpers.hold_programs import COUNTERS, THREADS
 from helpers.needs import cgroup_mount
-from helpers.waiting import until
+from helpers.targets import CountingProcess
+from helpers.waiting import DEADLINE, until
 from pmadvise._handle.identity import Identity
 from pmadvise.hold import METHODS, Hold, hold
 from pmadvise.hold.freezer import frozen_cgroups
@@ -67,39 +64,41 @@ def check_nothing_left(before: frozenset[str]) -> None:
     )
 
 
-class Running:
-    """A process started for a test, by its pidfd and /proc directory."""
+def _python(code: str) -> list[str]:
+    """Return the interpreter for a program; without `site`, it starts twice as fast."""
+    return [sys.executable, "-c" if "import Process" in code else "-ISc"]
+
+
+class Running(CountingProcess):
+    """A process started for a test, by its pidfd and /proc directory.
+
+    Args:
+        code: Of helpers.hold_programs; the memory is its first argument.
+        arguments: Its other arguments.
+        wait: The line that it prints first; "" for none.
+        popen: For subprocess.Popen.
+    """
 
     def __init__(
         self, code: str = THREADS, *arguments: str, wait: str = "ready", **popen: Any
     ) -> None:
-        with tempfile.TemporaryFile() as file:
-            file.truncate(8 * COUNTERS)
-            self._memory = mmap.mmap(file.fileno(), 8 * COUNTERS)
-            self.popen = subprocess.Popen(
-                [sys.executable, "-c", code, str(file.fileno()), *arguments],
-                pass_fds=(file.fileno(), *popen.pop("pass_fds", ())),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                **popen,
-            )
-        self.pid = self.popen.pid
+        def command(memory: int) -> list[str]:
+            return [*_python(code), code, str(memory), *arguments]
+
+        super().__init__(command, COUNTERS, **popen)
         self.identity = Identity.open(self.pid)
         if wait:
             assert self.line() == wait
 
-    def line(self) -> str:
-        """Return the next line it prints."""
-        assert self.popen.stdout is not None
-        return str(self.popen.stdout.readline()).strip()
-
-    def hold(self, method: str = "auto", *args: Any, **kwargs: Any) -> Hold:
-        return hold(self.identity, method, *args, **kwargs)
+    def hold(
+        self, method: str = "auto", timeout: float = DEADLINE, *args: Any, **kwargs: Any
+    ) -> Hold:
+        """Return a hold of it, with the time that a busy machine may take."""
+        return hold(self.identity, method, timeout, *args, **kwargs)
 
     def steps(self) -> list[int]:
         """Return how many steps each of its threads has made."""
-        return list(array.array("Q", self._memory[:]))
+        return self.counters()
 
     def threads(self) -> dict[int, dict[str, str]]:
         """Return /proc/PID/task/TID/status of each thread."""
@@ -136,14 +135,17 @@ class Running:
         before = self.steps()[0]
         until(lambda: self.steps()[0] > before, "it goes on")
 
+    def cgroup(self) -> Path:
+        """Return the directory of its cgroup of v2, if that is mounted."""
+        path = Path("/proc", str(self.pid), "cgroup").read_text()
+        path = path.partition("0::")[2].partition("\n")[0]
+        return Path(f"{cgroup_mount(2)}{path}")
+
     def is_held(self) -> bool:
         """Return whether it is stopped, traced or frozen, by /proc and its cgroup."""
         if set(self.states()) <= set("Tt"):
             return True
-        path = Path("/proc", str(self.pid), "cgroup").read_text()
-        path = path.partition("0::")[2].partition("\n")[0]
-        mount = cgroup_mount(2)
-        state = Path(f"{mount}{path}", "cgroup.events")
+        state = self.cgroup() / "cgroup.events"
         return state.exists() and "frozen 1" in state.read_text()
 
     def check_free(self, method: str) -> None:
@@ -158,11 +160,9 @@ class Running:
         self.goes_on()
 
     def close(self) -> None:
-        self.popen.kill()
-        # A cgroup of v1 keeps what is frozen from dying: it is thawed by its fixture.
-        self.popen.communicate()
+        """Leave nothing of it behind; a fixture has thawed it, if a test froze it."""
+        super().close()
         self.identity.close()
-        self._memory.close()
 
 
 class Cgroup:

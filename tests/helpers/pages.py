@@ -1,4 +1,4 @@
-"""The pages of the guide, and README: their sections, and the code in each.
+"""The pages of the guide, and README: their sections, and the code in each, run.
 
 A section is what stands between two headings. Its code blocks are one session, in the
 order written. What they need of the host is in a comment below the heading:
@@ -7,11 +7,18 @@ order written. What they need of the host is in a comment below the heading:
 
 from __future__ import annotations
 
+import configparser
+import doctest
+import os
 import re
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from helpers.command import IMPORT_PATH, environment
 from helpers.needs import ROOT
 
 _HEADING = re.compile(r"#+ (.+)")
@@ -81,3 +88,87 @@ def sections(page: Path, text: str | None = None) -> Iterator[Section]:
         before = line
     if section.blocks:
         yield section
+
+
+Names = dict[str, Any]
+_COMMAND = re.compile(r"^\$ (.+)\n", re.MULTILINE)
+
+
+def run_section(section: Section, names: Names, scratch: Path) -> None:
+    """Run the blocks of a section, in order, with the same names.
+
+    Raises:
+        AssertionError: One does not do what is written.
+        KeyError: No way is known to run its language.
+    """
+    for block in section.blocks:
+        RUN[block.kind](block, section.name, names, scratch)
+
+
+def run_pycon(block: Block, name: str, names: Names, scratch: Path) -> None:
+    """Run a Python session, and compare what it prints."""
+    parser = doctest.DocTestParser()
+    example = parser.get_doctest(block.code, {}, name, name, block.line - 1)
+    assert example.examples
+    example.globs = names  # not a copy: later blocks go on with them
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    report: list[str] = []
+    runner.run(example, out=report.append, clear_globs=False)
+    assert report == [], "".join(report)
+
+
+def run_python(block: Block, name: str, names: Names, scratch: Path) -> None:
+    """Run definitions, which later blocks use."""
+    exec(compile("\n" * (block.line - 1) + block.code, name, "exec"), names)
+
+
+def run_console(block: Block, name: str, names: Names, scratch: Path) -> None:
+    """Run commands of a shell, and compare what they print on stdout and stderr."""
+    before, *pieces = _COMMAND.split(block.code)
+    assert (before, bool(pieces)) == ("", True), name
+    for program, module in (("pmadvise", "-m pmadvise"), ("python", "")):
+        shim = scratch / program
+        shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
+        shim.chmod(0o755)
+    variables = environment(
+        PATH=f"{scratch}{os.pathsep}{os.environ['PATH']}",
+        PYTHONPATH=IMPORT_PATH,
+        pid=str(names["pid"]),
+        COLUMNS="80",
+    )
+    for command, wanted in zip(pieces[::2], pieces[1::2], strict=True):
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=ROOT,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        is_alike = doctest.OutputChecker().check_output(
+            wanted, done.stdout, doctest.ELLIPSIS
+        )
+        found = (done.returncode, done.stdout)
+        assert (found if is_alike else wanted) == (0, done.stdout), (name, command)
+
+
+def parse_ini(block: Block, name: str, names: Names, scratch: Path) -> None:
+    """Parse a file of systemd: every section has keys."""
+    parser = configparser.ConfigParser(
+        strict=False, interpolation=None, delimiters=("=",)
+    )
+    parser.read_string(block.code, name)
+    assert all(parser.items(section) for section in parser.sections())
+    assert parser.sections() != []
+
+
+RUN: dict[str, Callable[[Block, str, Names, Path], None]] = {
+    "pycon": run_pycon,
+    "python": run_python,
+    "console": run_console,
+    "ini": parse_ini,
+}
+"""Language of a block: the function that runs it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -12,6 +13,7 @@ import pytest
 _CPUCLOCK_SCHED = 2
 _SMAPS_HEADER = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) ")
 
+_SESSION = 3
 LAST_CPU = 36
 """Index of the field `processor` in stat()."""
 
@@ -64,6 +66,16 @@ def vmstat(name: str) -> int:
         if key == name:
             return int(value)
     raise KeyError(name)
+
+
+def session(leader: int) -> list[int]:
+    """Return the processes of a session that was begun by `leader`, zombies too."""
+    members = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it exits
+            if int(stat(int(path.name))[_SESSION]) == leader:
+                members.append(int(path.name))
+    return sorted(members)
 
 
 def kthreadd() -> int:

@@ -1,4 +1,4 @@
-"""Every public call that asks the kernel, as functions of a target's process ID."""
+"""Every public call that asks the kernel: of a Process, and of a process ID."""
 
 from __future__ import annotations
 
@@ -6,9 +6,36 @@ import contextlib
 import os
 from collections.abc import Callable
 
+import pytest
+
 import pmadvise
+from helpers.targets import PAGE
 from pmadvise import Advice, Process
 from pmadvise.hold import METHODS
+
+READS: dict[str, Callable[[Process], object]] = {
+    "maps": Process.maps,
+    "resident": Process.resident,
+    "swapped": Process.swapped,
+    "memory": Process.memory,
+    "check": lambda process: process.check(Advice.COLD),
+    "cold": Process.cold,
+    "pageout": Process.pageout,
+    "willneed": Process.willneed,
+    "collapse": Process.collapse,
+    "advise": lambda process: process.advise([(PAGE, PAGE)], Advice.COLD),
+}
+"""Need an address space, and the right to it."""
+OTHERS: dict[str, Callable[[Process], object]] = {
+    "status": Process.status,
+    "fileno": Process.fileno,
+    "pidfd": lambda process: process.pidfd,
+    "alive": lambda process: process.alive,
+    "wait": lambda process: process.wait(0),
+    "enter": Process.__enter__,
+    "hold": Process.hold,
+}
+reads = pytest.mark.parametrize("read", READS.values(), ids=READS)
 
 PATIENCE = 0.5
 """Seconds for a hold."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import atexit
 import functools
 import mmap
@@ -14,6 +13,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from helpers.targets import CountingProcess
 from helpers.waiting import until
 from pmadvise import pidfd_open
 
@@ -38,8 +38,8 @@ def _program() -> str:
     return program
 
 
-class StressTarget:
-    """A process of the C program, and what it counts in memory shared with it.
+class StressTarget(CountingProcess):
+    """A process of the C program, and what it counts.
 
     Args:
         mode: One of the names above.
@@ -47,17 +47,12 @@ class StressTarget:
     """
 
     def __init__(self, mode: str, number: int) -> None:
-        with tempfile.TemporaryFile() as file:
-            file.truncate(mmap.PAGESIZE)
-            self._memory = mmap.mmap(file.fileno(), mmap.PAGESIZE)
-            self.popen = subprocess.Popen(
-                [_program(), str(file.fileno()), mode, str(number)],
-                executable=_program(),
-                pass_fds=[file.fileno()],
-                stdin=subprocess.PIPE,
-            )
+        super().__init__(
+            lambda memory: [_program(), str(memory), mode, str(number)],
+            mmap.PAGESIZE // 8,
+            stdout=None,
+        )
         self.mode = mode
-        self.pid = self.popen.pid
         # Not by Popen.poll(), which may take a ptrace stop for an end.
         self._end = select.poll()
         self._pidfd = pidfd_open(self.pid)
@@ -68,10 +63,6 @@ class StressTarget:
     def has_ended(self) -> bool:
         """Return whether it is dead."""
         return bool(self._end.poll(0))
-
-    def counters(self) -> list[int]:
-        """Return what the program has counted so far."""
-        return list(array.array("Q", self._memory[: 8 * 12]))
 
     @property
     def started(self) -> int:
@@ -118,9 +109,7 @@ class StressTarget:
 
     def tell(self, command: str) -> None:
         """Send a command: v (verify), e (exec), x (exit)."""
-        assert self.popen.stdin is not None
-        self.popen.stdin.write(command.encode())
-        self.popen.stdin.flush()
+        self.send(command)
 
     def verify(self) -> bool:
         """Let it look at all of its memory; return whether that is right."""
@@ -140,15 +129,10 @@ class StressTarget:
         until(moved, f"target {self.pid} goes on")
 
     def kill(self) -> None:
-        """Kill it, if it lives."""
+        """Kill it, if it lives, and do not reap it."""
         os.kill(self.pid, signal.SIGKILL)
 
-    def close(self) -> int:
-        """Kill and reap it; return how it ended."""
-        self.popen.kill()
-        assert self.popen.stdin is not None
-        self.popen.stdin.close()
-        status = self.popen.wait()
+    def close(self) -> None:
+        """Leave nothing of it behind."""
+        super().close()
         os.close(self._pidfd)
-        self._memory.close()
-        return status

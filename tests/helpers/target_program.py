@@ -1,18 +1,22 @@
 """The program of a Target: it evaluates the lines it is sent; needs no package.
 
-Addresses and sizes are bytes. The functions here are the words of the tests.
+Addresses and sizes are bytes. The functions here are the words of the tests. It is
+started by most tests, and so imports nothing that takes long: neither `collections` nor
+`signal` nor `threading`.
 """
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import mmap
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 PAGE = mmap.PAGESIZE
 NONE, READ, WRITE, EXEC = 0, 1, 2, 4
@@ -151,20 +155,27 @@ def grow_heap(size: int) -> int:
     return end
 
 
-def thread(
-    function: Callable[..., object] = signal.pause, *arguments: object
-) -> int | None:
+def thread(function: Callable[..., object] = libc.pause, *arguments: object) -> int:
     """Start a thread, which does nothing by default; return its ID."""
-    started = threading.Thread(target=function, args=arguments, daemon=True)
-    started.start()
-    return started.native_id
+    tids: list[int] = []
+    started = _thread.allocate_lock()
+    started.acquire()
+
+    def run() -> None:
+        tids.append(_thread.get_native_id())
+        started.release()
+        function(*arguments)
+
+    _thread.start_new_thread(run, ())
+    started.acquire()
+    return tids[0]
 
 
 def forever(function: Callable[[], object]) -> None:
-    """Call a function again and again in a thread, until `stop` is set."""
+    """Call a function again and again in a thread, until `stop` is acquired."""
 
     def loop() -> None:
-        while not stop.is_set():
+        while not stop.locked():
             function()
 
     thread(loop)
@@ -200,12 +211,12 @@ def fork() -> int:
     """Make a child that does nothing; return its ID."""
     pid = os.fork()
     if pid == 0:
-        signal.pause()
+        libc.pause()
         os._exit(0)
     return pid
 
 
-stop = threading.Event()
+stop = _thread.allocate_lock()
 _namespace = dict(globals(), time=time)
 
 print("ready", flush=True)

@@ -73,9 +73,24 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(turns.close)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the isolated tests last: a worker that waits for one has no other to run."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Put isolated tests last, and tests that share a fixture into one worker."""
     items.sort(key=_is_isolated)
+    if _TURNS in config.stash:
+        for item in items:
+            if group := _shared_fixture(item):
+                item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _shared_fixture(item: pytest.Item) -> str:
+    """Return the module of a test that uses a fixture which that module makes once."""
+    info = getattr(item, "_fixtureinfo", None)  # of a function
+    definitions = info.name2fixturedefs.values() if info else ()
+    shared = any(made[-1].scope == "module" for made in definitions if made)
+    return item.path.stem if shared else ""
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

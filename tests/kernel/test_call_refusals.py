@@ -98,7 +98,7 @@ def own_process_takes_dontneed() -> bool:
 
 def test_zombie(target: Target) -> None:
     """A zombie has no memory: ProcessLookupError that says so."""
-    target.process.kill()
+    target.popen.kill()
     wait_for_state(target.pid, "Z")
     with pytest.raises(ProcessLookupError, match="zombie"):
         process_madvise(target.pidfd, [], Advice.COLD)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from helpers.children import in_child, value_of_child
-from helpers.handles import READS
 from helpers.privileges import (
     CAP_DAC_READ_SEARCH,
     CAP_SYS_NICE,
     CAP_SYS_PTRACE,
     become_nobody_with,
 )
+from helpers.public_calls import READS
 from helpers.targets import LRU_BATCH, MIB, PAGE, Target
 
 from pmadvise import Advice, Process, Ranges, Report

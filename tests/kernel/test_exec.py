@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers.execs import SHELL, exec_shell, is_shell
 from helpers.proc import open_files
-from helpers.targets import PAGE, Target
+from helpers.targets import PAGE, SHELL, Target, exec_shell, is_shell
 from helpers.waiting import until
 
 from pmadvise import Process, Ranges
@@ -86,7 +85,7 @@ def test_opened_and_never_read_before_an_exec(target: Target) -> None:
 def test_exit_makes_a_snapshot_stale(target: Target, process: Process) -> None:
     """After the end a snapshot is stale and all of it has changed."""
     space = process.maps()
-    target.process.kill()
+    target.popen.kill()
     process.wait()
     assert (space.stale, space.changed()) == (True, space.select())
     target.kill()

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from helpers.children import in_child
-from helpers.handles import OTHERS, READS
 from helpers.proc import open_files
+from helpers.public_calls import OTHERS, READS
 from helpers.targets import PAGE, Target
 
 from pmadvise import PIDFD_THREAD, AddressSpace, Process, Ranges, pidfd_open
@@ -129,7 +129,7 @@ def test_selectors(target: Target, process: Process) -> None:
     with selectors.DefaultSelector() as selector:
         selector.register(process, selectors.EVENT_READ)
         assert selector.select(0) == []
-        target.process.kill()
+        target.popen.kill()
         ((key, _),) = selector.select()
         assert key.fileobj is process
 
@@ -141,7 +141,7 @@ def test_asyncio(target: Target, process: Process) -> None:
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_reader(process, ended.set)
-        target.process.kill()
+        target.popen.kill()
         await ended.wait()
         loop.remove_reader(process)
         return process.alive

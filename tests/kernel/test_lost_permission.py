@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from helpers.children import value_of_child
-from helpers.handles import READS
 from helpers.privileges import CAP_SYS_NICE, NOBODY, become_nobody_with
+from helpers.public_calls import READS
 from helpers.targets import GIB, MIB, PAGE, Target
 
 from pmadvise import Advice, Process

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.execs import SHELL, exec_shell
-from helpers.targets import GIB, PAGE, Target
+from helpers.targets import GIB, PAGE, SHELL, Target, exec_shell
 
 from pmadvise import Advice, Process, Ranges
 from pmadvise._advise.kernel import Kernel

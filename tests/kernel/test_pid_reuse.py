@@ -10,8 +10,8 @@ import struct
 from collections.abc import Callable, Iterator
 
 import pytest
-from helpers.handles import reads
 from helpers.proc import open_files
+from helpers.public_calls import reads
 from helpers.targets import Target
 
 from pmadvise import Process

@@ -29,7 +29,7 @@ def test_pidfd_is_readable_once_the_process_has_ended(target: Target) -> None:
     poll = select.poll()
     poll.register(target.pidfd, select.POLLIN)
     assert poll.poll(0) == []
-    target.process.kill()
+    target.popen.kill()
     assert poll.poll() == [(target.pidfd, select.POLLIN)]
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from helpers import proc
-from helpers.handles import reads
 from helpers.proc import open_files
+from helpers.public_calls import reads
 from helpers.targets import Target
 from helpers.waiting import wait_for_state
 
@@ -25,7 +25,7 @@ SYS_EXIT = {"x86_64": 60, "s390x": 1, "ppc64le": 1}.get(platform.machine(), 93)
 @pytest.fixture
 def zombie(target: Target) -> Iterator[Process]:
     """A process that has ended and was not waited for."""
-    target.process.kill()
+    target.popen.kill()
     wait_for_state(target.pid, "Z")
     with Process(target.pid) as handle:
         yield handle
@@ -95,7 +95,7 @@ def test_wait_for_the_end(target: Target, process: Process) -> None:
     """wait() returns True once the process has ended."""
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(process.wait)
-        target.process.kill()
+        target.popen.kill()
         assert waiting.result() is True
 
 
@@ -179,7 +179,7 @@ def test_leader_that_had_exited(
 @root
 def test_wait_for_the_last_thread(target: Target, leaderless: Process) -> None:
     """wait() for a leader that exited waits for its last thread."""
-    target.process.kill()
+    target.popen.kill()
     assert leaderless.wait() is True
 
 

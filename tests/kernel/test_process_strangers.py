@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from helpers.children import in_child
-from helpers.handles import reads
 from helpers.namespaces import mount_proc, unshare_pids
 from helpers.privileges import become_nobody
+from helpers.public_calls import reads
 from helpers.targets import PAGE, Target
 
 from pmadvise import Process, pidfd_open

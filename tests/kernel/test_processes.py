@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers import proc
 from helpers.hold_targets import Cgroup, cgroup_of
 from helpers.targets import Target
 from helpers.waiting import until
@@ -114,7 +115,7 @@ def test_host_has_no_kernel_thread() -> None:
 
 def test_zombie_is_left_out(target: Target) -> None:
     """A zombie has no memory, and is left out."""
-    target.process.kill()
+    target.popen.kill()
     os.waitid(os.P_PID, target.pid, os.WEXITED | os.WNOWAIT)
     assert target.pid not in pids_of(processes(tree=os.getpid()))
 
@@ -122,15 +123,10 @@ def test_zombie_is_left_out(target: Target) -> None:
 def test_tree(start: Callable[[str], subprocess.Popen[str]], target: Target) -> None:
     """A tree is the process, its children and theirs, and nobody else."""
     root = start(CHILDREN)
-
-    def members() -> set[int]:
-        listed = subprocess.check_output(["ps", "-o", "pid=", "-g", str(root.pid)])
-        return set(map(int, listed.split()))
-
-    until(lambda: len(members()) == 5, "the family is complete")
+    until(lambda: len(proc.session(root.pid)) == 5, "the family is complete")
     found = pids_of(processes(tree=root.pid))
     assert found[0] == root.pid
-    assert set(found) == members()
+    assert sorted(found) == proc.session(root.pid)
     assert target.pid not in found
 
 
@@ -228,7 +224,7 @@ def test_moved_meanwhile(cgroup: Cgroup, target: Target) -> None:
     [
         ({"cgroup": "/no/such"}, FileNotFoundError, "/no/such"),
         ({"tree": "1"}, TypeError, "tree"),
-        ({"tree": 1, "cgroup": "/"}, ValueError, "one of both"),
+        ({"tree": 1, "cgroup": "/"}, ValueError, "only one of them"),
         ({"tree": 2**31 - 1}, ProcessLookupError, "2147483647"),
     ],
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers import proc
-from helpers.groups import cpuset_mount, frozen, new_cgroup
+from helpers.cgroups import cpuset_mount, frozen, new_cgroup
 from helpers.targets import PAGE, Target, send_signal
 from helpers.waiting import wait_for_state
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.snapshots import map_at, new_file
-from helpers.targets import PAGE, Target
+from helpers.targets import PAGE, Target, map_at, new_file
 
 from pmadvise import Process, Ranges
 

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 from helpers.children import in_child
-from helpers.snapshots import map_at, new_file, vma_at
-from helpers.targets import PAGE, Target
+from helpers.targets import PAGE, Target, map_at, new_file, vma_at
 
 from pmadvise import Process, Ranges
 
@@ -165,7 +164,7 @@ def test_several_threads_while_the_target_maps(
 
     with ThreadPoolExecutor(4) as pool:
         assert Counter(pool.map(look, range(40))) == {True: 40}
-    target.run("stop.set()")
+    target.run("stop.acquire()")
 
 
 def test_fork_reads_too(target: Target, process: Process) -> None:

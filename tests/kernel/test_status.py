@@ -49,6 +49,42 @@ def test_status_is_what_proc_has(target: Target, process: Process) -> None:
     assert found.state == "S"
 
 
+NAMES = [b"", b"a b) R (c", b"(((", b"\xff\n\t", b"fifteen-or-more"]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=repr)
+def test_name_uid_and_parent(target: Target, process: Process, name: bytes) -> None:
+    """The name is the process's own choice, whatever is in it."""
+    target.run(f"open('/proc/self/comm', 'wb').write({name!r} or b'\\0') and None")
+    status = process.status()
+    assert os.fsencode(status.name) == name
+    assert (status.uid, status.parent) == (os.geteuid(), os.getpid())
+
+
+@pytest.mark.needs_root
+def test_uid_is_the_effective_one(target: Target, process: Process) -> None:
+    """The user whose rights the process has, and no other of its users."""
+    target.run("os.setresuid(1, 2, 3)")
+    assert process.status().uid == 2
+
+
+def test_cgroup_is_what_proc_has(process: Process) -> None:
+    """The path is that of the memory controller's hierarchy."""
+    lines = Path(f"/proc/{process.pid}/cgroup").read_text(encoding="utf-8").split("\n")
+    paths = dict(line.split(":", 2)[1:] for line in lines if line)
+    by_controller = {
+        name: path for names, path in paths.items() for name in names.split(",")
+    }
+    assert process.cgroup() == by_controller.get("memory", by_controller.get(""))
+
+
+def test_cgroup_of_one_that_has_gone(target: Target, process: Process) -> None:
+    """A process that was reaped has no cgroup."""
+    target.kill()
+    with pytest.raises(ProcessLookupError):
+        process.cgroup()
+
+
 @pytest.mark.needs_root
 @pytest.mark.parametrize("n_groups", [1_000, 1_450, 10_000, 65_536])
 def test_status_behind_many_groups(
@@ -86,7 +122,7 @@ def test_locked_is_counted(target: Target, process: Process) -> None:
 def test_zombie_and_gone(target: Target) -> None:
     """A zombie has a status of no memory; once reaped there is none."""
     with Process(target.pid) as process:
-        target.process.kill()
+        target.popen.kill()
         os.waitid(os.P_PID, target.pid, os.WEXITED | os.WNOWAIT)
         found = process.status()
         assert (found.state, found.rss, found.swap) == ("Z", 0, 0)

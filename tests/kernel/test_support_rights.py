@@ -78,7 +78,7 @@ def test_exceptions_and_answer(
 
 def test_exceptions_and_answer_of_a_zombie(target: Target) -> None:
     """The reason of ESRCH is the same too."""
-    target.process.kill()
+    target.popen.kill()
     wait_for_state(target.pid, "Z")
     _require_agreement(ask(target.pid))
 

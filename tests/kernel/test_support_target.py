@@ -34,7 +34,7 @@ def test_kernel_thread() -> None:
 
 def test_zombie(target: Target) -> None:
     """A zombie has exited, and support() names it."""
-    target.process.kill()
+    target.popen.kill()
     wait_for_state(target.pid, "Z")
     asked = ask(target.pid)
     assert "a zombie" in asked.target.may.reason

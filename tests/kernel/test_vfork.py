@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.execs import AT_REST, SHELL, is_shell
-from helpers.targets import Target
+from helpers.targets import AT_REST, SHELL, Target, is_shell
 from helpers.waiting import until, wait_for_state
 
 from pmadvise import Advice, Process, Ranges

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers.needs import NEEDS, ROOT
-from helpers.pages import Section, pages, sections
-from helpers.sessions import RUN, Names, run_section
+from helpers.pages import RUN, Names, Section, pages, run_section, sections
 from helpers.targets import MIB, Target
 from helpers.waiting import wait_for_state
 
@@ -73,6 +72,7 @@ def test_section(target: Target, tmp_path: Path, section: Section) -> None:
         "pid": target.pid,
         "address": target.filled(64 * MIB),
     }
+    target.filled(3 * MIB // 2)  # what a program has besides
     wait_for_state(target.pid, "S")  # at rest, as the guide says
     run_section(without_directives(section), names, tmp_path)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
-from helpers.layers import levels, read_package, violations
+from helpers.layers import LAYERS, levels, read_package, room, violations
 from helpers.needs import ROOT
 
 pytestmark = pytest.mark.needs_sources
@@ -20,8 +21,19 @@ def test_every_import_goes_down() -> None:
 
 
 def test_every_layer_exists() -> None:
-    """The table names no module that is gone."""
-    assert set(levels()) - {"_ffi"} == set(read_package(PACKAGE))
+    """The table names every folder and module, and none that is gone."""
+    assert set(levels()) - {"_ffi"} == set(map(room, read_package(PACKAGE)))
+
+
+def test_contributing_has_the_table() -> None:
+    """CONTRIBUTING's table of layers has the rows of this one, in their order."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = re.search(r"\| layer \|[^\n]*\n\|[-|]*\n((?:\|.*\n)+)", text)
+    assert table is not None
+    cells = [row.split("|")[1] for row in table[1].split("\n") if row]
+    rows = [re.findall(r"`([\w.]+)/?`", cell) for cell in cells]
+    wanted = [row.split() for row in LAYERS.split("\n") if row.strip()]
+    assert rows == wanted
 
 
 def test_a_native_module_for_each_c_file() -> None:
@@ -44,9 +56,8 @@ def test_a_native_module_for_each_c_file() -> None:
         "def f():\n    from pmadvise import process",
         "if TYPE_CHECKING:\n    from pmadvise import process",
         "try:\n    pass\nfinally:\n    import pmadvise.process",
-        "_process = LazyModule('pmadvise.process')",
-        "_process = LazyModule(name='pmadvise.process')",
         "_process = importlib.import_module('pmadvise.process')",
+        "_process = importlib.import_module(name='pmadvise.process')",
     ],
 )
 def test_an_import_upward_is_found(source: str) -> None:
@@ -61,19 +72,37 @@ def test_an_import_upward_is_found(source: str) -> None:
     [
         ("advice", "from pmadvise import ranges", "ranges"),
         ("_advise.run", "from ..process import Process", "process"),
-        ("_advise.run", "from . import run", "_advise.run"),
-        ("hold", "from ..process import Process", "process"),
-        ("hold", "from . import hold", "hold"),
+        ("hold.handle", "from ..process import Process", "process"),
+        ("maps", "from .process import Process", "process"),
         ("calls", "import pmadvise_process, os.path", ""),
         ("calls", "import pmadvise", "__init__"),
         ("calls", "from pmadvise import Process", "__init__"),
-        ("_native.base", "from pmadvise._native.ranges import x", "_native.ranges"),
+        ("_native.base", "from pmadvise._native.ranges import x", ""),
+        ("command.show", "from pmadvise._proc.files import read", "_proc.files"),
+        ("command.show", "from pmadvise._advise import limits", "_advise"),
+        ("command.show", "from pmadvise.process import Process", ""),
     ],
 )
 def test_names_are_resolved(module: str, source: str, imported: str) -> None:
     """Relative imports, packages and siblings are recognized; others' are not ours."""
     wanted = [f"{module}: imports {imported}, which is not below it"]
     assert violations({module: source}) == (wanted if imported else [])
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        {"hold.fds": "from pmadvise.hold import fds"},
+        {"hold.fds": "from . import fds"},
+        {"hold.fds": "from .stop import x", "hold.stop": "from .fds import x"},
+        {"hold.fds": "from pmadvise.hold import x", "hold": "from .fds import x"},
+    ],
+    ids=str,
+)
+def test_a_circle_in_a_folder_is_found(sources: dict[str, str]) -> None:
+    """Files of one folder may import each other, in no circle."""
+    [problem] = violations(sources)
+    assert "is in a circle" in problem
 
 
 @pytest.mark.parametrize(

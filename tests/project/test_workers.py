@@ -1,4 +1,4 @@
-"""Tests in several workers of pytest-xdist: alike in each, isolated, never endless."""
+"""Tests in several workers: alike in each, isolated, and never endless."""
 
 from __future__ import annotations
 

@@ -9,43 +9,29 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import proc
 from helpers.selftest_runs import Run
 from helpers.waiting import until
 
 from pmadvise import selftest
 from pmadvise._support import host
 
-SIZE = "5"
-"""An unusual --size, by which the processes of these tests are found."""
 
-
-def left_behind() -> tuple[list[str], list[str]]:
-    """Return cgroups of selftests, and the processes of those of this module."""
-    processes = [
-        path.parent.name
-        for path in Path("/proc").glob("[0-9]*/cmdline")
-        if f"pmadvise.selftest\0--size\0{SIZE}".encode() in _contents(path)
-    ]
+def left_behind(selftest: int) -> tuple[list[str], list[int]]:
+    """Return the cgroups and the processes that there still are of a selftest."""
     directories = {directory for _, directory in host.freezer_directories()}
     cgroups = [
         str(path)
         for directory in directories
-        for path in Path(directory).glob("**/pmadvise-selftest-*")
+        for path in Path(directory).glob(f"**/pmadvise-selftest-{selftest}")
     ]
-    return cgroups, processes
-
-
-def _contents(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
+    return cgroups, proc.session(selftest)
 
 
 def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     """Start a selftest in a session of its own."""
     return subprocess.Popen(
-        [sys.executable, "-u", "-m", "pmadvise.selftest", "--size", SIZE, *arguments],
+        [sys.executable, "-u", "-m", "pmadvise.selftest", "--size", "5", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -93,7 +79,7 @@ def test_interrupted(
     done = Run(process.returncode, printed + rest)
     assert (done.verdict, set(done.checks) >= {before}) == ("", True)
     assert list(tmp_path.iterdir()) == []
-    until(lambda: left_behind() == ([], []), "nothing is left")
+    until(lambda: left_behind(process.pid) == ([], []), "nothing is left")
 
 
 @pytest.mark.needs_root
@@ -104,4 +90,4 @@ def test_killed(during: str) -> None:
     read_until(process, check_before(during))
     process.kill()
     process.communicate(timeout=120)
-    until(lambda: left_behind()[1] == [], "the children have ended")
+    until(lambda: left_behind(process.pid)[1] == [], "the children have ended")

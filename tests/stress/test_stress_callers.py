@@ -11,13 +11,28 @@ from pathlib import Path
 
 import pytest
 from helpers import proc
+from helpers.hold_programs import ADVISER
 from helpers.needs import ROOT
-from helpers.stress_callers import CALLER, ENDS
 from helpers.stress_rounds import Stress, in_freezer
 from helpers.stress_targets import CALM, StressTarget
 from helpers.waiting import until
 
 from pmadvise.hold import METHODS
+
+ENDS = {
+    "SIGKILL": (-9,),
+    "SIGTERM": (-15,),
+    "SIGINT": (-2, 1),
+    "_exit": (3,),
+    "abort": (-6,),
+    "exec": (0,),
+    "sys_exit": (3,),
+    "exception": (1,),
+    "shutdown": (0,),
+    "daemon": (0,),
+    "thread": (0,),
+}
+"""The ends, and the exit statuses that they may have."""
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_compiler]
 
@@ -25,7 +40,7 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_compiler]
 def end_a_caller(target: StressTarget, method: str, end: str, seconds: float) -> None:
     """Start a caller, let it end after so many seconds, and look at the target."""
     with subprocess.Popen(
-        [sys.executable, "-c", CALLER, str(target.pid), method, end, str(seconds)],
+        [sys.executable, "-c", ADVISER, str(target.pid), method, end, str(seconds)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -11,6 +11,7 @@ from pmadvise._proc.cgroups import (
     directories,
     hierarchies,
     hierarchies_of,
+    memory_path,
 )
 
 V2 = Hierarchy(2, (), b"/two", b"/")
@@ -78,3 +79,18 @@ def test_directories() -> None:
         b"/two/a",
         b"/again/a",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        (b"0::/a\n", b"/a"),
+        (b"5:cpu,memory:/m\n0::/a\n", b"/m"),
+        (b"5:cpu:/c\n0::/a:b\n", b"/a:b"),
+        (b"5:cpu:/c\n", None),
+        (b"", None),
+    ],
+)
+def test_memory_path(text: bytes, path: bytes | None) -> None:
+    """The hierarchy with the memory controller decides, else that of version 2."""
+    assert memory_path(text) == path
