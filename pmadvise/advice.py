@@ -57,9 +57,9 @@ class Advice(enum.IntEnum):
 
 
 REMOTE = {
-    Advice.WILLNEED: "5.15",
     Advice.COLD: "5.10",
     Advice.PAGEOUT: "5.10",
+    Advice.WILLNEED: "5.15",
     Advice.COLLAPSE: "6.1",
 }
 """The advices for another process, each with its first Linux release."""
@@ -91,7 +91,8 @@ def advice_name(advice: int) -> str:
 
 def not_remote(advice: int) -> ValueError:
     """Return the error for an advice that can't be given to another process."""
+    *names, last = (remote.name for remote in REMOTE)
     return ValueError(
         f"advice {advice_name(advice)} is not for another process: "
-        "COLD, PAGEOUT, WILLNEED and COLLAPSE are"
+        f"{', '.join(names)} and {last} are"
     )
