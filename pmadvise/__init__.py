@@ -114,7 +114,7 @@ def __getattr__(name: str) -> object:
     """Load a name on first use."""
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - on first use alone
+    from importlib import import_module  # noqa: PLC0415 - only on first use
 
     with _loading:
         value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

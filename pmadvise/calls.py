@@ -59,7 +59,7 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
         return result
     call = f"pidfd_open({pid})"
     try:
-        from pmadvise._reasons import of_pidfd_open  # noqa: PLC0415 - in errors alone
+        from pmadvise._reasons import of_pidfd_open  # noqa: PLC0415 - only for errors
     except (ImportError, OSError):
         raise _unexplained(-result, call) from None
     raise of_pidfd_open(-result).error(call)

@@ -71,7 +71,7 @@ class Pressure:
             if error.errno in (errno.ENOENT, errno.EOPNOTSUPP):
                 why = (
                     "there is no such cgroup, or the kernel has no PSI (CONFIG_PSI, "
-                    "and psi=1 on its command line where it is off by default)"
+                    "and psi=1 on its command line if it is off by default)"
                 )
             elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 why = "only the owner of the cgroup may write the file"

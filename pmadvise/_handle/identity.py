@@ -171,7 +171,7 @@ class Identity:
         return answer.error(f"process {self.pid}: /proc/PID/{name}")
 
     def stat(self) -> Stat:
-        """Return the fields of /proc/PID/stat, which anybody may read."""
+        """Return the fields of /proc/PID/stat, readable for every user."""
         return Stat(self.read("stat"))
 
     def has_ended(self) -> bool:

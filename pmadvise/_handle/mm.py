@@ -122,7 +122,7 @@ class Mm:
             del pinned
 
     def end_of(self, result: int) -> MmEnd | None:
-        """Return what a result of the C functions means; raise OSError for -errno."""
+        """Return the end that a C function reported; raise OSError for -errno."""
         if result < 0:
             text = f"/proc/{self._pid}/task/{self._pid}/stat: {os.strerror(-result)}"
             raise OSError(-result, text)
@@ -131,7 +131,7 @@ class Mm:
         return _ENDS.get(result)
 
     def _check_again(self) -> int:
-        """Return the result of later checks where the leader seems to have exited.
+        """Return the result of later checks if the leader seems to have exited.
 
         While a thread that is not the leader execs, the leader dies, and the thread
         takes its place.

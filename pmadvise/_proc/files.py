@@ -42,7 +42,7 @@ def read_int(path: str) -> int | None:
 
 
 def lines(text: bytes | None) -> list[bytes]:
-    """Return the lines of a text, cut at the newline alone."""
+    """Return the lines of a text, cut only at newlines."""
     parts = (text or b"").split(b"\n")
     return parts if parts[-1] else parts[:-1]
 

@@ -68,7 +68,7 @@ def _why_no_ptrace(
     module = f"a security module refuses{f' (there are {modules})' if modules else ''}"
     effective = capability_names(own.get("CapEff", b""))
     if "CAP_SYS_PTRACE" in effective and initial_namespace("user"):
-        return f"{module}, or a sandbox, though CAP_SYS_PTRACE is there", None
+        return f"{module}, or a sandbox, although the caller has CAP_SYS_PTRACE", None
     for name, kind in (("Uid", "user"), ("Gid", "group")):
         mine = own[name].split()[3].decode()
         ids = [number.decode() for number in status[name].split()[:3]]

@@ -56,12 +56,12 @@ class Support:
     """In the effective set: to find the pages of another user's process that are in
     memory or in swap; advising does not need it."""
     initial_user_namespace: bool | None
-    """None where it is not known."""
+    """None if unknown."""
     initial_pid_namespace: bool | None
     container: str
     """Its manager: "docker", "podman", "kubernetes", ...; "" if none is found."""
     seccomp: str | None
-    """"disabled", "strict" or "filter"; None where it is not known."""
+    """"disabled", "strict" or "filter"; None if unknown."""
     nice: int
     """The nice value of this thread."""
     priority: Answer
@@ -111,7 +111,7 @@ def support(target: PidfdLike | None = None) -> Support:
     support() is killed as well; there is no safe way to probe for that.
 
     Args:
-        target: A process ID, or a Process, or anything whose fileno() is a pidfd.
+        target: A process ID, or a Process, or an object whose fileno() is a pidfd.
 
     Raises:
         TypeError: `target` is none of these.
