@@ -73,9 +73,13 @@ def set_up(stack: ExitStack) -> Plan:
         ],
         rows=[
             *(Row(label, name, "µs", scale=1e6) for name, label in names.items()),
-            Row("to bare cffi", "pmadvise", per="cffi", bound=Bound(1.06)),
-            Row("to ctypes", "pmadvise", per="ctypes", bound=Bound(0.80)),
-            Row("to a C extension", "pmadvise", per="extension"),
+            Row(
+                "time: pmadvise vs bare cffi", "pmadvise", per="cffi", bound=Bound(1.06)
+            ),
+            Row(
+                "time: pmadvise vs ctypes", "pmadvise", per="ctypes", bound=Bound(0.80)
+            ),
+            Row("time: pmadvise vs a C extension", "pmadvise", per="extension"),
         ],
         rounds=4000,
         plot=Plot(

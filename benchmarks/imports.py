@@ -79,13 +79,13 @@ def set_up(stack: ExitStack) -> Plan:
                 )
             ),
             Row(
-                "import, to a bare interpreter",
+                "import pmadvise: added time vs a bare interpreter",
                 "import over",
                 per="bare",
                 bound=Bound(IMPORT / BARE),
             ),
             Row(
-                "with Process, to a bare interpreter",
+                "import of Process: added time vs a bare interpreter",
                 "Process over",
                 per="bare",
                 bound=Bound(PROCESS / BARE),

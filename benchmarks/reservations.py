@@ -31,7 +31,9 @@ def set_up(stack: ExitStack) -> Plan:
         cases=[timed(name, partial(advise, pid)) for name, pid in pids.items()],
         rows=[
             *(Row(f"{name} reserved", name, "ms", scale=1e3) for name in SIZES),
-            Row("100 TiB to 1 GiB", "100 TiB", per="1 GiB", bound=Bound(GROWTH)),
+            Row(
+                "100 TiB reserved vs 1 GiB", "100 TiB", per="1 GiB", bound=Bound(GROWTH)
+            ),
         ],
         rounds=200,
         plot=Plot(

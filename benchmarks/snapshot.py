@@ -47,7 +47,7 @@ def set_up(stack: ExitStack) -> Plan:
         cases=[partial(taken, name, pid) for name in labels],
         rows=[
             *(Row(label, name, "bytes a mapping") for name, label in labels.items()),
-            Row("psutil to pmadvise", "psutil", per="pmadvise"),
+            Row("memory: psutil vs pmadvise", "psutil", per="pmadvise"),
         ],
         rounds=5,
         plot=Plot(

@@ -79,29 +79,29 @@ def set_up(stack: ExitStack) -> Plan:
                 for name in names
             ),
             *(
-                Row(f"in all, max_stall {name}", f"busy {name}", "ms", "", 1e3)
+                Row(f"total time, max_stall {name}", f"busy {name}", "ms", "", 1e3)
                 for name in names
             ),
             Row(
-                f"stall, none to {ours}",
+                f"longest stall of the target: unlimited vs max_stall={ours}",
                 f"busy {most} wait",
                 per=f"busy {ours} wait",
                 bound=Bound(50, at_least=True),
             ),
             Row(
-                f"time, {ours} to none",
+                f"total time: max_stall={ours} vs unlimited",
                 f"busy {ours}",
                 per=f"busy {most}",
                 bound=Bound(1.5),
             ),
             Row(
-                f"time, {ours} to none, target at rest",
+                f"total time, target at rest: max_stall={ours} vs unlimited",
                 f"rest {ours}",
                 per=f"rest {most}",
                 bound=Bound(1.15),
             ),
             Row(
-                f"time, {ours} to none, memory just written",
+                f"total time, memory just written: max_stall={ours} vs unlimited",
                 f"written {ours}",
                 per=f"written {most}",
             ),

@@ -107,10 +107,10 @@ def set_up(stack: ExitStack) -> Plan:
                 )
                 for name, label in names.items()
             ),
-            Row("status, to a C program", "looks", per="looks C"),
-            Row("status, psutil to pmadvise", "looks psutil", per="looks"),
+            Row("status: pmadvise vs a C program", "looks", per="looks C"),
+            Row("status: psutil vs pmadvise", "looks psutil", per="looks"),
             Row(
-                "the sweep, psutil to pmadvise",
+                "the sweep: psutil vs pmadvise",
                 "sweep psutil",
                 per="sweep",
             ),

@@ -92,14 +92,14 @@ def set_up(stack: ExitStack) -> Plan:
     notes = [f"half of the memory is random; zram compresses with {algorithm}"]
     if len(os.sched_getaffinity(0)) > 1:
         rows += [
-            Row("two to one", "pmadvise gain"),
-            Row("two to one, in C", "C gain"),
+            Row("throughput: two targets vs one", "pmadvise gain"),
+            Row("throughput in C: two targets vs one", "C gain"),
             Row(
-                "CPUs kept busy, two to one",
+                "busy CPUs: two targets vs one",
                 "pmadvise cpus",
                 bound=Bound(1.9, at_least=True),
             ),
-            Row("CPUs kept busy, two to one, in C", "C cpus"),
+            Row("busy CPUs in C: two targets vs one", "C cpus"),
         ]
         notes.append(
             "what CPUs share, of memory and of the host of a virtual machine, limits "

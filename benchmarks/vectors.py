@@ -68,17 +68,23 @@ def set_up(stack: ExitStack) -> Plan:
                 for form, label in FORMS.items()
             ),
             Row(
-                f"{most:,} as a Ranges, to C",
+                f"{most:,} ranges as a Ranges: pmadvise vs C",
                 f"Ranges {most}",
                 per=f"C {most}",
                 bound=Bound(1.05),
             ),
-            Row(f"{most:,} from a buffer, to C", f"buffer {most}", per=f"C {most}"),
             Row(
-                f"{most:,} as tuples, to ctypes", f"tuples {most}", per=f"ctypes {most}"
+                f"{most:,} ranges from a buffer: pmadvise vs C",
+                f"buffer {most}",
+                per=f"C {most}",
             ),
             Row(
-                f"{most:,} as tuples, over C, to ctypes over C",
+                f"{most:,} ranges as tuples: pmadvise vs ctypes",
+                f"tuples {most}",
+                per=f"ctypes {most}",
+            ),
+            Row(
+                f"overhead above C for {most:,} tuples: pmadvise vs ctypes",
                 f"tuples {most}",
                 per=f"ctypes {most}",
                 less=f"C {most}",

@@ -50,9 +50,15 @@ def set_up(stack: ExitStack) -> Plan:
         last = n == SIZES[-1]
         bounds = (Bound(1.15), Bound(15, at_least=True)) if last else (None, None)
         ours, c, psutil = f"pmadvise {n}", f"C {n}", f"psutil {n}"
-        rows.append(Row(f"{n:,}, to a C program", ours, per=c, bound=bounds[0]))
         rows.append(
-            Row(f"{n:,}, psutil to pmadvise", psutil, per=ours, bound=bounds[1])
+            Row(
+                f"{n:,} mappings: pmadvise vs a C program", ours, per=c, bound=bounds[0]
+            )
+        )
+        rows.append(
+            Row(
+                f"{n:,} mappings: psutil vs pmadvise", psutil, per=ours, bound=bounds[1]
+            )
         )
     return Plan(
         cases=cases,

@@ -14,7 +14,7 @@ from pmadvise.calls import (
 )
 from pmadvise.ranges import Ranges, RangesLike
 
-TYPE_CHECKING = False  # to import typing takes longer than all the rest
+TYPE_CHECKING = False  # importing typing takes longer than all the rest
 if TYPE_CHECKING:
     from pmadvise._advise.keywords import AdviseOptions as AdviseOptions
     from pmadvise._advise.keywords import Cancel as Cancel
@@ -78,8 +78,8 @@ __all__ = [
 ]
 
 
-# Loaded on first use, as dataclasses cost more to import than all the rest together,
-# and a daemon that makes the two calls alone needs none of these.
+# Loaded on first use, as dataclasses take longer to import than all the rest together,
+# and a daemon that makes only the two calls needs none of these.
 _LAZY = {
     "AddressSpace": "maps",
     "AdviseOptions": "_advise.keywords",
@@ -106,8 +106,7 @@ _LAZY = {
 }
 
 
-# One load at a time: what dataclasses and typing do while they are imported is no work
-# for two threads.
+# One load at a time: dataclasses and typing are not safe while two threads import them.
 _loading = _thread.RLock()
 
 
@@ -115,7 +114,7 @@ def __getattr__(name: str) -> object:
     """Load a name on first use."""
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - on first use alone
+    from importlib import import_module  # noqa: PLC0415 - only on first use
 
     with _loading:
         value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -1,4 +1,4 @@
-"""The command `pmadvise`, and ``python -m pmadvise``."""
+"""Entry point of the command `pmadvise` and of ``python -m pmadvise``."""
 
 import sys
 from importlib.util import find_spec
@@ -8,7 +8,7 @@ _NEEDED = ("click", "humanize", "rich")
 
 def main() -> int:
     """Run the command; return its exit status."""
-    missing = [name for name in _NEEDED if not _is_there(name)]
+    missing = [name for name in _NEEDED if not _is_installed(name)]
     if missing:
         print(
             f"pmadvise: the command needs {', '.join(missing)}: "
@@ -21,10 +21,10 @@ def main() -> int:
     return run()
 
 
-def _is_there(name: str) -> bool:
+def _is_installed(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except ModuleNotFoundError:  # of a finder that raises
+    except ModuleNotFoundError:  # from a finder
         return False
 
 

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol, TypeAlias
 else:
-    Protocol = object  # to import typing takes longer than all the rest
+    Protocol = object  # importing typing takes longer than all the rest
 
 
 class HasFileno(Protocol):
@@ -25,7 +25,7 @@ PidfdLike: TypeAlias = int | HasFileno
 
 
 def fileno_of(pidfd: PidfdLike) -> int:
-    """Return the file descriptor that `pidfd` is or has."""
+    """Return `pidfd` if it is a file descriptor, else its fileno()."""
     try:
         return c_int("pidfd", pidfd)  # type: ignore[arg-type]
     except TypeError:
@@ -57,7 +57,7 @@ def c_uint(name: str, value: int) -> int:
 
 
 def aligned(ranges: RangesLike) -> Ranges:
-    """Return ranges that can be advised.
+    """Return the ranges as a Ranges whose addresses are page-aligned.
 
     Raises:
         TypeError, ValueError: As Ranges; or an address is not page-aligned.

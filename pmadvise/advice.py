@@ -1,4 +1,4 @@
-"""The advices of madvise(2), by the kernel's names."""
+"""Advice: the constants of madvise(2), by the kernel's names."""
 
 import enum
 import os
@@ -7,8 +7,8 @@ import os
 class Advice(enum.IntEnum):
     """Every ``MADV_*`` of the kernel's UAPI: ``Advice.COLD`` is MADV_COLD.
 
-    Another process takes four of them, those whose ``remote`` is True. A
-    process takes all of them for itself, by its own pidfd, since Linux 6.13.
+    Four of them, those whose ``remote`` is True, can be given to another process.
+    A process may give all of them to itself, by its own pidfd, since Linux 6.13.
     Source: madvise(2), include/uapi/asm-generic/mman-common.h of Linux 6.18.
     """
 
@@ -16,7 +16,7 @@ class Advice(enum.IntEnum):
     RANDOM = 1
     SEQUENTIAL = 2
     WILLNEED = 3
-    # arch/alpha/include/uapi/asm/mman.h is alone in having another number.
+    # Only arch/alpha/include/uapi/asm/mman.h has another number.
     DONTNEED = 6 if os.uname().machine == "alpha" else 4
     FREE = 8
     REMOVE = 9
@@ -43,11 +43,10 @@ class Advice(enum.IntEnum):
 
     @property
     def remote(self) -> bool:
-        """Return whether the kernel takes it for another process.
+        """Return whether it can be given to another process.
 
-        REMOTE has the release of each; nothing else up to the newest tree
-        (process_madvise_remote_valid in mm/madvise.c). ``check()`` and ``support()``
-        ask the running kernel.
+        Source: process_madvise_remote_valid() in mm/madvise.c of the newest tree;
+        ``check()`` and ``support()`` ask the running kernel.
         """
         return self in REMOTE
 
@@ -58,12 +57,12 @@ class Advice(enum.IntEnum):
 
 
 REMOTE = {
-    Advice.WILLNEED: "5.15",
     Advice.COLD: "5.10",
     Advice.PAGEOUT: "5.10",
+    Advice.WILLNEED: "5.15",
     Advice.COLLAPSE: "6.1",
 }
-"""What another process takes, and the Linux release since which it does."""
+"""The advices for another process, each with its first Linux release."""
 _DESTRUCTIVE = frozenset(
     {
         Advice.DONTNEED,
@@ -77,7 +76,7 @@ _DESTRUCTIVE = frozenset(
 
 
 def known(advice: int) -> Advice | int:
-    """Return the Advice of a number, or the number where there is none."""
+    """Return the Advice of a number, or the number if there is none."""
     try:
         return Advice(advice)
     except ValueError:
@@ -85,14 +84,15 @@ def known(advice: int) -> Advice | int:
 
 
 def advice_name(advice: int) -> str:
-    """Return the kernel's name of `advice`, or the number where it has none."""
-    found = known(advice)
-    return f"MADV_{found.name}" if isinstance(found, Advice) else str(found)
+    """Return the kernel's name of `advice`, or the number if it has none."""
+    constant = known(advice)
+    return f"MADV_{constant.name}" if isinstance(constant, Advice) else str(constant)
 
 
 def not_remote(advice: int) -> ValueError:
-    """Return the error for an advice that another process never takes."""
+    """Return the error for an advice that can't be given to another process."""
+    *names, last = (remote.name for remote in REMOTE)
     return ValueError(
         f"advice {advice_name(advice)} is not for another process: "
-        "COLD, PAGEOUT, WILLNEED and COLLAPSE are"
+        f"{', '.join(names)} and {last} are"
     )

@@ -1,4 +1,4 @@
-"""The two system calls as users call them: checked, and with errors that help."""
+"""Calls: the two system calls with checked arguments and explained errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 
 
 def pidfd_open(pid: int, flags: int = 0) -> int:
-    """Open a file descriptor that names the process `pid` and no later one.
+    """Open a file descriptor of the process `pid`, and never of a later one.
 
     It is close-on-exec, readable once the process has ended, and the caller's to
     close. Wraps pidfd_open(2), Linux 5.3.
@@ -51,7 +51,7 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
         TypeError: `pid` or `flags` is not an int.
         ValueError: `pid` or `flags` does not fit into a C int.
         ProcessLookupError: There is no such process (ESRCH).
-        OSError: The kernel refuses; the message has the reason.
+        OSError: The kernel refuses; the message states the reason.
     """
     pid, flags = c_int("pid", pid), c_uint("flags", flags)
     result = _pidfd_open(pid, flags)
@@ -59,7 +59,7 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
         return result
     call = f"pidfd_open({pid})"
     try:
-        from pmadvise._reasons import of_pidfd_open  # noqa: PLC0415 - in errors alone
+        from pmadvise._reasons import of_pidfd_open  # noqa: PLC0415 - only for errors
     except (ImportError, OSError):
         raise _unexplained(-result, call) from None
     raise of_pidfd_open(-result).error(call)
@@ -73,33 +73,33 @@ def process_madvise(
 ) -> int:
     """Advise the kernel about ranges of another process's memory, in one call.
 
-    Another process takes the four advices whose ``Advice.remote`` is True; the
-    caller's own takes all of them since Linux 6.13. Needs ptrace read access to the
-    target and, for another process, CAP_SYS_NICE. Wraps process_madvise(2),
-    Linux 5.10 (commit ecb8ac8b1f14).
+    Another process can be given the four advices whose ``Advice.remote`` is True; the
+    caller itself all of them since Linux 6.13. Needs ptrace read access to the target
+    and, for another process, CAP_SYS_NICE. Wraps process_madvise(2), Linux 5.10
+    (commit ecb8ac8b1f14).
 
     Args:
-        pidfd: Of the target, or anything that has fileno().
+        pidfd: Of the target, or an object with fileno().
         ranges: At most IOV_MAX (address, length) in the target, page-aligned
-            addresses, in all at most MAX_RW_COUNT bytes. The kernel rounds lengths
-            up to pages, and counts them as given. Empty: the kernel checks
+            addresses, with a sum of at most MAX_RW_COUNT bytes. The kernel rounds
+            lengths up to pages, and counts them as given. Empty: the kernel checks
             permission and advice, and does nothing.
-        advice: What to do.
-        flags: 0; the kernel knows no other yet.
+        advice: The advice.
+        flags: 0; the kernel defines no flags yet.
 
     Returns:
-        Bytes advised, those of whole ranges. Less than asked if a later range
-        could not be: ask for that one alone to learn the errno. Bytes advised are
-        not bytes reclaimed.
+        Bytes advised, as whole ranges. Less than requested if a later range could
+        not be advised: call again with that range alone to get its errno. Bytes
+        advised are not bytes reclaimed.
 
     Raises:
         TypeError: An argument is of the wrong type; for ranges, with its index.
         ValueError: The kernel would refuse the ranges, or cut them silently; the
-            message has the index. Nothing was advised.
+            message names the index. Nothing was advised.
         PermissionError: ptrace read access (EACCES) or CAP_SYS_NICE (EPERM) is
             missing, or a seccomp filter is in the way (EPERM).
         ProcessLookupError: The target has exited, or has no memory (ESRCH).
-        OSError: The kernel's refusal, before the first range was done.
+        OSError: The kernel refuses the first range.
     """
     if not isinstance(ranges, Ranges):
         ranges = Ranges(ranges)
@@ -123,18 +123,18 @@ def process_madvise_range(
 ) -> int:
     """Advise the kernel about one range of another process's memory.
 
-    The form that the call had when it was proposed; the same as
-    ``process_madvise(pidfd, [(address, length)], advice, flags)``, and faster.
+    The same as ``process_madvise(pidfd, [(address, length)], advice, flags)``, but
+    faster.
 
     Args:
-        pidfd: Of the target, or anything that has fileno().
+        pidfd: Of the target, or an object with fileno().
         address: In the target, page-aligned.
         length: Bytes, at most MAX_RW_COUNT.
-        advice: What to do.
-        flags: 0; the kernel knows no other yet.
+        advice: The advice.
+        flags: 0; the kernel defines no flags yet.
 
     Returns:
-        Bytes advised, which are `length`; not bytes reclaimed.
+        Bytes advised: `length`. They are not bytes reclaimed.
 
     Raises:
         TypeError, ValueError, OSError: As process_madvise() does. On ENOMEM (a
@@ -153,7 +153,7 @@ def process_madvise_range(
             return length
     except (TypeError, OverflowError):
         result = 1
-    if result > 0:  # arguments to convert, or a filter that lets nothing through
+    if result > 0:  # arguments to convert, or a filter that refuses everything
         return process_madvise(pidfd, ((address, length),), advice, flags)
     raise _failure(pidfd, Ranges(((address, length),))._array, advice, flags, -result)
 
@@ -171,7 +171,7 @@ def _failure(
     flags: int,
     number: int,
 ) -> Exception:
-    """Return the exception for errno `number`, asking the kernel where in doubt."""
+    """Return the exception for errno `number`; the kernel is asked if in doubt."""
     refused = array.first_refused()
     if refused != len(array):
         return _refused_range(Ranges._of_array(array), refused)
@@ -205,5 +205,5 @@ def explain(pidfd: int, advice: int, number: int, flags: int = 0) -> OSError:
 
 
 def _unexplained(number: int, call: str) -> OSError:
-    """Return the OSError where the reasons can't be loaded: no descriptor is free."""
+    """Return the OSError if the reasons can't be loaded: no descriptor is free."""
     return OSError(number, f"{call}: {os.strerror(number)}")

@@ -1,4 +1,4 @@
-"""Mappings of a process: /proc/PID/maps as a snapshot."""
+"""Mappings of a process: a snapshot of /proc/PID/maps."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ class Vma:
     start: int
     """First address."""
     end: int
-    """First address behind it."""
+    """First address after it."""
     perms: str
-    """As maps has it: "rw-p"."""
+    """In the form of maps: "rw-p"."""
     offset: int
     """Bytes into the file."""
     device: int
-    """Of the file, as os.stat() has it in st_dev; 0 without one."""
+    """Of the file, as st_dev of os.stat(); 0 without a file."""
     inode: int
-    """Of the file; 0 without one."""
+    """Of the file; 0 without a file."""
     path: str
-    """Of the file, undecodable bytes by surrogateescape, with " (deleted)" where it was
+    """Of the file, undecodable bytes by surrogateescape, with " (deleted)" if it was
     unlinked; or the kernel's name, such as "[heap]" or "[anon:name]"; or ""."""
 
     @property
@@ -71,12 +71,12 @@ class Vma:
 
     @property
     def private(self) -> bool:
-        """Whether writes are the process's own."""
+        """Whether other processes do not see the writes of this one."""
         return self.perms[3] == "p"
 
     @property
     def anonymous(self) -> bool:
-        """Whether it has no file, and is not one of the kernel's, such as "[vdso]"."""
+        """Whether it has no file and is not a kernel's mapping, such as "[vdso]"."""
         return (
             self.inode == self.device == 0
             and self.path.startswith(("[anon:", "[heap]", "[stack"))
@@ -92,29 +92,30 @@ class Vma:
 
 
 class AddressSpace(Sequence[Vma]):
-    """The VMAs that a process had when Process.maps() read them, by address.
+    """The VMAs of a process when Process.maps() read them, by address.
 
-    The text of maps stays in native memory; a Vma is made when one is looked at.
+    The text of maps stays in native memory; a Vma is created on access.
     """
 
     __slots__ = ("_file", "_mm", "_vmas")
 
-    def __init__(self, mm: Mm, look: bool = True) -> None:
+    def __init__(self, mm: Mm, verify: bool = True) -> None:
         self._mm = mm
         self._file = mm.file()  # distinguishes the mm from a later one
-        self._vmas = mm.read_vmas(look)
+        self._vmas = mm.read_vmas(verify)
 
     @property
     def stale(self) -> bool:
-        """True once the process has exec'd or exited: then it has none of these."""
+        """Whether the process has exec'd or exited: then these VMAs no longer exist."""
         return self._mm.ended() in ("exec", "exited")
 
     def changed(self) -> Ranges:
-        """Return the parts that are no longer the same VMA.
+        """Return the parts of the VMAs that have changed since.
 
-        The same: the same permissions, device, inode, path and file offset at that
-        address, whatever the boundaries. Memory that was unmapped and mapped again
-        alike can't be distinguished. All of it, once the process has exec'd or exited.
+        A part is unchanged if its address still has the same permissions, device,
+        inode, path and file offset, even if the boundaries of the VMA differ. Memory
+        that was unmapped and mapped again with the same attributes can't be
+        distinguished. After an exec or the exit, all parts are returned.
 
         Raises:
             PermissionError: ptrace read access was lost.
@@ -139,14 +140,14 @@ class AddressSpace(Sequence[Vma]):
         """Return the ranges of the VMAs that match, one each, by address.
 
         Args:
-            anonymous: Has no file, and is not one of the kernel's, such as "[vdso]".
+            anonymous: Has no file and is not a kernel's mapping, such as "[vdso]".
             private: Mapped MAP_PRIVATE.
             readable: May be read.
             writable: May be written.
             executable: May be executed.
-            path: The very path, or a glob of fnmatch(3): `*` matches "/" too,
-                `[heap]` is the heap and `[anon:*]` matches such names. "" matches the
-                VMAs without one.
+            path: The exact path, or a glob of fnmatch(3): `*` matches "/" too,
+                `[heap]` is the heap and `[anon:*]` matches such names. "" matches VMAs
+                without a path.
             min_length: Bytes.
 
         Raises:
@@ -164,16 +165,16 @@ class AddressSpace(Sequence[Vma]):
                 raise ValueError(f"path {path!r} has a NUL")
             pattern = os.fsencode(path)
         mask = flags = 0
-        for flag, asked in (
+        for flag, wanted in (
             (VMA_ANONYMOUS, anonymous),
             (VMA_SHARED, None if private is None else not private),
             (VMA_READABLE, readable),
             (VMA_WRITABLE, writable),
             (VMA_EXECUTABLE, executable),
         ):
-            if asked is not None:
+            if wanted is not None:
                 mask |= flag
-                flags |= flag if asked else 0
+                flags |= flag if wanted else 0
         if min_length > ADDRESS_MAX:
             return Ranges()
         return Ranges._of_array(self._vmas.select(mask, flags, min_length, pattern))
@@ -215,7 +216,7 @@ class AddressSpace(Sequence[Vma]):
             offset,
             os.makedev(major, minor),
             inode,
-            # the kernel escapes nothing but the newline: show_map_vma(), seq_path()
+            # the kernel escapes only the newline: show_map_vma(), seq_path()
             os.fsdecode(path.replace(rb"\012", b"\n")),
         )
 

@@ -1,4 +1,4 @@
-"""How much memory there is, in sums: of a process, and of swap."""
+"""Memory: the sums of a process, its working set, and the swap space."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Memory:
     rss: int
     """In memory, pages shared with others included; not hugetlb pages."""
     pss: int | None
-    """In memory, each page divided by the number of processes that map it; None where
-    the kernel has no smaps_rollup."""
+    """In memory, each page divided by the number of processes that map it; None if the
+    kernel has no smaps_rollup."""
     uss: int | None
     """In memory, and mapped by no other process; None likewise."""
     anonymous: int
@@ -35,7 +35,7 @@ class Memory:
     shmem: int
     """In memory, of shared memory and tmpfs."""
     swap: int
-    """In swap, as VmSwap of status has it: shared memory is not counted."""
+    """In swap, by VmSwap of status: shared memory is not counted."""
     swap_with_shmem: int | None
     """In swap, shared memory included; None without smaps_rollup."""
     hugetlb: int
@@ -56,11 +56,11 @@ class WorkingSet:
     """
 
     referenced: int
-    """Touched since, by the process or through a mapping that it shares."""
+    """Touched during that time, by the process or through a mapping that it shares."""
     resident: int
     """In memory at the end."""
     coarse: bool
-    """Whether huge pages blur it: one touched byte counts as a whole huge page."""
+    """Whether huge pages make it coarse: one touched byte counts as a huge page."""
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields as json.dumps() takes them."""
@@ -74,8 +74,8 @@ class Swap:
     total: int
     free: int
     frees_at_once: bool
-    """Whether memory that goes to swap is free immediately, as all of the swap is zram.
-    On a disk the pages stay in the swap cache until the next reclaim."""
+    """Whether memory that goes to swap is free immediately: all swap is on zram. On a
+    disk the pages stay in the swap cache until the next reclaim."""
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields as json.dumps() takes them."""
@@ -83,11 +83,11 @@ class Swap:
 
 
 def swap() -> Swap:
-    """Return the swap space of the host: one small file is read.
+    """Return the swap space of the host; it reads one small file.
 
     >>> import pmadvise
-    >>> found = pmadvise.swap()
-    >>> 0 <= found.free <= found.total
+    >>> swap = pmadvise.swap()
+    >>> 0 <= swap.free <= swap.total
     True
     """
     total = used = 0
@@ -97,8 +97,8 @@ def swap() -> Swap:
     except FileNotFoundError:  # built without CONFIG_SWAP
         text = b""
     for line in lines(text)[1:]:
-        # Filename, of which the kernel escapes blanks, tabs and newlines alone, Type,
-        # Size and Used in KiB, Priority
+        # Filename, with only blanks, tabs and newlines escaped, Type, Size and Used in
+        # KiB, Priority
         name, _, size, in_use, *_ = filter(None, re.split(rb"[ \t]+", line))
         total += int(size) * 1024
         used += int(in_use) * 1024
@@ -110,7 +110,7 @@ def measure_working_set(mm: Mm, seconds: float) -> WorkingSet:
     """Return the memory that a process touches during `seconds`.
 
     Raises:
-        TypeError, ValueError: `seconds` is no number, or negative.
+        TypeError, ValueError: `seconds` is not a number, or is negative.
         PermissionError: A right is missing.
         ProcessLookupError: The process has gone, or has exec'd.
     """
@@ -118,7 +118,7 @@ def measure_working_set(mm: Mm, seconds: float) -> WorkingSet:
         raise TypeError(f"seconds {seconds!r} is not a number")
     if not 0 <= seconds < math.inf:
         raise ValueError(f"seconds {seconds!r} is not 0 or more, and finite")
-    file = mm.file()  # so that an exec meanwhile is noticed
+    file = mm.file()  # detects an exec during the measurement
     mm.identity.write("clear_refs", b"1")
     mm.identity.wait(seconds)
     rollup = parse_kb_fields(mm.identity.read("smaps_rollup"))
@@ -133,7 +133,7 @@ def measure_working_set(mm: Mm, seconds: float) -> WorkingSet:
 
 
 def read_memory(identity: Identity) -> Memory:
-    """Return the sums of a process's memory; the kernel holds its mmap lock meanwhile.
+    """Return the sums of a process's memory; the kernel holds its mmap lock for it.
 
     Raises:
         PermissionError: ptrace read access is missing.

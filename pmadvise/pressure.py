@@ -1,4 +1,4 @@
-"""When to act: a trigger of the kernel's pressure stall information (PSI)."""
+"""Pressure: a trigger of the kernel's pressure stall information (PSI)."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ import errno
 import math
 import os
 import select
-import time
 
 from pmadvise._native.descriptor import Descriptor
+from pmadvise._proc.files import wait_for_event
 
 _SHORTEST, _LONGEST = 0.5, 10.0  # seconds: kernel/sched/psi.c, WINDOW_{MIN,MAX}_US
 _COMMON_WINDOW = 2.0  # seconds: without CAP_SYS_RESOURCE a multiple of this
-_FOREVER = 1e9  # s
-_POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
 
 
 class Pressure:
-    """A trigger that fires when tasks were stalled for want of memory: PSI.
+    """A trigger that fires after tasks were stalled by a lack of memory: PSI.
 
-    It fires at most once a window, and only seconds after pressure began: a watermark
-    that is looked at every 50 to 100 ms is the first signal, this the second. A context
-    manager.
+    It fires at most once per window, and only seconds after pressure began: poll a
+    watermark every 50 to 100 ms for early warning, and use this as the backup. A
+    context manager.
 
     >>> import pmadvise
     >>> with pmadvise.Pressure(stall=0.1) as pressure:
@@ -34,16 +32,16 @@ class Pressure:
     Args:
         path: Of a pressure file: the host's, or memory.pressure of a cgroup, which its
             owner may open.
-        stall: Seconds within a window that some task is stalled, more than 0.
-        window: Seconds, 0.5 to 10. Without CAP_SYS_RESOURCE the kernel takes multiples
-            of 2 s alone (Linux 6.5): the next one is taken then, with a stall that is
-            longer in proportion.
+        stall: Seconds within a window in which some task is stalled, more than 0.
+        window: Seconds, 0.5 to 10. Without CAP_SYS_RESOURCE the kernel accepts only
+            multiples of 2 s (Linux 6.5): then the window is rounded up to one, and the
+            stall grows in proportion.
 
     Raises:
         TypeError, ValueError: `stall` or `window` is wrong.
         FileNotFoundError: There is no such file: no cgroup, or a kernel without PSI.
         PermissionError: The file may not be written.
-        OSError: The kernel refuses the trigger; the message has the reason.
+        OSError: The kernel refuses the trigger; the message states the reason.
     """
 
     __slots__ = ("_file", "path", "stall", "window")
@@ -57,12 +55,12 @@ class Pressure:
         self._file: Descriptor | None = None
         self.path = os.fspath(path)
         self.stall, self.window = _checked(stall, window)
-        """The seconds that the kernel took."""
+        """The seconds that the kernel accepted."""
         file = self._open()
         try:
             self._arm(file.fd)
         except BaseException:
-            file.close()  # the traceback has it still
+            file.close()  # the traceback refers to it
             raise
         self._file = file
 
@@ -73,10 +71,10 @@ class Pressure:
             if error.errno in (errno.ENOENT, errno.EOPNOTSUPP):
                 why = (
                     "there is no such cgroup, or the kernel has no PSI (CONFIG_PSI, "
-                    "and psi=1 on its command line where it is off by default)"
+                    "and psi=1 on its command line if it is off by default)"
                 )
             elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                why = "the file of a cgroup may be written by its owner"
+                why = "only the owner of the cgroup may write the file"
             else:
                 raise
             number = error.errno or errno.EIO
@@ -100,8 +98,8 @@ class Pressure:
         except OSError as error:
             raise OSError(
                 error.errno,
-                f"{self.path}: {os.strerror(error.errno or 0)}: the kernel takes no "
-                f"trigger for {asked}, nor for {self.stall:g} s in {window:g} s",
+                f"{self.path}: {os.strerror(error.errno or 0)}: the kernel accepts "
+                f"no trigger for {asked}, nor for {self.stall:g} s in {window:g} s",
             ) from None
 
     def _write(self, fd: int) -> None:
@@ -109,10 +107,10 @@ class Pressure:
         os.write(fd, b"some %d %d\0" % (stall, window))
 
     def fileno(self) -> int:
-        """Return the file descriptor, for a selector: POLLPRI when it has fired.
+        """Return the file descriptor, for a selector: POLLPRI after it has fired.
 
-        POLLERR is the end of its cgroup: unregister it then, or poll(2) returns at once
-        for ever.
+        POLLERR: the cgroup was removed. Unregister the descriptor then, or each poll(2)
+        returns at once.
 
         Raises:
             ValueError: This is closed.
@@ -126,32 +124,20 @@ class Pressure:
         """Wait until it fires.
 
         Args:
-            timeout: Seconds, 0 or more; None: for ever.
+            timeout: Seconds, 0 or more; None: no limit.
 
         Returns:
             True if it has fired.
 
         Raises:
             ValueError: `timeout` is negative, or this is closed.
-            OSError: ENODEV, the cgroup has been removed.
+            OSError: The cgroup has been removed (ENODEV).
         """
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(f"timeout {timeout!r} is negative")
-        poll = select.poll()
-        poll.register(self.fileno(), select.POLLPRI)
-        if timeout is None or timeout > _FOREVER:  # an int may be too large for a float
-            timeout = math.inf
-        end = time.monotonic() + timeout
-        while True:
-            left = max(1000 * (end - time.monotonic()), 0)
-            milliseconds = _POLL_MAX if left > _POLL_MAX else math.ceil(left)
-            for _, events in poll.poll(milliseconds):
-                if events & select.POLLERR:
-                    text = f"{self.path}: the cgroup of this trigger has been removed"
-                    raise OSError(errno.ENODEV, text)
-                return True
-            if time.monotonic() >= end:
-                return False
+        events = wait_for_event(self.fileno(), select.POLLPRI, timeout)
+        if events & select.POLLERR:
+            text = f"{self.path}: the cgroup of this trigger has been removed"
+            raise OSError(errno.ENODEV, text)
+        return events != 0
 
     def close(self) -> None:
         """Remove the trigger; may be called again."""
@@ -170,7 +156,7 @@ class Pressure:
 
 
 def _checked(stall: float, window: float) -> tuple[float, float]:
-    """Return a stall and a window in seconds that the kernel may take."""
+    """Return a stall and a window in seconds that the kernel may accept."""
     for name, value in (("stall", stall), ("window", window)):
         if not isinstance(value, (int, float)):
             raise TypeError(f"{name} {value!r} is not a number of seconds")

@@ -1,4 +1,4 @@
-"""Ranges of addresses, in the layout that the kernel reads."""
+"""Ranges of addresses, in the layout of the kernel's ``struct iovec``."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _SHOWN_IN_REPR = 4
 class Ranges(Sequence[tuple[int, int]]):
     """An immutable sequence of (address, length), as a native ``struct iovec[]``.
 
-    Filled and checked once, then handed to the kernel in place as often as
-    wanted. Addresses and lengths are bytes; they need not be page-aligned here
-    (the calls ask for that), may overlap, and keep their order. Equal and hashed
-    by value; safe to use from several threads.
+    Filled and checked once, then passed to the kernel in place any number of times.
+    Addresses and lengths are bytes; they need not be page-aligned here (the calls
+    require that), may overlap, and keep their order. Equal and hashed by value; safe
+    to use from several threads.
 
     Args:
         ranges: Pairs (address, length) of ints; consumed once.
 
     Raises:
-        TypeError: Something is not a pair or not an int; the message has its index.
-        ValueError: A pair of the wrong length, a negative value, or one whose end
-            lies past the end of the address space; the message has its index.
+        TypeError: An item is not a pair of ints; the message names its index.
+        ValueError: An item of the wrong length, a negative value, or a range that
+            ends past the end of the address space; the message names its index.
     """
 
     __slots__ = ("_array",)
@@ -58,7 +58,7 @@ class Ranges(Sequence[tuple[int, int]]):
 
     @classmethod
     def _of_array(cls, array: RangeArray) -> Ranges:
-        """Wrap a native array, which is not written to any more."""
+        """Wrap a native array, which must not be written to afterwards."""
         self = object.__new__(cls)
         self._array = array
         return self
@@ -72,9 +72,9 @@ class Ranges(Sequence[tuple[int, int]]):
                 order: (n, 2) of them, or a flat even number, address first.
 
         Raises:
-            TypeError: Not a buffer, or its items are something else.
-            ValueError: Not contiguous, of another shape, or a range runs past the
-                end of the address space.
+            TypeError: `b` is not a buffer, or has items of another type.
+            ValueError: The buffer is not contiguous or has another shape, or a range
+                ends past the end of the address space.
         """
         try:
             view = memoryview(b)  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ class Ranges(Sequence[tuple[int, int]]):
                 f"a buffer of uint64 pairs is needed, not {type(b).__name__}"
             ) from None
         with view:
-            # struct's codes: native order is no prefix, "@", "=", or our own "<" ">"
+            # struct's codes of native order: no prefix, "@", "=", or the host's "<" ">"
             code = view.format.lstrip("@=" + ("<" if _LITTLE_ENDIAN else ">"))
             if code not in ("Q", "L") or view.itemsize != _ITEM_SIZE:
                 raise TypeError(
@@ -109,23 +109,23 @@ class Ranges(Sequence[tuple[int, int]]):
     def buffer(self) -> memoryview:
         """The ranges without a copy: read-only, unsigned 64-bit, shape (n, 2).
 
-        ``numpy.asarray(ranges.buffer)`` is an array of that shape. (With no
-        ranges it is flat and empty: a memoryview has no shape (0, 2).)
+        ``numpy.asarray(ranges.buffer)`` is an array of that shape. (Without ranges it
+        is flat and empty: a memoryview can't have the shape (0, 2).)
         """
         octets, n = self._array.buffer(), len(self)
         return octets.cast(_ITEM, (n, 2)) if n else octets.cast(_ITEM)
 
     @property
     def total(self) -> int:
-        """The sum of the lengths in bytes, what overlaps counted twice."""
+        """The sum of the lengths in bytes; overlaps count twice."""
         return self._array.total()
 
     def merged(self) -> Ranges:
-        """Return them sorted, overlapping and adjacent ones joined, none empty."""
+        """Return the ranges sorted, joined where they overlap or touch, none empty."""
         return self._of_array(self._array.merge())
 
     def split(self, max_bytes: int) -> Ranges:
-        """Cut at page boundaries so that no range is longer than `max_bytes`.
+        """Return the ranges cut at page boundaries, none longer than `max_bytes`.
 
         Args:
             max_bytes: At least PAGE_SIZE.
@@ -159,7 +159,7 @@ class Ranges(Sequence[tuple[int, int]]):
         return self._of_array(self._array.merge().subtract(other._array.merge()))
 
     def __len__(self) -> int:
-        """Return how many ranges there are."""
+        """Return the number of ranges."""
         return len(self._array)
 
     if TYPE_CHECKING:

@@ -1,10 +1,10 @@
-"""The result of an advise()."""
+"""Report: the account of an advise(), with the skipped and the remaining memory."""
 
 from __future__ import annotations
 
-import errno
 from dataclasses import asdict, dataclass
 
+from pmadvise._reasons import errno_name
 from pmadvise.advice import Advice, advice_name
 from pmadvise.status import Status
 
@@ -27,24 +27,24 @@ class Skip:
     length: int
     """Bytes."""
     errno: int
-    """The kernel's; ENOMEM where nothing is mapped, EIO where the call returned 0 bytes
+    """The kernel's; ENOMEM if nothing is mapped, EIO if the call returned 0 bytes
     and no errno."""
     reason: str
 
     def __repr__(self) -> str:
         """Show address and length in hexadecimal, and the errno by its name."""
-        name = errno.errorcode.get(self.errno, self.errno)
+        name = errno_name(self.errno)
         return f"Skip({self.address:#x}, {self.length:#x}, {name}: {self.reason})"
 
 
 @dataclass(frozen=True, slots=True)
 class Remaining:
-    """The memory that PAGEOUT was asked for and that is in memory all the same."""
+    """Memory that is still resident after PAGEOUT."""
 
     resident: int
     """Bytes of the ranges that are still in memory."""
     shared: int
-    """Bytes of these that other processes map too: the kernel passes over them."""
+    """Bytes of these that other processes map as well: the kernel skips them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,29 +53,29 @@ class Report:
 
     advice: Advice | int
     requested: int
-    """Bytes asked for."""
+    """Bytes requested."""
     advised: int
-    """Bytes that the kernel took. Not bytes reclaimed: see `before`, `after` and
+    """Bytes that the kernel advised. Not bytes reclaimed: see `before`, `after` and
     `remaining`."""
     skipped: tuple[Skip, ...]
-    """The ranges that could not be advised, in the order asked."""
+    """The ranges that could not be advised, in the order requested."""
     calls: int
-    """System calls process_madvise(2) that had ranges."""
+    """System calls of process_madvise(2) with ranges."""
     elapsed: float
     """Seconds, selection and measuring included."""
     longest_call: float
     """Seconds of the longest system call, which holds the target's mmap lock."""
     ended: Ended
-    """"complete", or why the rest was not tried: "budget", "timeout", "cancelled" (also
-    by the exception that carries this report), "exec", "exited", "refused" (permission
-    was lost)."""
+    """"complete", or the reason why the rest was not tried: "budget", "timeout",
+    "cancelled" (or an exception, which carries this report), "exec", "exited",
+    "refused" (permission was lost)."""
     before: Status | None = None
     """The target's memory before, with measure=True."""
     after: Status | None = None
-    """And after; None too where it has exec'd or exited."""
+    """The same afterwards; None if it has exec'd or exited."""
     remaining: Remaining | None = None
-    """With measure=True after PAGEOUT: the memory of the ranges that did not move; None
-    too where that can't be read, or when the timeout was reached."""
+    """The memory that did not move, with measure=True after PAGEOUT; None if it can't
+    be read, or if the timeout was reached."""
 
     @property
     def not_tried(self) -> int:
@@ -83,7 +83,7 @@ class Report:
         return self.requested - self.advised - sum(s.length for s in self.skipped)
 
     def to_dict(self) -> dict[str, object]:
-        """Return all of it as json.dumps() takes it; advice by its name."""
+        """Return all fields as json.dumps() takes them; advice by its name."""
         return {
             **asdict(self),
             "advice": advice_name(self.advice),

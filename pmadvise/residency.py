@@ -1,4 +1,4 @@
-"""Which pages of a process are in memory and which in swap."""
+"""Residency: the pages of a process that are in memory, and those in swap."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from pmadvise.ranges import Ranges, RangesLike
 
 _LAST_PAGE = ADDRESS_MAX + 1 - PAGE_SIZE
 # Without PAGEMAP_SCAN, reading the entries of more addresses than this takes longer
-# than reading smaps to learn which mappings have any.
+# than reading smaps, which shows the mappings that have pages.
 _WORTH_SMAPS = 1 << 30
-# To learn how many page tables there are takes as long as walking so many addresses.
+# Reading the number of page tables takes as long as walking so many addresses.
 _WORTH_STATUS = 16 * MOST_ADDRESSES
 _HUGE_WINDOW = 128
-"""Huge pages that the kernel is asked for at a time."""
+"""The number of huge pages in one request to the kernel."""
 
 
 class Pagemap:
@@ -50,17 +50,17 @@ class Pagemap:
     Args:
         mm: The address space.
         check: Called between the steps of a walk.
-        look: As Mm.open_file() takes it.
+        verify: As Mm.open_file() takes it.
 
     Raises:
         PermissionError: ptrace read access or, for the process of another user,
             CAP_DAC_READ_SEARCH is missing.
-        ProcessLookupError: The process no longer runs in that mm.
+        ProcessLookupError: The process no longer has that mm.
     """
 
-    def __init__(self, mm: Mm, check: Check = no_check, look: bool = True) -> None:
+    def __init__(self, mm: Mm, check: Check = no_check, verify: bool = True) -> None:
         self._mm, self._check = mm, check
-        self._file = mm.open_file("pagemap", look)
+        self._file = mm.open_file("pagemap", verify)
         self._can_scan = True
         self._huge = Ranges()
         self._huge_from = self._huge_until = 0
@@ -83,7 +83,7 @@ class Pagemap:
         self._file.close()
 
     def resident(self, within: Ranges | None = None) -> Ranges:
-        """Return the pages in memory, but for the zero page, merged."""
+        """Return the pages in memory except the zero page, merged."""
         return self._pages(within, swapped=False)
 
     def swapped(self, within: Ranges | None = None) -> Ranges:
@@ -91,14 +91,14 @@ class Pagemap:
         return self._pages(within, swapped=True)
 
     def shared(self, resident: Ranges) -> Ranges:
-        """Return the pages of memory in memory that other processes map too."""
+        """Return the resident pages that other processes map as well."""
         return self._read(resident, PAGES_SHARED) & resident
 
     def huge_page_at(self, address: int, size: int) -> bool:
         """Return whether a huge page of `size` bytes covers an address.
 
-        False too where the kernel can't be asked. It is asked for many at a time, as
-        each question takes the target's mmap lock.
+        False if the kernel can't report it. One request covers many huge pages, as each
+        takes the target's mmap lock.
         """
         start = address & -size
         if self._can_scan and not self._huge_from <= start < self._huge_until:
@@ -106,12 +106,12 @@ class Pagemap:
             for n_pages in (_HUGE_WINDOW, 1):
                 if self._find_huge_pages(start, start + n_pages * size):
                     break
-        if not self._huge:  # as of most windows: this is asked before each call
+        if not self._huge:  # the usual case, before each call
             return False
         return (self._huge & Ranges([(start, size)])).total == size
 
     def _find_huge_pages(self, start: int, end: int) -> bool:
-        """Find the huge pages in [start, end); return whether that could be asked."""
+        """Find the huge pages in [start, end); return whether that was possible."""
         kind = PAGE_IS_HUGE | PAGE_IS_PRESENT
         try:
             array = pagemap_scan(self._file.fd, [(start, end)], kind)
@@ -127,18 +127,18 @@ class Pagemap:
         if wanted is not None and not len(wanted):
             return wanted
         try:
-            found = self._scan(wanted, swapped)
+            pages = self._scan(wanted, swapped)
         except OSError as error:
             if error.errno != errno.ENOTTY:
                 raise
             self._can_scan = False
             mapped = self._worth_reading(wanted, swapped)
-            found = self._read(mapped, PAGES_SWAPPED if swapped else PAGES_PRESENT)
-        # The walks cover whole pages, and the gaps between ranges that are close.
-        return found.merged() if wanted is None else found & wanted
+            pages = self._read(mapped, PAGES_SWAPPED if swapped else PAGES_PRESENT)
+        # The walks cover whole pages, and small gaps between ranges.
+        return pages.merged() if wanted is None else pages & wanted
 
     def _scan(self, wanted: Ranges | None, swapped: bool) -> Ranges:
-        """Ask PAGEMAP_SCAN, Linux 6.7."""
+        """Return the pages by PAGEMAP_SCAN, Linux 6.7."""
         if not self._can_scan:
             raise OSError(errno.ENOTTY, "PAGEMAP_SCAN")
         if wanted is not None:
@@ -160,7 +160,7 @@ class Pagemap:
         if not swapped:
             return self._walk(spans, PAGE_IS_PRESENT, PAGE_IS_PFNZERO, is_bounded)
         try:
-            # A guard page shows as swapped and is not; the category is of Linux 6.15.
+            # A guard page is reported as swapped but is not; its category: Linux 6.15.
             return self._walk(spans, PAGE_IS_SWAPPED, PAGE_IS_GUARD, is_bounded)
         except OSError as error:
             if error.errno != errno.EINVAL:
@@ -170,15 +170,15 @@ class Pagemap:
     def _may_walk_long(self, spans: list[tuple[int, int]]) -> bool:
         """Return whether one walk over all of the addresses may take long.
 
-        It goes through page tables alone, empty ones too: where these are few, no
-        reserved addresses make it long.
+        A walk visits only page tables, empty ones too: if these are few, it is short
+        even over reserved addresses.
         """
         if sum(end - start for start, end in spans) <= _WORTH_STATUS:
             return True
         try:
             status = parse_kb_fields(self._mm.identity.read("status"))
         except (PermissionError, ProcessLookupError):
-            return True  # the walk has the same to report
+            return True  # the walk raises the same error
         return status.get("VmPTE", ADDRESS_MAX) > MOST_PAGE_TABLES
 
     def _walk(
@@ -197,7 +197,7 @@ class Pagemap:
         return Ranges._of_array(array)
 
     def _user_end(self) -> int:
-        """Return where user space ends: up to there the kernel does not say EFAULT."""
+        """Return the end of user space: below it the kernel does not return EFAULT."""
         for bits in range(ADDRESS_MAX.bit_length(), 30, -1):
             end = (1 << bits) - PAGE_SIZE
             try:
@@ -210,7 +210,7 @@ class Pagemap:
         raise OSError(errno.EFAULT, "PAGEMAP_SCAN: no end of user space was found")
 
     def _worth_reading(self, wanted: Ranges | None, swapped: bool) -> Ranges:
-        """Return the parts of VMAs whose entries are to be read one by one."""
+        """Return the parts of VMAs whose entries have to be read one by one."""
         mapped = Ranges._of_array(self._mm.read_vmas().select())
         if wanted is not None:
             mapped &= wanted
@@ -220,14 +220,14 @@ class Pagemap:
         return mapped & populated(self._mm, fields, self._check)
 
     def _read(self, wanted: Ranges, kind: int) -> Ranges:
-        """Read the entries of pagemap."""
+        """Return the pages by the entries of pagemap."""
         spans = [
             (address & -PAGE_SIZE, -(-(address + length) // PAGE_SIZE) * PAGE_SIZE)
             for address, length in wanted
             if address <= _LAST_PAGE
         ]
         kpageflags = None
-        # not root: then the kernel hides frame numbers as well
+        # Without root the kernel hides frame numbers as well.
         with contextlib.suppress(FileNotFoundError, PermissionError):
             kpageflags = Descriptor.open("/proc/kpageflags")
         frames = kpageflags.fd if kpageflags is not None else -1

@@ -1,4 +1,4 @@
-"""Status: a process and its memory as the kernel counts it all the time."""
+"""Status: the state of a process and its memory, by counters of the kernel."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Status:
     """
 
     name: str
-    """As the process chose it (comm), undecodable bytes by surrogateescape."""
+    """Chosen by the process (comm), undecodable bytes by surrogateescape."""
     uid: int
     """The effective user ID."""
     parent: int
-    """The process ID of its parent; 0 if that is of another PID namespace."""
+    """The process ID of its parent; 0 if the parent is of another PID namespace."""
     state: str
     """A letter: "R" running, "S" sleeping, "D" waiting, "T" stopped, "Z" zombie, ..."""
     threads: int
@@ -60,13 +60,13 @@ def read_status(identity: Identity) -> Status:
         ProcessLookupError: It has gone.
         PermissionError: Its directory in /proc is hidden.
     """
-    lent, proc = identity.lend(), identity.proc
+    pinned, proc = identity.pin(), identity.proc
     try:
         fields = status_read(proc)
     except OSError as error:
         raise identity.refusal("status", error.errno or 0) from None
     finally:
-        del lent
+        del pinned
     cpu_ticks, major_faults, start_ticks = fields[11:]
     return Status(
         os.fsdecode(fields[0]),

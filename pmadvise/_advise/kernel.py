@@ -30,7 +30,7 @@ class Kernel:
     def __init__(self, mm: Mm, profile: Profile, check: Check) -> None:
         self._mm, self._profile, self._check = mm, profile, check
         self._file: Descriptor | None = None
-        self._lent: object = None
+        self._pinned: object = None
         self._pagemap: Pagemap | None = None
         self._may_read_pages = True
         self._huge_page_size: int | None = None
@@ -39,12 +39,12 @@ class Kernel:
 
     def open(self) -> None:
         """Open the file that marks the mm; errors as Mm.file()."""
-        self._lent = self._mm.identity.lend()
+        self._pinned = self._mm.identity.pin()
         self._file = self._mm.file()
 
     def close(self) -> None:
         """Close the files."""
-        self._lent = None
+        self._pinned = None
         pagemap, self._pagemap, self._file = self._pagemap, None, None
         if pagemap is not None:
             pagemap.close()
@@ -107,7 +107,7 @@ class Kernel:
         Whether it is of this mm shows when the mm is looked at before the next call.
         """
         if self._pagemap is None:
-            self._pagemap = Pagemap(self._mm, self._check, look=False)
+            self._pagemap = Pagemap(self._mm, self._check, verify=False)
         return self._pagemap
 
     def pagemap_or_none(self) -> Pagemap | None:

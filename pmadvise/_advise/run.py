@@ -123,7 +123,7 @@ class Run:
     def _select(self, within: Ranges | None) -> tuple[AddressSpace, Ranges]:
         assert self._profile.select is not None
         # One look for all that is read: the engine's first.
-        space = AddressSpace(self._mm, look=False)
+        space = AddressSpace(self._mm, verify=False)
         pagemap = self._kernel.pagemap_or_none()
         source = Source(space, self._mm, pagemap, self._clock.check, within)
         return space, self._profile.select(source)

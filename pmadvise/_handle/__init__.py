@@ -1,1 +1,1 @@
-"""Handles: which process, which address space, and no later one."""
+"""Handles: one process and one address space, and never later ones."""

@@ -1,20 +1,15 @@
-"""Which process a handle is of: a pidfd, and the directory /proc/PID opened with it."""
+"""Identity: a process by its pidfd and the directory /proc/PID opened with it."""
 
 from __future__ import annotations
 
 import errno
-import math
 import os
-import time
 
 from pmadvise import _reasons
 from pmadvise._arguments import PidfdLike, c_int, fileno_of
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._proc.files import Stat, read_in
 from pmadvise._proc.pidfds import directory_of, has_ended, no_mm, pid_of
-
-_POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
-_FOREVER = 1e9  # s: int may be too large for a float
 
 _Descriptors = tuple[Descriptor, Descriptor | None]
 
@@ -29,7 +24,7 @@ def open_pidfd(pid: int) -> Descriptor:
 
 
 class Identity:
-    """A process for ever: its pidfd and its directory in /proc, both owned.
+    """A process, and never a later one: its pidfd and its directory in /proc, owned.
 
     Args:
         pidfd: Of the process; taken over.
@@ -48,7 +43,7 @@ class Identity:
             proc, self.number = directory_of(pidfd.fd)
             """The process ID as /proc counts, which may show another pid namespace."""
         except BaseException:
-            pidfd.close()  # the traceback has it still
+            pidfd.close()  # the traceback refers to it
             raise
         self._descriptors: _Descriptors | None = (pidfd, proc)
 
@@ -80,14 +75,14 @@ class Identity:
         return cls(copy, pid)
 
     def close(self) -> None:
-        """Close both file descriptors, unless they are lent; may be called again."""
+        """Close both file descriptors, once no pin is left; may be called again."""
         self._descriptors = None
 
-    def lend(self) -> object:
-        """Return an object as long as which the descriptors stay open.
+    def pin(self) -> object:
+        """Return an object that keeps the file descriptors open while it exists.
 
-        Another thread may close this while a system call has their numbers, which the
-        next process to be opened would get.
+        Another thread may call close() while a system call uses their numbers, and a
+        file opened next would get the same numbers.
 
         Raises:
             ValueError: This is closed.
@@ -140,23 +135,23 @@ class Identity:
             PermissionError: A right is missing; the message names it.
             ProcessLookupError: The process has gone, or has no memory.
         """
-        lent, proc = self.lend(), self.proc
+        pinned, proc = self.pin(), self.proc
         try:
             return Descriptor.open(name, proc, flags)
         except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
             raise self.refusal(name, error.errno or 0) from None
         finally:
-            del lent  # a traceback would have it still
+            del pinned  # else a traceback would keep it
 
     def read(self, name: str) -> bytes:
         """Return the contents of a file of /proc/PID; errors as open_file()."""
-        lent, proc = self.lend(), self.proc
+        pinned, proc = self.pin(), self.proc
         try:
             return read_in(proc, name)
         except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
             raise self.refusal(name, error.errno or 0) from None
         finally:
-            del lent
+            del pinned
 
     def write(self, name: str, text: bytes) -> None:
         """Write to a file of /proc/PID; errors as open_file()."""
@@ -176,16 +171,12 @@ class Identity:
         return answer.error(f"process {self.pid}: /proc/PID/{name}")
 
     def stat(self) -> Stat:
-        """Return the fields of /proc/PID/stat, which anybody may read."""
+        """Return the fields of /proc/PID/stat, readable for every user."""
         return Stat(self.read("stat"))
 
-    def has_ended(self, timeout: int | None = 0) -> bool:
-        """Return whether the last thread has ended, waiting up to `timeout` ms."""
-        lent, pidfd = self.lend(), self.pidfd
-        try:
-            return has_ended(pidfd, timeout)
-        finally:
-            del lent
+    def has_ended(self) -> bool:
+        """Return whether the last thread has ended."""
+        return self.wait(0)
 
     def is_alive(self) -> bool:
         """Return whether the leader has not exited."""
@@ -196,38 +187,34 @@ class Identity:
         try:
             return self.stat().state not in "ZX"
         except (PermissionError, ProcessLookupError):
-            # reaped since; or it has changed its user, and /proc hides it: hidepid
+            # reaped since; or its user has changed, and /proc hides it: hidepid
             return not self.has_ended()
 
     def wait(self, timeout: float | None) -> bool:
         """Wait up to `timeout` seconds for the end of the last thread.
 
+        Returns:
+            Whether it has ended.
+
         Raises:
             ValueError: `timeout` is negative, or this is closed.
         """
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(f"timeout {timeout!r} is negative")
-        if timeout is None or timeout > _FOREVER:
-            timeout = math.inf
-        end = time.monotonic() + timeout
-        while True:
-            left = max(1000 * (end - time.monotonic()), 0)
-            milliseconds = _POLL_MAX if left > _POLL_MAX else math.ceil(left)
-            if self.has_ended(milliseconds):
-                return True
-            if time.monotonic() >= end:
-                return False
+        pinned, pidfd = self.pin(), self.pidfd
+        try:
+            return has_ended(pidfd, timeout)
+        finally:
+            del pinned
 
     def gone(self, why: str | None = None) -> ProcessLookupError:
-        """Return the exception for an address space that is not there."""
+        """Return the exception for an address space that no longer exists."""
         why = why or self.why_no_mm()
         why = why or "the process has exec'd since: call maps() again"
         return ProcessLookupError(errno.ESRCH, f"process {self.pid}: {why}")
 
     def why_no_mm(self) -> str | None:
         """Return why there is no address space; None if there should be one."""
-        lent, pidfd = self.lend(), self.pidfd
+        pinned, pidfd = self.pin(), self.pidfd
         try:
             return no_mm(pidfd, -1 if self.is_hidden else self.proc)
         finally:
-            del lent
+            del pinned

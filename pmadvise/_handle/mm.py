@@ -1,4 +1,4 @@
-"""The address space of a process, and no later one."""
+"""Mm: the address space of a process, and never a later one."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     MmEnd = Literal["exec", "exited", "refused"]
 else:
-    MmEnd = str  # to import typing takes longer than most of the rest
-"""The end of an address space; "refused": permission was lost, so it is unknown."""
+    MmEnd = str  # importing typing takes longer than most of the rest
+"""The end of an address space; "refused": permission was lost, and it is unknown."""
 
 _ENDS: dict[int, MmEnd] = {
     _mm.EXEC: "exec",
@@ -30,27 +30,26 @@ _ENDS: dict[int, MmEnd] = {
     _mm.REFUSED: "refused",
 }
 
-
-_LOOKS = 50
-"""Milliseconds that the exec of a thread may take to replace the leader."""
+_EXEC_MILLISECONDS = 50
+"""The longest time in which the exec of a thread replaces the leader."""
 
 
 @functools.cache
 def _host_randomizes() -> bool:
-    """Return whether the kernel randomizes address spaces; looked at once."""
+    """Return whether the kernel randomizes address spaces; read once."""
     return bool(read_int("/proc/sys/kernel/randomize_va_space"))
 
 
 class Mm:
-    """The address space that a process had when this was made, and no later one.
+    """The address space that a process had when this object was made.
 
-    Two things show an exec, which the pidfd lives through: start_code, start_stack and
-    PF_FORKNOEXEC of /proc/PID/stat, which cost no descriptor; and an open maps, which
-    is opened when it is needed and stays open as long as somebody has it (an
-    AddressSpace, an advise()). The first alone does not show a program that execs
-    itself without address space randomization and with arguments of the same size:
-    where that can't be ruled out, maps stays open. The second does not show an exec
-    when others share the old mm, as the parent of a vfork(2) child does.
+    A pidfd survives an exec. Two facts detect it: start_code, start_stack and
+    PF_FORKNOEXEC of /proc/PID/stat, which need no descriptor; and an open maps file,
+    which is opened on demand and stays open while an object uses it (an AddressSpace,
+    an advise()). The first alone misses a program that execs itself without address
+    space randomization and with arguments of the same size: where that is possible,
+    maps stays open. The second misses an exec while another process shares the old mm,
+    such as the parent of a vfork(2) child.
 
     Args:
         identity: Of the process; borrowed.
@@ -66,13 +65,13 @@ class Mm:
         self.identity = identity
         self._file: weakref.ref[Descriptor] | None = None
         self._pid = identity.number
-        lent, proc = identity.lend(), identity.proc
+        pinned, proc = identity.pin(), identity.proc
         try:
             self._fingerprint = _mm.MmFingerprint(proc, self._pid)
         except (FileNotFoundError, ProcessLookupError):
             raise identity.gone("the process has exited") from None
         finally:
-            del lent
+            del pinned
         if not self._fingerprint.has_mm:
             raise identity.gone()
         if not self._fingerprint.is_readable:
@@ -82,24 +81,24 @@ class Mm:
             self._kept = self.file()
 
     def file(self) -> Descriptor:
-        """Return an open maps of this mm, which lives as long as somebody has it.
+        """Return an open maps file of this mm; it is closed when nothing refers to it.
 
         Raises:
             PermissionError: ptrace read access is missing.
-            ProcessLookupError: The process no longer runs in this mm.
+            ProcessLookupError: The process no longer has this mm.
         """
-        file = self._open_one()
+        file = self._open_maps()
         if file is None:
             file = self.identity.open_file("maps")
             self._require_current(file.fd, "maps")
             self._file = weakref.ref(file)
         return file
 
-    def _open_one(self) -> Descriptor | None:
+    def _open_maps(self) -> Descriptor | None:
         return self._file() if self._file is not None else None
 
     def _require_current(self, fd: int, name: str) -> None:
-        """Raise unless the process runs in this mm, and in that of `fd` (-1: none)."""
+        """Raise unless the process still has this mm, and the mm of `fd` (-1: none)."""
         identity, end = self.identity, self._end_by(fd)
         if end == "refused":
             raise identity.refusal(name, errno.EACCES)
@@ -107,81 +106,81 @@ class Mm:
             raise identity.gone()
 
     def ended(self) -> MmEnd | None:
-        """Return how it ended, None while the process runs in it.
+        """Return how this mm ended; None while the process has it.
 
         Raises:
-            OSError: No file descriptor is free to look.
+            OSError: No file descriptor is free for the check.
         """
-        file = self._open_one()
+        file = self._open_maps()
         return self._end_by(file.fd if file is not None else -1)
 
     def _end_by(self, fd: int) -> MmEnd | None:
-        lent, proc = self.identity.lend(), self.identity.proc
+        pinned, proc = self.identity.pin(), self.identity.proc
         try:
             return self.end_of(_mm.mm_ended(proc, self._pid, fd, self._fingerprint))
         finally:
-            del lent
+            del pinned
 
     def end_of(self, result: int) -> MmEnd | None:
-        """Return what a result of the C functions means; raise OSError for -errno."""
+        """Return the end that a C function reported; raise OSError for -errno."""
         if result < 0:
             text = f"/proc/{self._pid}/task/{self._pid}/stat: {os.strerror(-result)}"
             raise OSError(-result, text)
         if result == _mm.EXITED:
-            result = self._settled()
+            result = self._check_again()
         return _ENDS.get(result)
 
-    def _settled(self) -> int:
-        """Look again where the leader seems to have exited.
+    def _check_again(self) -> int:
+        """Return the result of later checks if the leader seems to have exited.
 
         While a thread that is not the leader execs, the leader dies, and the thread
         takes its place.
         """
         identity, result = self.identity, _mm.EXITED
-        for _ in range(_LOOKS):
-            if identity.has_ended(1):
+        for _ in range(_EXEC_MILLISECONDS):
+            if identity.wait(0.001):
                 break
             result = _mm.mm_ended(identity.proc, self._pid, -1, self._fingerprint)
             if result != _mm.EXITED:
                 break
         return result if result > 0 else _mm.EXITED
 
-    def open_file(self, name: str, look: bool = True) -> Descriptor:
-        """Open a file of /proc/PID that is of this mm, and of no later one.
+    def open_file(self, name: str, verify: bool = True) -> Descriptor:
+        """Open a file of /proc/PID that shows this mm, and never a later one.
 
         Args:
             name: Of the file.
-            look: Whether the process still runs in this mm. False: the caller looks
-                before it uses the contents, once for several files.
+            verify: Check after opening that the process still has this mm. False: the
+                caller checks before it uses the contents, once for several files.
 
         Raises:
             PermissionError: A right is missing.
-            ProcessLookupError: The process no longer runs in it.
+            ProcessLookupError: The process no longer has this mm.
         """
         opened = self.identity.open_file(name)
-        if not look:
+        if not verify:
             return opened
         try:
-            # Opened while the mm was the current one, so it is of that mm.
-            file = self._open_one()
+            # If the mm is still the current one, the file was opened for it.
+            file = self._open_maps()
             self._require_current(file.fd if file is not None else -1, name)
         except BaseException:
-            opened.close()  # the traceback has it still
+            opened.close()  # the traceback refers to it
             raise
         return opened
 
-    def read_vmas(self, look: bool = True) -> VmaArray:
-        """Return the VMAs as they are now; of no mm that came later: see open_file().
+    def read_vmas(self, verify: bool = True) -> VmaArray:
+        """Return the present VMAs of this mm; `verify` as open_file() takes it.
 
-        By a file of its own: the kernel keeps a place in the text for each open file,
-        and where threads, or a fork, read by the same one, it counts through the VMAs
-        anew, into the middle of a line when they have changed.
+        maps is opened each time: the kernel keeps a read position per open file, and a
+        position that threads or a fork share would resume inside a line after the VMAs
+        changed.
 
         Raises:
             PermissionError: A right is missing.
-            ProcessLookupError: The process no longer runs in it.
+            ProcessLookupError: The process no longer has this mm.
         """
-        file = self.open_file("maps", look)
+        file = self.open_file("maps", verify)
         try:
             return VmaArray.read(file.fd)
         except ProcessLookupError:
@@ -190,7 +189,7 @@ class Mm:
             file.close()
 
     def vmas_of(self, merged: RangeArray) -> VmaArray:
-        """Return the VMAs that merged ranges touch, as they are now.
+        """Return the present VMAs that overlap merged ranges.
 
         Raises:
             OSError: As read_vmas().
@@ -207,7 +206,7 @@ class Mm:
 
 
 def open_mm(identity: Identity) -> Mm:
-    """Open the address space that a process has now.
+    """Return the present address space of a process.
 
     Raises:
         PermissionError: ptrace read access is missing.
@@ -219,5 +218,5 @@ def open_mm(identity: Identity) -> Mm:
         try:
             return Mm(identity)
         except ProcessLookupError:
-            why = identity.why_no_mm()  # None: it exec'd meanwhile
+            why = identity.why_no_mm()  # None: the process has exec'd
     raise identity.gone(why)

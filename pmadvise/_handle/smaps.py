@@ -1,4 +1,4 @@
-"""Mappings by /proc/PID/smaps: those with memory, with swap, or with a flag."""
+"""Mappings by /proc/PID/smaps: with memory, with swap, or with a flag."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pmadvise.ranges import Ranges
 
 RESIDENT_FIELDS = frozenset({b"Rss", b"Private_Hugetlb", b"Shared_Hugetlb"})
 SWAP_FIELDS = frozenset({b"Swap"})
-"""Fields of smaps that are 0 where no page of a mapping is in memory, or in swap."""
+"""Fields of smaps that are 0 if no page of a mapping is in memory, or in swap."""
 
 _READ_SIZE = 1 << 16
 _HEADER = rb"([0-9a-f]+)-([0-9a-f]+) "
 _SIZE = rb"([A-Za-z_]+): +([0-9]+) kB"
 
 Check = Callable[[], object]
-"""Called while a long walk goes on; it may raise to end the walk."""
+"""Called repeatedly during a long walk; it may raise to end the walk."""
 
 
 def no_check() -> None:
-    """Let a walk go on."""
+    """Never end a walk."""
 
 
 def populated(mm: Mm, fields: frozenset[bytes], check: Check = no_check) -> Ranges:
-    """Return the mappings that have memory, or swap, by smaps: slow.
+    """Return the mappings with pages in memory, or in swap; smaps is slow.
 
     Args:
         mm: The address space.
@@ -36,7 +36,7 @@ def populated(mm: Mm, fields: frozenset[bytes], check: Check = no_check) -> Rang
 
     Raises:
         PermissionError: ptrace read access is missing.
-        ProcessLookupError: The process no longer runs in that mm.
+        ProcessLookupError: The process no longer has that mm.
     """
     return Ranges(parse_populated(_read(mm, check), fields)).merged()
 
@@ -44,7 +44,7 @@ def populated(mm: Mm, fields: frozenset[bytes], check: Check = no_check) -> Rang
 def mappings_with_flags(
     mm: Mm, flags: frozenset[bytes], check: Check = no_check
 ) -> Ranges:
-    """Return the mappings that have one of these VmFlags; errors as populated().
+    """Return the mappings with at least one of these VmFlags; errors as populated().
 
     Args:
         mm: The address space.
@@ -59,7 +59,7 @@ def mappings_with_flags(
 
 
 def _read(mm: Mm, check: Check) -> bytes:
-    """Return the text of smaps, which takes the lock of the target."""
+    """Return the text of smaps; the kernel takes the mmap lock of the target."""
     parts = []
     file = mm.open_file("smaps")
     try:
@@ -87,7 +87,7 @@ def parse_populated(smaps: bytes, fields: frozenset[bytes]) -> list[tuple[int, i
 def mappings_with(
     smaps: bytes, is_wanted: Callable[[bytes], bool]
 ) -> list[tuple[int, int]]:
-    """Return (address, length) of the mappings of smaps, once for each line wanted."""
+    """Return (address, length) of the mappings of smaps, once for each wanted line."""
     header_of = re.compile(_HEADER).match
     mappings: list[tuple[int, int]] = []
     start = end = 0

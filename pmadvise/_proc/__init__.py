@@ -1,1 +1,1 @@
-"""Facts from /proc: one way to read each file. Knows no advice."""
+"""Facts of /proc, /sys and cgroups: one way to read each file."""

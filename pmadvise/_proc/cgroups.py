@@ -1,4 +1,4 @@
-"""Cgroups: found, listed and queried, in either version of the interface."""
+"""Cgroups: the search, listing and queries, in both versions of the interface."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import NamedTuple
 from pmadvise._proc.files import lines, read, read_in
 
 _LEAF_LINKS = 2
-"""Those of a directory without directories, "." and its name: kernfs counts them."""
-
+"""Links of a directory without subdirectories, "." and its name: kernfs counts them."""
 
 _OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
 
@@ -21,27 +20,27 @@ class Mount(NamedTuple):
     """A line of /proc/self/mountinfo; proc_pid_mountinfo(5)."""
 
     root: bytes
-    """The directory of the file system that is mounted."""
+    """The mounted directory of the file system."""
     point: bytes
     kind: bytes
     """The type of the file system."""
     options: list[bytes]
-    """Those of the superblock."""
+    """Of the superblock."""
 
 
 class Version(NamedTuple):
-    """The names that a version of the cgroup interface has for its freezer."""
+    """The freezer's names in a version of the cgroup interface."""
 
     control: str
     """The file to write to."""
     thaw: bytes
     freeze: bytes
     own: str
-    """The file with the state that was asked for."""
+    """The file with the requested state."""
     state: str
     """The file with the present state."""
     is_frozen: bytes
-    """A line of that."""
+    """A line of `state`."""
     threads: str
 
 
@@ -73,13 +72,13 @@ class Hierarchy(NamedTuple):
 
     version: int
     controllers: tuple[bytes, ...]
-    """Of v1, mount options among them; empty for v2."""
+    """Of v1, together with mount options; empty for v2."""
     mount: bytes
     root: bytes
-    """The cgroup that is mounted there."""
+    """The cgroup that is mounted at `mount`."""
 
     def directory_of(self, path: bytes) -> bytes | None:
-        """Return where a cgroup is to be found; None if it lies outside the mount."""
+        """Return the directory of a cgroup; None if it lies outside the mount."""
         if self.root == b"/":
             below = path
         elif path == self.root or path.startswith(self.root + b"/"):
@@ -105,7 +104,7 @@ class Membership(NamedTuple):
 
 
 class Cgroup(NamedTuple):
-    """A cgroup, by its directory and by the path that /proc/PID/cgroup has."""
+    """A cgroup, by its directory and by its path in /proc/PID/cgroup."""
 
     directory: bytes
     version: int
@@ -113,7 +112,7 @@ class Cgroup(NamedTuple):
     path: bytes
 
     def has(self, proc: int) -> bool:
-        """Return whether a process is in it or in one below it."""
+        """Return whether a process is in this cgroup or in one below it."""
         below = self.path.rstrip(b"/") + b"/"
         return any(
             membership.version == self.version
@@ -126,14 +125,14 @@ class Cgroup(NamedTuple):
 
 
 def find_cgroup(path: bytes) -> Cgroup:
-    """Find a cgroup by its directory, or by its path as /proc/PID/cgroup has it.
+    """Return a cgroup by its directory, or by its path in /proc/PID/cgroup.
 
     Raises:
         FileNotFoundError: There is none.
         OSError: No file descriptor is free.
     """
     for hierarchy in hierarchies():
-        # a mount point has names that are links: cpu, cpuacct
+        # symbolic links lead to some mount points: cpu, cpuacct
         below = os.path.relpath(os.path.realpath(path), hierarchy.mount)
         if below != b".." and not below.startswith(b"../"):
             inner = os.path.normpath(os.path.join(hierarchy.root, below))
@@ -150,8 +149,8 @@ def find_cgroup(path: bytes) -> Cgroup:
 
 
 def hierarchies() -> list[Hierarchy]:
-    """Return the hierarchies that are mounted, v2 first."""
-    found = [
+    """Return the mounted hierarchies, v2 first."""
+    mounted = [
         Hierarchy(
             2 if mount.kind == b"cgroup2" else 1,
             () if mount.kind == b"cgroup2" else tuple(mount.options),
@@ -161,20 +160,20 @@ def hierarchies() -> list[Hierarchy]:
         for mount in mounts(b"cgroup")
         if mount.kind in (b"cgroup", b"cgroup2")
     ]
-    return sorted(found, key=lambda hierarchy: -hierarchy.version)
+    return sorted(mounted, key=lambda hierarchy: -hierarchy.version)
 
 
 def parse_memberships(text: bytes) -> list[Membership]:
     """Return the lines of /proc/PID/cgroup, v2 first."""
-    found: list[Membership] = []
+    parsed: list[Membership] = []
     for line in lines(text):
         number, _, rest = line.partition(b":")
         controllers, _, path = rest.partition(b":")
         if number == b"0":
-            found.insert(0, Membership(2, (), path))
+            parsed.insert(0, Membership(2, (), path))
         elif path:
-            found.append(Membership(1, tuple(controllers.split(b",")), path))
-    return found
+            parsed.append(Membership(1, tuple(controllers.split(b",")), path))
+    return parsed
 
 
 def memberships(proc: int) -> list[Membership]:
@@ -183,9 +182,9 @@ def memberships(proc: int) -> list[Membership]:
 
 
 def memory_path(text: bytes) -> bytes | None:
-    """Return the path in /proc/PID/cgroup by the memory controller's hierarchy.
+    """Return the path in /proc/PID/cgroup, in the memory controller's hierarchy.
 
-    None where that file has neither this hierarchy of version 1 nor version 2.
+    None if the file has neither this hierarchy of version 1 nor version 2.
     """
     memberships = parse_memberships(text)
     for membership in memberships:
@@ -205,11 +204,11 @@ def own_memberships() -> list[Membership]:
 def hierarchies_of(
     membership: Membership, mounted: list[Hierarchy] | None = None
 ) -> list[Hierarchy]:
-    """Return the mounts of the hierarchy that a cgroup is in.
+    """Return the mounts of the hierarchy of a cgroup.
 
     Args:
         membership: The cgroup.
-        mounted: What hierarchies() returned, to read it once for several cgroups.
+        mounted: The result of hierarchies(), to read it once for several cgroups.
     """
     return [
         hierarchy
@@ -225,7 +224,7 @@ def hierarchies_of(
 def directories(
     membership: Membership, mounted: list[Hierarchy] | None = None
 ) -> Iterator[bytes]:
-    """Yield where a cgroup is to be found, by the mounts of its hierarchy."""
+    """Yield the directories of a cgroup, by the mounts of its hierarchy."""
     for hierarchy in hierarchies_of(membership, mounted):
         directory = hierarchy.directory_of(membership.path)
         if directory is not None:
@@ -233,11 +232,11 @@ def directories(
 
 
 def is_frozen(proc: int, versions: tuple[int, ...] = (2, 1)) -> bool:
-    """Return whether a cgroup of a process, or one above that, is frozen.
+    """Return whether a cgroup of a process, or an ancestor of one, is frozen.
 
     Args:
         proc: File descriptor of the directory /proc/PID.
-        versions: Of the cgroup interface, to look at.
+        versions: The versions of the cgroup interface to consider.
     """
     mounted = hierarchies()
     for membership in memberships(proc):
@@ -249,13 +248,13 @@ def is_frozen(proc: int, versions: tuple[int, ...] = (2, 1)) -> bool:
             try:
                 if names.is_frozen in lines(read(state)):
                     return True
-            except OSError:  # the root cgroup has no such file
+            except OSError:  # the root cgroup lacks this file
                 continue
     return False
 
 
 def processes_in(fd: int) -> Iterator[int]:
-    """Yield the IDs of the processes in an open cgroup and in those below it."""
+    """Yield the IDs of the processes in an open cgroup and in its descendants."""
     yield from map(int, lines(read_in(fd, "cgroup.procs")))
     if os.fstat(fd).st_nlink == _LEAF_LINKS:
         return
@@ -264,7 +263,7 @@ def processes_in(fd: int) -> Iterator[int]:
             if path != ".":
                 yield from map(int, lines(read_in(directory, "cgroup.procs")))
         except OSError as error:
-            # The processes of a threaded cgroup are those of the one above it.
+            # The processes of a threaded cgroup are listed in an ancestor.
             if error.errno != errno.EOPNOTSUPP:
                 _unless_removed(error)
 
@@ -275,16 +274,19 @@ def _unless_removed(error: OSError) -> None:
 
 
 def mounts(kind: bytes = b"") -> list[Mount]:
-    """Return the mounts that this process sees, of file systems named `kind`...
+    """Return the mounts of this process's namespace, by a prefix of the type.
+
+    Args:
+        kind: The first letters of the type of the file system.
 
     Raises:
         OSError: No file descriptor is free.
     """
-    found: list[Mount] = []
+    visible: list[Mount] = []
     try:
         text = read("/proc/self/mountinfo")
     except (FileNotFoundError, PermissionError):  # no /proc
-        return found
+        return visible
     for line in lines(text):
         if b" - " + kind not in line:
             continue
@@ -292,8 +294,8 @@ def mounts(kind: bytes = b"") -> list[Mount]:
         left, right = before.split(b" "), after.split(b" ")
         if len(left) > 4 and len(right) > 2:
             root, point = unescape(left[3]), unescape(left[4])
-            found.append(Mount(root, point, right[0], right[-1].split(b",")))
-    return found
+            visible.append(Mount(root, point, right[0], right[-1].split(b",")))
+    return visible
 
 
 def unescape(field: bytes) -> bytes:

@@ -1,13 +1,20 @@
-"""Read files of /proc and /sys as bytes, and cut them into lines and fields.
+"""Files of /proc and /sys: read as bytes, cut into lines and fields, or polled.
 
-The kernel ends lines with a newline and escapes newlines in names. It does not escape
-anything else that a name may hold (a process, file, memfd, cgroup or mount point is
-named by its owner), so text is cut at the newline and at no other character.
+The kernel ends lines with a newline and escapes newlines in names. It escapes no other
+character of a name (the owner of a process, file, memfd, cgroup or mount point chooses
+its name), so text is cut at the newline and at no other character.
 """
 
 from __future__ import annotations
 
+import math
+import select
+import time
+
 from pmadvise._native.read import read_file
+
+_POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
+_FOREVER = 1e9  # s: an int may be too large for a float
 
 
 def read_in(directory: int, name: str) -> bytes:
@@ -29,25 +36,25 @@ def read_or_none(path: str) -> bytes | None:
 
 
 def read_int(path: str) -> int | None:
-    """Return the number that a file of /proc or /sys holds, None if it has none."""
+    """Return the number in a file of /proc or /sys, None if it has none."""
     text = (read_or_none(path) or b"").strip()
     return int(text) if text.isdigit() else None
 
 
 def lines(text: bytes | None) -> list[bytes]:
-    """Return the lines of a text, cut at the newline alone."""
-    found = (text or b"").split(b"\n")
-    return found if found[-1] else found[:-1]
+    """Return the lines of a text, cut only at newlines."""
+    parts = (text or b"").split(b"\n")
+    return parts if parts[-1] else parts[:-1]
 
 
 def fields(text: bytes | None) -> dict[str, bytes]:
-    """Return the lines "Name: value" of a text; of equal names the first."""
-    found: dict[str, bytes] = {}
+    """Return the lines "Name: value" of a text; the first of equal names."""
+    values: dict[str, bytes] = {}
     for line in lines(text):
         name, colon, value = line.partition(b":")
         if colon:
-            found.setdefault(name.decode("ascii", "replace"), value.strip(b" \t"))
-    return found
+            values.setdefault(name.decode("ascii", "replace"), value.strip(b" \t"))
+    return values
 
 
 def parse_kb_fields(text: bytes | None) -> dict[str, int]:
@@ -64,14 +71,45 @@ def huge_page_size() -> int | None:
     return read_int("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
 
 
+def wait_for_event(fd: int, events: int, timeout: float | None = None) -> int:
+    """Wait for events of poll(2) on a file descriptor.
+
+    Args:
+        fd: The file descriptor.
+        events: Bits to wait for, such as select.POLLIN.
+        timeout: Seconds, 0 or more; None: no limit.
+
+    Returns:
+        The bits of the events that have happened; 0 after the timeout.
+
+    Raises:
+        ValueError: `timeout` is negative.
+    """
+    if timeout is not None and not timeout >= 0:
+        raise ValueError(f"timeout {timeout!r} is negative")
+    if timeout is None or timeout > _FOREVER:
+        timeout = math.inf
+    poll = select.poll()
+    poll.register(fd, events)
+    end = time.monotonic() + timeout
+    while True:
+        left = max(1000 * (end - time.monotonic()), 0)
+        ready = poll.poll(_POLL_MAX if left > _POLL_MAX else math.ceil(left))
+        if ready:
+            return ready[0][1]
+        if time.monotonic() >= end:
+            return 0
+
+
 _PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h
 
 
 class Stat:
-    """Some fields of /proc/PID/stat, which anybody may read; proc_pid_stat(5).
+    """Some fields of /proc/PID/stat, readable for every user; proc_pid_stat(5).
 
     Args:
-        text: Of the file; the name, which may hold anything, ends at the last ")".
+        text: Of the file; the name, which may contain any character, ends at the last
+            ")".
     """
 
     __slots__ = (
@@ -112,7 +150,7 @@ class Stat:
 
     @property
     def is_kernel_thread(self) -> bool:
-        """Whether it is a thread of the kernel, without memory of its own."""
+        """Whether it is a kernel thread, without memory of its own."""
         return bool(self.flags & _PF_KTHREAD)
 
 

@@ -1,4 +1,4 @@
-"""The process of a pidfd: its number, its directory in /proc, and its end."""
+"""Pidfds: the number of a process, its directory in /proc, and its end."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import os
 import select
 
 from pmadvise._native.descriptor import PIDFD_THREAD, Descriptor, pidfd_info
-from pmadvise._proc.files import read_stat
+from pmadvise._proc.files import read_stat, wait_for_event
 
 
 def pid_of(pidfd: int) -> int:
     """Return the process ID of a pidfd whose process has not been reaped.
 
-    As /proc counts, which may show another pid namespace: 0 if the process is not in
-    that.
+    The number is that of /proc, which may show another pid namespace: 0 if the process
+    is not in that namespace.
 
     Raises:
         OSError: It is no open file descriptor, or there is no /proc.
@@ -39,8 +39,8 @@ def directory_of(pidfd: int) -> tuple[Descriptor | None, int]:
     """Open the directory of a pidfd's process in /proc.
 
     Returns:
-        Its file descriptor, None if it is hidden; and the process ID as that /proc
-        counts, 0 if it does not show the process.
+        Its file descriptor, None if it is hidden; and the process ID in that /proc, 0
+        if it does not show the process.
 
     Raises:
         OSError: No file descriptor is free.
@@ -56,7 +56,7 @@ def directory_of(pidfd: int) -> tuple[Descriptor | None, int]:
     proc: Descriptor | None = None
     with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
         proc = Descriptor.open(f"/proc/{pid}", flags=os.O_DIRECTORY)  # else: hidepid
-    # Of this process if it has not been reaped since, else of anybody.
+    # Still of this process unless it was reaped; check that.
     try:
         if has_ended(pidfd):
             pid_of(pidfd)
@@ -67,11 +67,13 @@ def directory_of(pidfd: int) -> tuple[Descriptor | None, int]:
     return proc, pid
 
 
-def has_ended(pidfd: int, timeout: int | None = 0) -> bool:
-    """Return whether the last thread has ended, after waiting up to `timeout` ms."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(timeout))
+def has_ended(pidfd: int, timeout: float | None = 0) -> bool:
+    """Return whether the last thread has ended, after waiting up to `timeout` seconds.
+
+    Raises:
+        ValueError: `timeout` is negative.
+    """
+    return wait_for_event(pidfd, select.POLLIN, timeout) != 0
 
 
 def no_mm(pidfd: int, proc: int) -> str | None:

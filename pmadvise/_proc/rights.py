@@ -1,4 +1,4 @@
-"""The rights of the calling thread: capabilities, seccomp, namespaces."""
+"""Rights of the calling thread: capabilities, seccomp, namespaces."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ class Seccomp:
     """Whether system calls of this thread are filtered, seccomp(2).
 
     Args:
-        mode: "disabled", "strict" or "filter"; None where that can't be read.
-        has_filter_count: Whether status has Seccomp_filters, which is as old as
+        mode: "disabled", "strict" or "filter"; None if that can't be read.
+        has_filter_count: Whether status has Seccomp_filters, added in the release of
             process_madvise(2).
     """
 
@@ -90,16 +90,16 @@ class Seccomp:
 
     @classmethod
     def of_this_thread(cls) -> Seccomp:
-        """Read it from /proc."""
-        found = own_status()
+        """Return the state of the calling thread, from /proc."""
+        status = own_status()
         modes = {b"0": "disabled", b"1": "strict", b"2": "filter"}
-        mode = modes.get(found.get("Seccomp", b""))
-        if mode is None and found and "Seccomp" not in found:
+        mode = modes.get(status.get("Seccomp", b""))
+        if mode is None and status and "Seccomp" not in status:
             mode = "disabled"  # built without CONFIG_SECCOMP
-        return cls(mode, "Seccomp_filters" in found)
+        return cls(mode, "Seccomp_filters" in status)
 
     def may_fake_enosys(self) -> bool:
-        """Return whether a filter, and no old kernel, answers ENOSYS.
+        """Return whether ENOSYS is from a filter, and not from an old kernel.
 
         The line Seccomp_filters came with Linux 5.10, commit c818c03b661c ("seccomp:
         Report number of loaded filters in /proc/$pid/status"), process_madvise(2) with
@@ -113,19 +113,19 @@ def initial_namespace(kind: str) -> bool | None:
     try:
         return os.stat(f"/proc/self/ns/{kind}").st_ino == _INITIAL[kind]
     except FileNotFoundError:
-        # Built without such namespaces, so there is one alone; or no /proc.
+        # Built without such namespaces, so only the initial one exists; or no /proc.
         return True if os.path.exists("/proc/self/ns") else None
     except OSError:
         return None
 
 
 def proc_is_mounted() -> bool:
-    """Return whether /proc is there, of whatever pid namespace."""
+    """Return whether /proc is mounted, for any pid namespace."""
     return os.path.exists("/proc/version")
 
 
 def proc_is_of_own_namespace() -> bool:
-    """Return whether /proc counts processes as this one's pid namespace does."""
+    """Return whether /proc is of the pid namespace of this process."""
     try:
         return os.readlink("/proc/self") == str(os.getpid())
     except OSError:

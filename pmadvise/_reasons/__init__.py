@@ -1,8 +1,7 @@
-"""Reasons of refusals: who refuses, why, and the remedy.
+"""Reasons of refusals: the refusing check, the cause, and the remedy.
 
-The one book: an exception and an answer of support() about the same refusal have the
-same text. Where one errno has several causes, the kernel is asked with calls that do
-nothing.
+An exception and an answer of support() about the same refusal take their text from
+here. If an errno has several causes, calls without effect tell them apart.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from pmadvise._reasons.access import (
 from pmadvise._reasons.answer import (
     YES,
     Answer,
+    errno_name,
     how_to_add,
     how_to_allow,
-    name_of,
     refusal,
 )
 from pmadvise.advice import REMOTE, Advice, advice_name
@@ -38,12 +37,12 @@ __all__ = [
     "Answer",
     "advice_unknown",
     "call_missing",
+    "errno_name",
     "feature_missing",
     "hidden",
     "how_to_add",
     "how_to_allow",
     "low_priority",
-    "name_of",
     "no_cap_sys_nice",
     "no_dac_read_search",
     "no_descriptor",
@@ -63,19 +62,19 @@ __all__ = [
 
 
 def wrong_syscall_number(call: str, number: int) -> Answer:
-    """Return the answer where another system call answered."""
+    """Return the answer if the number is that of another system call."""
     return refusal(
         "build",
         number,
-        f"{call} answers {name_of(number)}, which it never does, and no seccomp filter "
-        "is there",
+        f"{call} returned {errno_name(number)}, which it never does, and there is no "
+        "seccomp filter",
         "the number of the system call is wrong in this build",
     )
 
 
 def refused_by_seccomp(call: str, number: int) -> Answer:
-    """Return the answer where a filter refuses a system call with an errno."""
-    by = "" if number == errno.EPERM else f" (with {name_of(number)})"
+    """Return the answer if a filter refuses a system call with an errno."""
+    by = "" if number == errno.EPERM else f" (with {errno_name(number)})"
     return refusal(
         "seccomp",
         number,
@@ -90,7 +89,7 @@ def call_missing(call: str, seccomp: Seccomp) -> Answer:
         return refusal(
             "seccomp",
             errno.ENOSYS,
-            f"a seccomp filter hides {call}, which the kernel is new enough to have",
+            f"a seccomp filter hides {call}, and the kernel is new enough to have it",
             how_to_allow(call),
         )
     if call == "process_madvise" and not _has_madvise():
@@ -98,7 +97,7 @@ def call_missing(call: str, seccomp: Seccomp) -> Answer:
             "kernel",
             errno.ENOSYS,
             "the kernel was built without CONFIG_ADVISE_SYSCALLS",
-            "run one that has it",
+            "run a kernel with it",
         )
     disabled = seccomp.mode == "disabled"
     or_filter = "" if disabled else ", or a seccomp filter hides it (ENOSYS)"
@@ -121,7 +120,7 @@ def _has_madvise() -> bool:
 
 
 def feature_missing(feature: str, number: int, since: str) -> Answer:
-    """Return the answer where a flag or an ioctl is unknown, or refused."""
+    """Return the answer if a flag or an ioctl is unknown, or refused."""
     if number in (errno.ENOTTY, errno.EINVAL):
         return refusal(
             "kernel",
@@ -129,11 +128,11 @@ def feature_missing(feature: str, number: int, since: str) -> Answer:
             f"the kernel does not know {feature}",
             f"Linux {since} or newer is needed",
         )
-    return refusal("seccomp", number, f"{feature} is refused with {name_of(number)}")
+    return refusal("seccomp", number, f"{feature} is refused with {errno_name(number)}")
 
 
 def advice_unknown(advice: int) -> Answer:
-    """Return the answer where the kernel knows no such advice for others."""
+    """Return the answer if the kernel does not know the advice for other processes."""
     since = REMOTE.get(Advice(advice)) if advice in REMOTE else None
     huge = ", with transparent huge pages," if advice == Advice.COLLAPSE else ""
     return refusal(
@@ -145,27 +144,28 @@ def advice_unknown(advice: int) -> Answer:
 
 
 def no_huge_pages() -> Answer:
-    """Return the answer where COLLAPSE is known and can make no huge page."""
+    """Return the answer if the kernel knows COLLAPSE but can't make huge pages."""
     return refusal(
         "kernel", errno.EINVAL, "there are no transparent huge pages on this machine"
     )
 
 
 def of_own_process(number: int) -> Answer:
-    """Return the answer where the own process takes no more advices than others."""
+    """Return the answer if the caller itself may be advised no more than others."""
     return refusal(
         "kernel",
         number,
-        "the own process takes no more advices than others",
+        "this kernel accepts the same advice for the caller itself as for other "
+        "processes",
         "Linux 6.13 or newer is needed",
     )
 
 
 def low_priority(how: str) -> Answer:
-    """Return the answer where the caller may have to wait for a CPU.
+    """Return the answer if the caller may have to wait for a CPU.
 
     Args:
-        how: It runs: "at nice 19".
+        how: The priority of this thread: "at nice 19".
     """
     return refusal(
         "priority",
@@ -177,7 +177,7 @@ def low_priority(how: str) -> Answer:
 
 
 def no_descriptor(number: int) -> Answer:
-    """Return the answer where no file descriptor is free: EMFILE or ENFILE."""
+    """Return the answer if no file descriptor is free: EMFILE or ENFILE."""
     if number == errno.ENFILE:
         reason = "the host has no free file descriptor"
         return refusal("descriptors", number, reason, "raise the sysctl fs.file-max")
@@ -200,19 +200,19 @@ def of_pidfd_open(number: int) -> Answer:
 
 
 def _of_call(call: str, number: int) -> Answer:
-    """Return the answer to an errno that a system call does not have of itself."""
+    """Return the answer to an errno that is not specific to the system call."""
     seccomp = Seccomp.of_this_thread()
     if number == errno.ENOSYS:
         return call_missing(call, seccomp)
     if number == errno.ENOMEM:
-        return refusal("kernel", number, "the kernel has no memory")
+        return refusal("kernel", number, "the kernel is out of memory")
     if seccomp.mode == "disabled":
         return wrong_syscall_number(call, number)
     return refused_by_seccomp(call, number)
 
 
 def process_madvise_call(advice: int = Advice.COLD) -> Answer:
-    """Return whether the system call is there: -1 is no pidfd, which EBADF reports."""
+    """Return whether the system call exists: for -1, no pidfd, it returns EBADF."""
     number = -probe(-1, advice)
     return YES if number == errno.EBADF else _of_call("process_madvise", number)
 
@@ -225,7 +225,7 @@ def of_process_madvise(pidfd: int, advice: int, number: int, flags: int = 0) -> 
     if number in (errno.EPERM, errno.EACCES, errno.ESRCH):
         return _no_access(pidfd, number)
     if number == errno.EINVAL and flags:
-        reason = f"flags is {flags:#x}, and the kernel knows none"
+        reason = f"flags is {flags:#x}, but process_madvise(2) defines no flags"
         return refusal("argument", number, reason, "pass 0")
     if number == errno.EINVAL and probe(pidfd, advice) == -errno.EINVAL:
         own = advice not in REMOTE and _is_own(pidfd)
@@ -260,23 +260,23 @@ def _is_own(pidfd: int) -> bool:
 
 
 def of_range(advice: int, number: int) -> str:
-    """Return why one range is refused with an errno, in a few words."""
+    """Return the reason of an errno for one range, in a few words."""
     if advice == Advice.COLLAPSE and number in _COLLAPSE:
         return _COLLAPSE[number]
     return _RANGE.get(number) or os.strerror(number)
 
 
 _RANGE = {
-    0: "the kernel took none of it and gave no reason",
+    0: "the kernel advised none of it and gave no reason",
     errno.EAGAIN: "the kernel can't move it now: busy, or pinned (which may last)",
     errno.EFAULT: "outside of user space",
     errno.EINVAL: "locked, hugetlb or a device's",
     errno.ENOMEM: "not mapped, or no memory for it",
 }
 _COLLAPSE = {
-    errno.EAGAIN: "in use by the kernel or pinned: a pin may last for ever",
+    errno.EAGAIN: "in use by the kernel or pinned: a pin may never end",
     errno.EBUSY: "no memory for a huge page within the limit of the target's cgroup",
-    errno.EINVAL: "cannot be a huge page: too short, nothing in memory, or not allowed",
+    errno.EINVAL: "can't be a huge page: too short, nothing in memory, or not allowed",
     errno.ENOMEM: "not mapped, or the kernel has no free huge page",
 }
 _NO_MEMORY = (
@@ -284,7 +284,7 @@ _NO_MEMORY = (
     "a thread group whose leader has exited"
 )
 
-# errno: who refuses, reason, remedy
+# errno: refusing check, reason, remedy
 _PIDFD_OPEN = {
     errno.EINVAL: (
         "argument",
@@ -293,7 +293,7 @@ _PIDFD_OPEN = {
     ),
     errno.ENOENT: (
         "argument",
-        "it is a thread and not the leader of its process",
+        "pid is the ID of a thread that is not the leader of its process",
         "use PIDFD_THREAD, Linux 6.9",
     ),
     errno.ESRCH: ("exited", "there is no such process", ""),
@@ -316,14 +316,14 @@ _PROCESS_MADVISE = {
     ),
     errno.EINVAL: (
         "mapping",
-        "the first range holds a mapping that takes no such advice: locked, hugetlb, "
+        "the first range has a mapping that can't be advised so: locked, hugetlb, "
         "or of a device (VM_LOCKED, VM_HUGETLB, VM_PFNMAP)",
         "leave it out",
     ),
     errno.ENOMEM: (
         "mapping",
         "a part of the first range is not mapped, and its mapped parts were advised; "
-        "or the kernel has no memory",
+        "or the kernel is out of memory",
         "read the target's mappings again",
     ),
 }

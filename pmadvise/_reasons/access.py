@@ -1,4 +1,4 @@
-"""Why another process may not be read or advised: rights, modes, /proc."""
+"""Access to another process: the refusals by rights, file modes and /proc."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pmadvise._reasons.answer import Answer, how_to_add, refusal
 
 
 def no_cap_sys_nice() -> Answer:
-    """Return the answer where CAP_SYS_NICE is missing."""
+    """Return the answer if CAP_SYS_NICE is missing."""
     inside = initial_namespace("user") is False
     return refusal(
         "capability",
@@ -26,7 +26,7 @@ def no_cap_sys_nice() -> Answer:
         "CAP_SYS_NICE in the initial user namespace is missing",
         (
             "this is another user namespace, where no capability helps: run in a "
-            "container that has none (rootful podman, no --userns; Kubernetes: "
+            "container without one (rootful podman, no --userns; Kubernetes: "
             "hostUsers: true; systemd: PrivateUsers=no)"
             if inside
             else f"run as root, or {how_to_add('SYS_NICE')}"
@@ -35,19 +35,19 @@ def no_cap_sys_nice() -> Answer:
 
 
 def no_ptrace(proc: int, number: int = errno.EACCES) -> Answer:
-    """Return the answer where ptrace read access is refused: __ptrace_may_access().
+    """Return the answer if ptrace read access is refused: __ptrace_may_access().
 
     Args:
         proc: File descriptor of the target's directory /proc/PID.
         number: The kernel's errno.
     """
     try:
-        theirs = fields(read_in(proc, "status"))
+        status = fields(read_in(proc, "status"))
         owner = os.stat("maps", dir_fd=proc).st_uid
-        pid = int(theirs["Pid"])
+        pid = int(status["Pid"])
     except (OSError, ValueError, KeyError):
-        theirs, owner, pid = {}, None, 0
-    why, remedy = _why_no_ptrace(theirs, owner)
+        status, owner, pid = {}, None, 0
+    why, remedy = _why_no_ptrace(status, owner)
     more = how_to_add("SYS_PTRACE")
     return refusal(
         "ptrace",
@@ -58,34 +58,34 @@ def no_ptrace(proc: int, number: int = errno.EACCES) -> Answer:
 
 
 def _why_no_ptrace(
-    theirs: Mapping[str, bytes], owner: int | None
+    status: Mapping[str, bytes], owner: int | None
 ) -> tuple[str, str | None]:
-    """Return the reason, and a remedy beside CAP_SYS_PTRACE, None if that is none."""
+    """Return the reason, and a remedy besides CAP_SYS_PTRACE; None: nothing helps."""
     own = own_status()
-    if "Uid" not in theirs or "Uid" not in own:
-        return "it is another user's, or hidden", ""
+    if "Uid" not in status or "Uid" not in own:
+        return "it belongs to another user, or is hidden", ""
     modules = os.fsdecode(read_or_none("/sys/kernel/security/lsm") or b"").strip()
     module = f"a security module refuses{f' (there are {modules})' if modules else ''}"
     effective = capability_names(own.get("CapEff", b""))
     if "CAP_SYS_PTRACE" in effective and initial_namespace("user"):
-        return f"{module}, or a sandbox, though CAP_SYS_PTRACE is there", None
+        return f"{module}, or a sandbox, although the caller has CAP_SYS_PTRACE", None
     for name, kind in (("Uid", "user"), ("Gid", "group")):
         mine = own[name].split()[3].decode()
-        ids = [one.decode() for one in theirs[name].split()[:3]]
+        ids = [number.decode() for number in status[name].split()[:3]]
         if set(ids) != {mine}:
-            whose = "/".join(dict.fromkeys(ids))
+            theirs = "/".join(dict.fromkeys(ids))
             return (
-                f"it is another {kind}'s ({name.lower()} {whose}, the caller's is "
-                f"{mine})",
+                f"it belongs to another {kind} ({name.lower()} {theirs}, the caller's "
+                f"is {mine})",
                 f"run as its {kind}",
             )
-    if owner is not None and owner != int(theirs["Uid"].split()[1]):
+    if owner is not None and owner != int(status["Uid"].split()[1]):
         return (
             "it is not dumpable: it called prctl(PR_SET_DUMPABLE, 0), changed its user "
             "ID, or runs a program that it cannot read",
             "let it call prctl(PR_SET_DUMPABLE, 1)",
         )
-    more = sorted(capability_names(theirs.get("CapPrm", b"")) - effective)
+    more = sorted(capability_names(status.get("CapPrm", b"")) - effective)
     if more:
         names = ", ".join(more[:3]) + ", ..." * bool(more[3:])
         return f"it has capabilities that the caller lacks ({names})", ""
@@ -93,27 +93,27 @@ def _why_no_ptrace(
 
 
 def no_dac_read_search(name: str) -> Answer:
-    """Return the answer where the mode of a file of /proc/PID forbids reading it."""
+    """Return the answer if the mode of a file of /proc/PID forbids reading it."""
     return _refused_by_mode(name, "read", "DAC_READ_SEARCH")
 
 
 def no_dac_override(name: str) -> Answer:
-    """Return the answer where the mode of a file of /proc/PID forbids writing it."""
-    return _refused_by_mode(name, "written", "DAC_OVERRIDE")
+    """Return the answer if the mode of a file of /proc/PID forbids writing it."""
+    return _refused_by_mode(name, "write", "DAC_OVERRIDE")
 
 
-def _refused_by_mode(name: str, done: str, capability: str) -> Answer:
+def _refused_by_mode(name: str, access: str, capability: str) -> Answer:
     return refusal(
         "capability",
         errno.EACCES,
-        f"/proc/PID/{name} of another user's process may be {done} by that user alone, "
-        f"whatever the right to ptrace it, and CAP_{capability} is missing",
+        f"only the owner of a process may {access} its /proc/PID/{name}, even with "
+        f"permission to ptrace the process, and CAP_{capability} is missing",
         f"run as its user or as root, or {how_to_add(capability)}",
     )
 
 
 def hidden() -> Answer:
-    """Return the answer where the directory /proc/PID of a process is hidden."""
+    """Return the answer if the directory /proc/PID of a process is hidden."""
     where = (
         "/proc is mounted with hidepid"
         if proc_is_of_own_namespace()
@@ -128,10 +128,10 @@ def hidden() -> Answer:
 
 
 def no_memory(why: str) -> Answer:
-    """Return the answer where a process has no address space.
+    """Return the answer if a process has no address space.
 
     Args:
-        why: That of no_mm() in _proc.pidfds.
+        why: The reason, from no_mm() in _proc.pidfds.
     """
     by = "exited" if why == "the process has exited" else "memory"
     return refusal(by, errno.ESRCH, why)
@@ -148,8 +148,8 @@ def of_proc_file(proc: int, name: str, number: int) -> Answer:
     if number in (errno.ENOENT, errno.ESRCH):
         return no_memory("the process has exited")
     if number in (errno.EACCES, errno.EPERM):
-        # Opening maps needs ptrace read access and nothing else, as anybody's mode
-        # allows it: where it opens and this file does not, the mode forbids this file.
+        # Opening maps needs only ptrace read access, as its mode lets everybody read:
+        # if maps opens and this file does not, the mode forbids this file.
         by_mode = name != "maps" and _may_open(proc, "maps")
         if not by_mode:
             return no_ptrace(proc, number)

@@ -1,4 +1,4 @@
-"""An answer: yes, or who refuses, why, and the remedy."""
+"""Answers: yes, or no with the refusing check, the reason and the remedy."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Whether something can be done, and if not, why: true where it can."""
+    """Whether something is possible, and if not, why: true if it is possible."""
 
     ok: bool
     refused_by: str = ""
     """The check that refuses: "seccomp", "kernel", "ptrace", "capability", "memory"
-    (it has none), "exited", "proc" (its directory in /proc is hidden), "mapping" (of
-    the range), "argument", "descriptors" (none is free), "priority" (of the caller),
-    "build" (a wrong number of a system call); "" if none."""
+    (the process has none), "exited", "proc" (its directory in /proc is hidden),
+    "mapping" (of the range), "argument", "descriptors" (none is free), "priority" (of
+    the caller), "build" (a wrong number of a system call); "" if none."""
     errno: int | None = None
     """The kernel's errno."""
     reason: str = ""
-    """Which check refuses, and why."""
+    """The check that refuses, and its cause."""
     remedy: str = ""
-    """What to do about it; "" where nothing is known to help."""
+    """A remedy; "" if none is known."""
 
     def __bool__(self) -> bool:
         return self.ok
@@ -42,17 +42,17 @@ YES = Answer(True)
 
 
 def refusal(by: str, number: int | None, reason: str = "", remedy: str = "") -> Answer:
-    """Return the answer no: who refuses, errno, reason and remedy."""
+    """Return the answer no, with the refusing check, errno, reason and remedy."""
     return Answer(False, by, number, reason, remedy)
 
 
-def name_of(number: int) -> str:
-    """Return the name of an errno."""
+def errno_name(number: int) -> str:
+    """Return the name of an errno, such as "EPERM"; the number if it has none."""
     return errno.errorcode.get(number, str(number))
 
 
 def how_to_allow(call: str) -> str:
-    """Return how a seccomp filter is made to let `call` through."""
+    """Return the remedy for a seccomp filter that refuses `call`."""
     if call != "process_madvise":
         return (
             f"allow {call} in the filter (docker and podman run "
@@ -69,7 +69,7 @@ def how_to_allow(call: str) -> str:
 
 
 def how_to_add(capability: str) -> str:
-    """Return how a capability, its name without CAP_, is added."""
+    """Return the ways to add a capability, given by its name without CAP_."""
     return (
         f"add CAP_{capability} (docker run --cap-add={capability}; "
         f"podman run --cap-add={capability}, as root; "

@@ -1,7 +1,7 @@
-"""What this host, this process and a target allow: asked of the kernel, with reasons.
+"""Support: the facts of a host, of the caller and of a target, with reasons.
 
-The package is not named after its function, which would hide it: importing a package
-``pmadvise.support`` would take the place of the function ``pmadvise.support``.
+The package is not named after its function: the import of a package
+``pmadvise.support`` would replace the function ``pmadvise.support``.
 """
 
 from __future__ import annotations
@@ -16,51 +16,52 @@ from pmadvise._native.base import PAGE_SIZE
 from pmadvise._proc.rights import Seccomp, capabilities, initial_namespace
 from pmadvise._reasons import Answer
 from pmadvise._support import host, kernel
-from pmadvise._support.target import Target, TargetSupport
+from pmadvise._support.target import TargetAnswers, TargetSupport
 from pmadvise.advice import Advice, advice_name
+from pmadvise.memory import Swap, swap
 
 __all__ = ["Support", "TargetSupport", "support"]
 
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """What this host and this process allow, as the kernel answered when asked."""
+    """The calls and limits of this host and of this process, as the kernel reported."""
 
     kernel: str
-    """Its release, for messages: nothing here is concluded from it."""
+    """Its release, for messages: no other field depends on it."""
     machine: str
     page_size: int
     """Bytes."""
     huge_page_size: int | None
-    """Bytes of a page that COLLAPSE makes; None without transparent huge pages."""
+    """Bytes of a huge page of COLLAPSE; None without transparent huge pages."""
     pidfd_open: Answer
     process_madvise: Answer
     advice: dict[Advice, Answer]
-    """Whether the kernel knows them for another process."""
+    """Whether the kernel knows each advice for another process."""
     other_processes: Answer
-    """Whether other processes may be advised that ptrace read access is given to."""
+    """Whether a process to which the caller has ptrace read access may be advised."""
     own_process: Answer
-    """Whether the own process takes every advice, without a capability."""
+    """Whether every advice is accepted for the caller itself, without a capability."""
     pidfd_thread: Answer
     """pidfd_open() with PIDFD_THREAD."""
     procmap_query: Answer
-    """The ioctl PROCMAP_QUERY: without it maps is read again and again, slower."""
+    """The ioctl PROCMAP_QUERY; without it maps is read repeatedly, which is slower."""
     pagemap_scan: Answer
-    """The ioctl PAGEMAP_SCAN: without it pagemap is read word by word, slower."""
+    """The ioctl PAGEMAP_SCAN; without it pagemap is read word by word, slower."""
     cap_sys_nice: bool
-    """In the effective set; it counts in the initial user namespace alone."""
+    """In the effective set; it counts only in the initial user namespace."""
     cap_sys_ptrace: bool
     """In the effective set."""
     cap_dac_read_search: bool
-    """In the effective set: to see which pages of another user's process are in memory
-    or in swap; advising needs it no more than CAP_SYS_PTRACE does."""
+    """In the effective set: to find the pages of another user's process that are in
+    memory or in swap; advising does not need it."""
     initial_user_namespace: bool | None
-    """None where it is not known."""
+    """None if unknown."""
     initial_pid_namespace: bool | None
     container: str
-    """What manages it: "docker", "podman", "kubernetes", ...; "" where none is seen."""
+    """Its manager: "docker", "podman", "kubernetes", ...; "" if none is found."""
     seccomp: str | None
-    """"disabled", "strict" or "filter"; None where it is not known."""
+    """"disabled", "strict" or "filter"; None if unknown."""
     nice: int
     """The nice value of this thread."""
     priority: Answer
@@ -72,35 +73,45 @@ class Support:
     swap_allowed: int | None
     """Bytes that the caller's cgroup may still swap; None without a limit."""
     memory_limit: int | None
-    """Bytes that the caller's cgroup may have in memory; None without a limit."""
+    """Bytes that the caller's cgroup may keep in memory; None without a limit."""
     ptrace_scope: int | None
-    """Yama's, which limits a hold by ptrace and no advice; None without Yama."""
+    """Of Yama, which limits holds by ptrace, not advice; None without Yama."""
     freezers: tuple[str, ...]
-    """Cgroup hierarchies that can freeze and be written to: "cgroup2", "cgroup1"."""
+    """Writable cgroup hierarchies with a freezer: "cgroup2", "cgroup1"."""
     target: TargetSupport | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """Return all of it as json.dumps() takes it; advices by their names."""
+        """Return all fields as json.dumps() takes them; advices by their names."""
         return cast("dict[str, object]", _plain(self))
 
 
 def _plain(value: object) -> object:
     if isinstance(value, (Answer, Support, TargetSupport)):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+        return {
+            field.name: _plain(getattr(value, field.name)) for field in fields(value)
+        }
     if isinstance(value, dict):
-        return {advice_name(key): _plain(one) for key, one in value.items()}
+        return {advice_name(key): _plain(answer) for key, answer in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 
-def support(target: PidfdLike | None = None) -> Support:
-    """Return what this host, this process and `target` allow; nothing is changed.
+def _swap() -> Swap:
+    """Return the swap space of the host; none if it can't be read."""
+    try:
+        return swap()
+    except OSError:
+        return Swap(0, 0, frees_at_once=False)
 
-    The kernel is asked with calls that do nothing: its version proves nothing, as
-    distributions backport. If a seccomp filter kills callers of process_madvise,
+
+def support(target: PidfdLike | None = None) -> Support:
+    """Return the calls and limits of this host, this process and `target`.
+
+    The answers are from calls without effect: the version of the kernel proves nothing,
+    as distributions backport. If a seccomp filter kills callers of process_madvise,
     support() is killed as well; there is no safe way to probe for that.
 
     Args:
-        target: A process ID, or a Process, or anything whose fileno() is a pidfd.
+        target: A process ID, or a Process, or an object whose fileno() is a pidfd.
 
     Raises:
         TypeError: `target` is none of these.
@@ -114,19 +125,19 @@ def support(target: PidfdLike | None = None) -> Support:
     can_open, pidfd = kernel.own_pidfd()
     try:
         call = _reasons.process_madvise_call()
-        chosen = None if target is None else Target(target)
+        answers = None if target is None else TargetAnswers(target)
         try:
-            other = -1 if chosen is None else chosen.pidfd
+            other = -1 if answers is None else answers.pidfd
             known, other_processes = kernel.advices(call, pidfd.fd, other)
-            seen = None if chosen is None else chosen.support(call, known)
+            target_support = None if answers is None else answers.support(call, known)
         finally:
-            if chosen is not None:
-                chosen.close()
+            if answers is not None:
+                answers.close()
         own = kernel.own_process(call, pidfd.fd)
     finally:
         pidfd.close()
     effective = capabilities()
-    total, free = host.swap()
+    swap_space = _swap()
     limit = host.memory_limit()
     return Support(
         kernel=os.uname().release,
@@ -150,11 +161,11 @@ def support(target: PidfdLike | None = None) -> Support:
         seccomp=Seccomp.of_this_thread().mode,
         nice=host.nice(),
         priority=host.priority(),
-        swap_total=total,
-        swap_free=free,
+        swap_total=swap_space.total,
+        swap_free=swap_space.free,
         swap_allowed=host.swap_allowed(),
         memory_limit=None if limit is None else limit[0],
         ptrace_scope=host.ptrace_scope(),
         freezers=host.freezers(),
-        target=seen,
+        target=target_support,
     )

@@ -16,7 +16,6 @@ from pmadvise._proc.files import (
     Stat,
     huge_page_size,
     lines,
-    parse_kb_fields,
     read_int,
     read_or_none,
 )
@@ -32,23 +31,22 @@ __all__ = [
     "nice",
     "priority",
     "ptrace_scope",
-    "swap",
     "swap_allowed",
 ]
 
 _THP_ENABLED = "/sys/kernel/mm/transparent_hugepage/enabled"
 _PATIENT_POLICIES = {3: "SCHED_BATCH", 5: "SCHED_IDLE"}  # include/uapi/linux/sched.h
 _NO_LIMIT = 1 << 60
-"""More bytes than any machine has: version 1 shows more where there is no limit."""
+"""More bytes than any machine has: without a limit version 1 reports more."""
 
 
 class _MemoryNames(NamedTuple):
-    """The names that a version of the cgroup interface has for memory."""
+    """The memory controller's names in a version of the cgroup interface."""
 
     limit: str
     """A file."""
     used: tuple[bytes, ...]
-    """Lines of memory.stat: memory that is not page cache, of the cgroups below too."""
+    """Lines of memory.stat: memory besides page cache, of descendants too."""
 
 
 _V2_MEMORY = _MemoryNames("memory.max", (b"anon", b"shmem"))
@@ -56,7 +54,7 @@ _V1_MEMORY = _MemoryNames("memory.limit_in_bytes", (b"total_rss", b"total_shmem"
 
 
 def container() -> str:
-    """Return what manages the container that this runs in; "" where none is seen."""
+    """Return the manager of the container of this process; "" if none is found."""
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         return "kubernetes"
     named = os.environ.get("container")  # noqa: SIM112, as systemd and podman set it
@@ -79,42 +77,36 @@ def container() -> str:
 
 
 def huge_pages_enabled() -> bool:
-    """Return whether the kernel is set to make transparent huge pages at all."""
+    """Return whether transparent huge pages are enabled at all."""
     return b"[never]" not in (read_or_none(_THP_ENABLED) or b"")
 
 
-def swap() -> tuple[int, int]:
-    """Return the bytes of swap in all, and free."""
-    found = parse_kb_fields(read_or_none("/proc/meminfo"))
-    return found.get("SwapTotal", 0), found.get("SwapFree", 0)
-
-
 def freezers() -> tuple[str, ...]:
-    """Return the hierarchies that can freeze, and that may be written to."""
-    found = [
+    """Return the writable hierarchies of this process's cgroups with a freezer."""
+    names = [
         f"cgroup{membership.version}"
         for membership in own_memberships()
         if membership.can_freeze
         and any(
             os.access(path, os.W_OK, effective_ids=True)
-            for path in _places_of(membership)
+            for path in _directories_of(membership)
         )
     ]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(names))
 
 
 def freezer_directories() -> list[tuple[int, str]]:
-    """Return version and directory of this process's cgroups that can freeze."""
+    """Return version and directory of this process's cgroups with a freezer."""
     return [
         (membership.version, os.fsdecode(path))
         for membership in own_memberships()
         if membership.can_freeze
-        for path in _places_of(membership)[:1]
+        for path in _directories_of(membership)[:1]
     ]
 
 
-def _places_of(membership: Membership) -> list[bytes]:
-    """Return the directory of a cgroup, and where its hierarchy is mounted."""
+def _directories_of(membership: Membership) -> list[bytes]:
+    """Return the directory of a cgroup, and the mount points of its hierarchy."""
     mounts = [hierarchy.mount for hierarchy in hierarchies_of(membership)]
     return [*directories(membership), *mounts]
 
@@ -123,7 +115,7 @@ def _with_ancestors(controller: bytes) -> Iterator[tuple[int, str]]:
     """Yield version and directory of this process's cgroups, the innermost first.
 
     Args:
-        controller: Of version 1: the hierarchy to look at.
+        controller: The controller of the hierarchy in version 1.
     """
     for membership in own_memberships():
         if membership.version == 1 and controller not in membership.controllers:
@@ -134,7 +126,7 @@ def _with_ancestors(controller: bytes) -> Iterator[tuple[int, str]]:
             while path is not None:
                 yield membership.version, os.fsdecode(path)
                 above = os.path.dirname(path)
-                # That of "///" is "///": what stands for /proc may write any path.
+                # The parent of "///" is "///": a fake /proc may have any path.
                 path = None if path in (top, above) else above
 
 
@@ -145,21 +137,21 @@ def swap_allowed() -> int | None:
     """
     allowed = []
     for _, path in _with_ancestors(b"memory"):
-        most = read_int(f"{path}/memory.swap.max")
+        limit = read_int(f"{path}/memory.swap.max")
         used = read_int(f"{path}/memory.swap.current") or 0
-        if most is not None:
-            allowed.append(max(most - used, 0))
+        if limit is not None:
+            allowed.append(max(limit - used, 0))
     return min(allowed, default=None)
 
 
 def memory_limit() -> tuple[int, int] | None:
-    """Return the tightest memory limit of this cgroup, and what is left below it.
+    """Return the tightest memory limit of this cgroup, and the bytes left below it.
 
     Returns:
-        Bytes of the limit; bytes that may still be used, the page cache being
+        Bytes of the limit; bytes that may still be used after the page cache was
         reclaimed. None without a limit.
     """
-    found = []
+    limits = []
     for version, path in _with_ancestors(b"memory"):
         names = _V1_MEMORY if version == 1 else _V2_MEMORY
         limit = read_int(f"{path}/{names.limit}")
@@ -167,10 +159,10 @@ def memory_limit() -> tuple[int, int] | None:
             continue
         words = [line.split() for line in lines(read_or_none(f"{path}/memory.stat"))]
         used = sum(int(word[1]) for word in words if word[0] in names.used)
-        found.append((max(limit - used, 0), limit))
-    if not found:
+        limits.append((max(limit - used, 0), limit))
+    if not limits:
         return None
-    left, limit = min(found)
+    left, limit = min(limits)
     return limit, left
 
 
@@ -180,7 +172,7 @@ def ptrace_scope() -> int | None:
 
 
 def nice() -> int:
-    """Return the nice value of this thread; 0 where it is not known."""
+    """Return the nice value of this thread; 0 if unknown."""
     stat = _own_stat()
     return stat.nice if stat is not None else 0
 

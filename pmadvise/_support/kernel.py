@@ -1,4 +1,4 @@
-"""What the kernel answers about its calls, when asked with calls that do nothing."""
+"""Probes of the kernel: calls without effect that show the features it has."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from pmadvise.advice import REMOTE, Advice
 
 _NO_ADVICE = -1  # not a valid advice
 _DESCRIPTORS = 6
-"""More than support() opens at a time."""
+"""More than support() has open at a time."""
 
 
 def own_pidfd() -> tuple[Answer, Descriptor]:
-    """Open a pidfd of this process; return it too, closed if there is none.
+    """Open a pidfd of this process; return the answer, and the pidfd or a closed one.
 
     Raises:
-        OSError: Too few file descriptors are free: then answers would be wrong.
+        OSError: Too few file descriptors are free, which would make answers wrong.
     """
     pidfd = Descriptor()
     result = pidfd.open_process(os.getpid())
@@ -42,15 +42,15 @@ def own_pidfd() -> tuple[Answer, Descriptor]:
 
 def _require_descriptors(pidfd: int) -> None:
     try:
-        opened = [Descriptor.copy_of(pidfd) for _ in range(_DESCRIPTORS)]
+        copies = [Descriptor.copy_of(pidfd) for _ in range(_DESCRIPTORS)]
     except OSError as error:
         raise _reasons.no_descriptor(error.errno or 0).error("support()") from None
-    for one in opened:
-        one.close()
+    for copy in copies:
+        copy.close()
 
 
 def pidfd_thread(can_open: Answer) -> Answer:
-    """Return whether pidfd_open() takes PIDFD_THREAD."""
+    """Return whether pidfd_open() accepts PIDFD_THREAD."""
     if not can_open:
         return can_open
     pidfd = Descriptor()
@@ -65,12 +65,12 @@ def pidfd_thread(can_open: Answer) -> Answer:
 
 
 def has_procmap_query() -> Answer:
-    """Return whether maps takes the ioctl PROCMAP_QUERY."""
-    return _asked("maps", "PROCMAP_QUERY", "6.11", procmap_query)
+    """Return whether maps accepts the ioctl PROCMAP_QUERY."""
+    return _probe_ioctl("maps", "PROCMAP_QUERY", "6.11", procmap_query)
 
 
 def has_pagemap_scan() -> Answer:
-    """Return whether pagemap takes the ioctl PAGEMAP_SCAN."""
+    """Return whether pagemap accepts the ioctl PAGEMAP_SCAN."""
 
     def scan(fd: int) -> int:
         try:
@@ -79,53 +79,56 @@ def has_pagemap_scan() -> Answer:
             return -(error.errno or errno.EIO)
         return 0
 
-    return _asked("pagemap", "PAGEMAP_SCAN", "6.7", scan)
+    return _probe_ioctl("pagemap", "PAGEMAP_SCAN", "6.7", scan)
 
 
-def _asked(name: str, ioctl: str, since: str, ask: Callable[[int], int]) -> Answer:
-    """Ask an ioctl of a file of /proc/self."""
+def _probe_ioctl(
+    name: str, ioctl: str, since: str, call: Callable[[int], int]
+) -> Answer:
+    """Return whether a file of /proc/self accepts an ioctl."""
     path = f"/proc/self/{name}"
     try:
         file = Descriptor.open(path)
     except OSError as error:
         return _reasons.refusal("proc", error.errno, f"{path} can't be opened: {error}")
     try:
-        result = ask(file.fd)
+        result = call(file.fd)
     finally:
         file.close()
     return YES if result >= 0 else _reasons.feature_missing(ioctl, -result, since)
 
 
 def advices(call: Answer, own: int, target: int) -> tuple[dict[Advice, Answer], Answer]:
-    """Return which advices another process takes, and whether the caller may give any.
+    """Return the advices known for another process, and the permission to give any.
 
-    Only a process for which the kernel gets as far as checking the advice can be asked:
-    it checks ptrace read access before, on older kernels after. Without such a process
-    the own one is asked; newer kernels do not look at the advice then, and all of those
-    know all four: Linux 6.13 split the own process's advices from those of others.
+    The probe needs a process for which the kernel gets as far as checking the advice:
+    it checks ptrace read access first, on older kernels afterwards. Without such a
+    process the probe is of the caller itself; newer kernels then do not check the
+    advice, and all of those know all four: since Linux 6.13 the advices for the caller
+    itself differ from those for others.
 
     Args:
-        call: Whether process_madvise(2) is there.
+        call: Whether process_madvise(2) exists.
         own: Pidfd of this process, or -1.
-        target: Pidfd of another, or -1.
+        target: Pidfd of another process, or -1.
     """
-    every = sorted(REMOTE)
+    advices = sorted(REMOTE)
     if not call:
-        return dict.fromkeys(every, call), call
+        return dict.fromkeys(advices, call), call
     others = [_open_process(pid) for pid in (os.getppid(), 1) if pid]
     try:
-        for pidfd in (target, *(one.fd for one in others), own):
+        for pidfd in (target, *(other.fd for other in others), own):
             if pidfd >= 0 and probe(pidfd, _NO_ADVICE) == -errno.EINVAL:
-                known = {one: _advice(pidfd, one) for one in every}
+                known = {advice: _advice(pidfd, advice) for advice in advices}
                 return known, _other_processes(pidfd if pidfd != own else -1)
-        return {one: _advice(-1, one) for one in every}, _other_processes(-1)
+        return {advice: _advice(-1, advice) for advice in advices}, _other_processes(-1)
     finally:
-        for one in others:
-            one.close()
+        for other in others:
+            other.close()
 
 
 def _open_process(pid: int) -> Descriptor:
-    """Return a pidfd, closed if there is none."""
+    """Return a pidfd; a closed one if the process can't be opened."""
     pidfd = Descriptor()
     pidfd.open_process(pid)
     return pidfd
@@ -140,12 +143,12 @@ def _advice(pidfd: int, advice: Advice) -> Answer:
 
 
 def _other_processes(pidfd: int) -> Answer:
-    """Return whether CAP_SYS_NICE is there, by another process or by the flags."""
+    """Return whether the caller has CAP_SYS_NICE, by another process or by its sets."""
     result = probe(pidfd, Advice.COLD) if pidfd >= 0 else -errno.EACCES
     if result == 0:
         return YES
     if (
-        result != -errno.EPERM  # no process shows whether the capability is there
+        result != -errno.EPERM  # no process shows whether the capability counts
         and "CAP_SYS_NICE" in capabilities()
         and initial_namespace("user") is not False
     ):
@@ -154,7 +157,7 @@ def _other_processes(pidfd: int) -> Answer:
 
 
 def own_process(call: Answer, own: int) -> Answer:
-    """Return whether the own process takes every advice, without a capability."""
+    """Return whether every advice is accepted for the caller itself."""
     if not call:
         return call
     result = probe(own, Advice.DONTNEED) if own >= 0 else -errno.ENOSYS

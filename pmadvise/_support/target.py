@@ -1,4 +1,4 @@
-"""What support() answers about a target: may it be advised, and if not, why not."""
+"""Answers of support() about a target: whether it may be advised, and the reason."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from pmadvise.advice import Advice
 
 @dataclass(frozen=True, slots=True)
 class TargetSupport:
-    """What may be done to a target."""
+    """The permissions to advise a target and to find its pages."""
 
     pid: int
-    """Its process ID, 0 where it is not known."""
+    """Its process ID, 0 if unknown."""
     may: Answer
     """Whether it may be advised at all."""
     advice: dict[Advice, Answer]
-    """The same, for each advice that another process takes."""
+    """The same for each advice that the kernel accepts for another process."""
     pages: Answer
-    """Whether it may be asked which of its pages are in memory or in swap. If not,
-    ``resident()`` and ``swapped()`` fail, and ``pageout()`` takes whole mappings."""
+    """Whether its pages in memory and in swap may be found. If not, ``resident()`` and
+    ``swapped()`` fail, and ``pageout()`` advises whole mappings."""
 
 
-class Target:
-    """A process that support() is asked about, or the answer why it can't be opened.
+class TargetAnswers:
+    """The answers about one process, which is kept open, or the reason why it can't be.
 
     Args:
-        target: A process ID, or an object that has a pidfd.
+        target: A process ID, or an object with a pidfd.
 
     Raises:
-        TypeError, ValueError: It is neither.
-        OSError: It is the ID of a thread, or no file descriptor is free.
+        TypeError, ValueError: `target` is neither.
+        OSError: `target` is the ID of a thread, or no file descriptor is free.
     """
 
     def __init__(self, target: PidfdLike) -> None:
@@ -85,28 +85,31 @@ class Target:
         return self._identity.pidfd if self._identity is not None else -1
 
     def close(self) -> None:
-        """Close what was opened here."""
+        """Close the process."""
         if self._identity is not None:
             self._identity.close()
 
     def support(self, call: Answer, known: dict[Advice, Answer]) -> TargetSupport:
-        """Ask in the order in which advise() does.
+        """Return the permissions, checked in the order of advise().
 
         Args:
-            call: Whether process_madvise(2) is there.
-            known: What the kernel takes for another process.
+            call: Whether process_madvise(2) exists.
+            known: Whether the kernel knows each advice for another process.
         """
         no = self._no_mm()
         if no is not None:
             return TargetSupport(self.pid, no, dict.fromkeys(known, no), no)
-        answers = {one: self._answer(one, call, known[one]) for one in known}
+        answers = {
+            advice: self._answer(advice, call, answer)
+            for advice, answer in known.items()
+        }
         pages = self._may_open("pagemap")
         return TargetSupport(
             self.pid, answers[Advice.COLD], answers, YES if pages is None else pages
         )
 
     def _no_mm(self) -> Answer | None:
-        """Return why its address space can't be reached."""
+        """Return the reason why its address space can't be reached; None if it can."""
         identity = self._identity
         if identity is None:
             return self._refusal
@@ -122,7 +125,7 @@ class Target:
         return None
 
     def _may_open(self, name: str) -> Answer | None:
-        """Return why a file of /proc/PID can't be opened, None if it can."""
+        """Return the reason why a file of /proc/PID can't be opened; None if it can."""
         assert self._identity is not None
         proc = self._identity.proc
         try:
@@ -135,7 +138,7 @@ class Target:
         pidfd = self.pidfd
         result = probe(pidfd, advice)
         if result == 0:
-            # Newer kernels do not look at the advice that the own process is given.
+            # Newer kernels do not check the advice if the caller is the target.
             return known if self.pid == os.getpid() else YES
         if not call:
             return call

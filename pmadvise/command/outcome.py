@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from rich.text import Text
 
+from pmadvise._reasons import errno_name
 from pmadvise.advice import Advice, advice_name
 from pmadvise.command.output import Output
-from pmadvise.command.text import count, duration, errno_name, long_size, size
+from pmadvise.command.text import count, duration, long_size, size
 from pmadvise.command.work import Order, Outcome
 from pmadvise.memory import Swap
 from pmadvise.report import Report

@@ -1,4 +1,4 @@
-"""Where the output goes: results to stdout, all else to stderr, and the exit status."""
+"""Output of the command: results to stdout, all else to stderr; the exit status."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 
 _MINUTE = 60
@@ -75,8 +74,3 @@ def error_text(error: OSError) -> str:
         path = f": {os.fsdecode(error.filename)}" if error.filename else ""
         return f"{error.strerror}{path}"
     return str(error) or type(error).__name__
-
-
-def errno_name(number: int) -> str:
-    """Return the name of an errno."""
-    return errno.errorcode.get(number, str(number))

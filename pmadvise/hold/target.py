@@ -67,10 +67,10 @@ class HeldProcess:
         self._pidfd: OwnedFd | None = None
         self._proc: OwnedFd | None = None
         try:
-            lent = identity.lend()  # keeps them open while they are copied
+            pinned = identity.pin()  # keeps them open while they are copied
             self._pidfd = OwnedFd.copy(identity.pidfd)
             self._proc = OwnedFd.copy(identity.proc)
-            del lent
+            del pinned
             self._check(key)
         except BaseException:
             self.close()

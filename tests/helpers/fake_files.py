@@ -6,6 +6,7 @@ import errno
 
 import pytest
 
+from pmadvise import memory
 from pmadvise._proc import cgroups, files
 
 
@@ -17,5 +18,5 @@ def give_files(monkeypatch: pytest.MonkeyPatch, contents: dict[str, bytes]) -> N
             raise FileNotFoundError(errno.ENOENT, path)
         return contents[path]
 
-    for module in (files, cgroups):
+    for module in (files, cgroups, memory):
         monkeypatch.setattr(module, "read", read)

@@ -44,7 +44,7 @@ class TextMm(Mm):
         """Return that it is the current one."""
         return None
 
-    def read_vmas(self, look: bool = True) -> VmaArray:
+    def read_vmas(self, verify: bool = True) -> VmaArray:
         """Parse the text, from a file."""
         return vmas_of(self.octets)
 

@@ -110,7 +110,7 @@ def _require_agreement(asked: Asked) -> None:
 def test_other_user_is_named(target: Target) -> None:
     """The user of the target is named, and the caller's."""
     may = ask_with(become_nobody, target.pid).target.may
-    assert "another user's (uid 0, the caller's is 65534)" in may.reason
+    assert "it belongs to another user (uid 0, the caller's is 65534)" in may.reason
     assert may.remedy.startswith("run as its user, or add CAP_SYS_PTRACE")
 
 

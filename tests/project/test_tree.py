@@ -23,6 +23,7 @@ TOP = {
     *("SECURITY.md", "build_pmadvise.py", "pyproject.toml", "setup.py"),
 }
 MODULE_LINES, TEST_LINES = 350, 320
+QUESTION = re.compile(r"(how|what|when|where|whether|which|who|whom|whose|why)\b", re.I)
 DOCSTRINGS = {"pmadvise/process.py": 450}
 """Lines of a module that has little but the docstrings of its public names."""
 # A rule, or a comment that stands alone and so is about all that follows.
@@ -107,6 +108,23 @@ def banners(texts: Texts) -> list[str]:
 def test_no_banners(modules: Texts, tests: Texts) -> None:
     """No file needs to be divided by banners."""
     assert banners(modules | tests | read("benchmarks/*.py")) == []
+
+
+def without_a_noun(texts: Texts) -> list[str]:
+    """Return the modules whose docstring is missing or begins with a question word."""
+    docstrings = {
+        path: ast.get_docstring(ast.parse(text)) or "" for path, text in texts.items()
+    }
+    return [
+        f"{path}: {docstring[:7]}"
+        for path, docstring in docstrings.items()
+        if not docstring or QUESTION.match(docstring)
+    ]
+
+
+def test_modules_are_named_by_nouns(modules: Texts) -> None:
+    """The docstring of a module begins with what the module is, not with a question."""
+    assert without_a_noun(modules) == []
 
 
 def imports_of_tests(texts: Texts) -> list[str]:
@@ -218,6 +236,18 @@ FAULTS: list[tuple[Callable[[Texts], list[str]], Texts, list[str]]] = [
             "c.py": "x = 1\n\n# Why x is 2:\nx = 2  # ---\n",
         },
         ["a.py: # ---", "a.py: # ===", "a.py: ####", "a.py: #-----", "b.py: # Vectors"],
+    ),
+    (
+        without_a_noun,
+        {
+            "a.py": "'What a is.'",
+            "b.py": '"""Whether b is:\n\nMore."""\nx = 1\n',
+            "c.py": "'which c is'",
+            "d.py": "x = 1\n",
+            "e.py": "'Whole things: which they are, and why.'",
+            "f.py": "'Howls: how they sound.'\n",
+        },
+        ["a.py: What a ", "b.py: Whether", "c.py: which c", "d.py: "],
     ),
     (
         imports_of_tests,
