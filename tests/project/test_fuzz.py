@@ -81,6 +81,7 @@ def replayed(program: Path, harness: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.needs_compiler
 @pytest.mark.needs_sanitizers
 @pytest.mark.parametrize("harness", driver.HARNESSES)
@@ -90,6 +91,7 @@ def test_seeds_pass(tmp_path: Path, common: list[Path], harness: str) -> None:
     assert (done.returncode, "ERROR" in done.stdout) == (0, False), done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.needs_compiler
 @pytest.mark.needs_sanitizers
 def test_a_fault_is_seen(tmp_path: Path) -> None:
