@@ -73,24 +73,28 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(turns.close)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(
-    config: pytest.Config, items: list[pytest.Item]
-) -> None:
-    """Put isolated tests last, and tests that share a fixture into one worker."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the isolated tests last: a worker that waits for one has no other to run."""
     items.sort(key=_is_isolated)
-    if _TURNS in config.stash:
-        for item in items:
-            if group := _shared_fixture(item):
-                item.add_marker(pytest.mark.xdist_group(group))
 
 
-def _shared_fixture(item: pytest.Item) -> str:
-    """Return the module of a test that uses a fixture which that module makes once."""
-    info = getattr(item, "_fixtureinfo", None)  # of a function
-    definitions = info.name2fixturedefs.values() if info else ()
-    shared = any(made[-1].scope == "module" for made in definitions if made)
-    return item.path.stem if shared else ""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Let one worker run a module of tests/project, whose builds are made once.
+
+    By `--dist loadgroup`, but without the mark xdist_group: pytest-xdist 3.8 writes it
+    into the ID of a test, which pytest 9 does not let it change.
+    """
+    if config.getoption("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - not everywhere
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            path, _, _ = nodeid.partition("::")
+            return path if path.startswith("tests/project/") else nodeid
+
+    return Scheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -64,6 +64,7 @@ def hold_for_ever(target: Running, method: str, ready: int, *, stay: bool) -> No
         os._exit(1)
 
 
+@pytest.mark.slow
 @every_method
 def test_random_kills(target: Running, method: str) -> None:
     """A caller killed at any instant, in a hold 10 of 60 times, loses no target."""

@@ -61,6 +61,7 @@ def test_leaving_without_memory(target: Running, method: str, failures: int) -> 
     target.check_free(method)
 
 
+@pytest.mark.slow
 @every_method
 def test_single_failures(target: Running, method: str) -> None:
     """Any single allocation of a hold may fail: the target runs, the next one holds."""

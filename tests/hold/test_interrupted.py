@@ -23,8 +23,10 @@ from helpers.waiting import until
 
 import pmadvise.hold
 
-# The signal that a timeout would be by is theirs.
-pytestmark = pytest.mark.timeout(method="thread")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(method="thread"),  # the signal is theirs
+]
 
 HOLDS = 300
 """For each method; tests/stress/interrupted_holds.py does thousands."""

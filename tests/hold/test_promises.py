@@ -96,6 +96,7 @@ def test_looked_at(target: Running, method: str) -> None:
     target.goes_on()
 
 
+@pytest.mark.slow
 @every_method
 def test_thousand_holds(target: Running, method: str) -> None:
     """A thousand holds in a row leak no descriptor, process, thread or cgroup."""

@@ -189,6 +189,7 @@ def traces() -> list[str]:
     return sorted(found + [str(path) for path in Path("/sys/block").glob("zram*")])
 
 
+@pytest.mark.slow
 @pytest.mark.isolated  # it takes over the host's swap
 @pytest.mark.needs_root
 @pytest.mark.usefixtures("zram")
@@ -206,6 +207,7 @@ def test_each_runs(name: str, tmp_path: Path) -> None:
     assert traces() == before
 
 
+@pytest.mark.slow
 @pytest.mark.isolated  # it takes over the host's swap
 @pytest.mark.needs_root
 @pytest.mark.usefixtures("zram")

@@ -93,6 +93,7 @@ def replayed(program: Path, harness: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.needs_compiler
 @pytest.mark.needs_sanitizers
 @pytest.mark.parametrize("harness", driver.HARNESSES)
@@ -102,6 +103,7 @@ def test_seeds_pass(tmp_path: Path, common: dict[str, Path], harness: str) -> No
     assert (done.returncode, "ERROR" in done.stdout) == (0, False), done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.needs_compiler
 @pytest.mark.needs_sanitizers
 def test_a_fault_is_seen(tmp_path: Path, common: dict[str, Path]) -> None:

@@ -17,7 +17,7 @@ from helpers.waiting import until
 LIMIT, IDLE = 512 * MIB, 64 * MIB
 WATERMARKS = ("--high", 10, "--low", 5)
 
-pytestmark = [pytest.mark.needs_root, pytest.mark.needs_swap]
+pytestmark = [pytest.mark.slow, pytest.mark.needs_root, pytest.mark.needs_swap]
 
 
 class Idle(Target):
