@@ -13,7 +13,7 @@ from pmadvise.process import Process
 from pmadvise.ranges import Ranges
 
 IN_MEMORY, SWAPPED, ABSENT = 0, 1, 2
-"""What a piece is, and the index of its bytes in a cell."""
+"""The kinds of a piece, each the index of its bytes in a cell."""
 
 _GAPS = (1 << 30, 1 << 36, 1 << 42, 1 << 64)
 """Unmapped bytes that begin a new row; the first that gives few enough rows."""

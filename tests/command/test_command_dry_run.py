@@ -11,7 +11,7 @@ import pytest
 from helpers.children import value_of_child
 from helpers.command import run
 from helpers.privileges import become_nobody
-from helpers.targets import MIB, PAGE, Target
+from helpers.targets import MIB, PAGE, Target, furnish
 
 from pmadvise.command import app
 
@@ -30,13 +30,7 @@ def account_of(*arguments: object) -> dict[str, Any]:
 @pytest.fixture
 def furnished(target: Target) -> Target:
     """A target with memory of several kinds, and locked memory in the middle."""
-    target.filled(8 * MIB)
-    locked = target.filled(MIB)
-    target.run(f"lock({locked}, {MIB})")
-    target.filled(3 * MIB)
-    shared = target.run(f"map({2 * MIB}, flags=SHARED, fd=memfd(b'shared', {2 * MIB}))")
-    target.run(f"fill({shared}, {2 * MIB})")
-    target.touched("range(0, 512, 2)", 512)
+    furnish(target)
     target.run("None")
     return target
 

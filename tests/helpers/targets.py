@@ -225,3 +225,14 @@ def map_at(
         f"map_at({address}, {size}, flags={flags}, "
         f"fd=os.open({os.fspath(path)!r}, 2), offset={offset})"
     )
+
+
+def furnish(target: Target) -> None:
+    """Give a target memory of several kinds: locked, shared and sparse."""
+    target.filled(8 * MIB)
+    locked = target.filled(MIB)
+    target.run(f"lock({locked}, {MIB})")
+    target.filled(3 * MIB)
+    shared = target.run(f"map({2 * MIB}, flags=SHARED, fd=memfd(b'shared', {2 * MIB}))")
+    target.run(f"fill({shared}, {2 * MIB})")
+    target.touched("range(0, 512, 2)", 512)

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from helpers.children import value_of_child
 from helpers.privileges import CAP_SYS_NICE, CAP_SYS_PTRACE, become_nobody_with
-from helpers.targets import GIB, LRU_BATCH, MIB, PAGE, Target
+from helpers.targets import GIB, LRU_BATCH, MIB, PAGE, Target, furnish
 
 from pmadvise import Advice, Process, Ranges, Report, Swap, advise_each, group
 
@@ -36,13 +36,7 @@ def rehearsed(advise: Callable[..., Report], **options: object) -> Report:
 @pytest.fixture
 def furnished(target: Target) -> Target:
     """A target with memory of several kinds: locked, sparse, huge, shared."""
-    target.filled(8 * MIB)
-    locked = target.filled(MIB)
-    target.run(f"lock({locked}, {MIB})")
-    target.filled(3 * MIB)
-    shared = target.run(f"map({2 * MIB}, flags=SHARED, fd=memfd(b's', {2 * MIB}))")
-    target.run(f"fill({shared}, {2 * MIB})")
-    target.touched("range(0, 512, 2)", 512)
+    furnish(target)
     huge = target.map(8 * MIB)
     target.run(f"madvise({huge}, {8 * MIB}, 14)")
     target.run(f"fill({huge}, {8 * MIB})")

@@ -14,7 +14,7 @@ from stress.fuzz import run as driver
 
 FLAGS = "-std=c11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
 CSRC = ROOT / "csrc"
-BOUND = "written < capacity"
+BOUND = "while (written < capacity"
 """In the source of what is fuzzed as `pieces`."""
 
 pytestmark = pytest.mark.needs_sources
