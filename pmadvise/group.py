@@ -110,8 +110,8 @@ def _tree(root: Identity) -> list[Identity]:
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue  # it exits, or is hidden
         children.setdefault(stat.parent, []).append(pid)
-    found = [root]
-    for parent in found:
+    family = [root]
+    for parent in family:
         for child in _opened(children.get(parent.number, ())):
             try:
                 is_child = child.stat().parent == parent.number
@@ -119,10 +119,10 @@ def _tree(root: Identity) -> list[Identity]:
                 is_child = False
             # The parent has not ended, so its ID was its own all the time.
             if is_child and not parent.has_ended():
-                found.append(child)
+                family.append(child)
             else:
                 child.close()
-    return [identity for identity in found if identity.why_no_mm() is None]
+    return [identity for identity in family if identity.why_no_mm() is None]
 
 
 _HOLD_TIMEOUT = 1.0

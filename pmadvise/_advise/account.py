@@ -34,6 +34,7 @@ class Account:
         self.skipped: list[Skip] = []
         self._skipped_bytes = 0
         self._range_index = 0
+        self._skip_index = -1  # of the range that the last skip is of
         self._range_offset = 0  # bytes of the ranges before that one
 
     @property
@@ -62,12 +63,13 @@ class Account:
             last is not None
             and last.address + last.length == address
             and last.errno == number
-            and before > self._range_offset
+            and self._skip_index == self._range_index
         ):
             joined = Skip(last.address, last.length + length, number, reason)
             self.skipped[-1] = joined
         else:
             self.skipped.append(Skip(address, length, number, reason))
+        self._skip_index = self._range_index
         self._skipped_bytes += length
         self.progress()
 

@@ -49,17 +49,17 @@ class Pacer:
 
     def size(self) -> tuple[int, int]:
         """Return the bytes to ask for next, and the alignment of the cut."""
-        most = MAX_RW_COUNT
+        n_bytes = MAX_RW_COUNT
         if not self._unbounded:
-            most = int(min(most, self._rate * self._goal_seconds))
-            if most < _CUT_ALIGNMENT <= self._rate * self._max_stall / 2:
-                most = _CUT_ALIGNMENT
-        alignment = min(_CUT_ALIGNMENT, 1 << max(most, PAGE_SIZE).bit_length() - 1)
+            n_bytes = int(min(n_bytes, self._rate * self._goal_seconds))
+            if n_bytes < _CUT_ALIGNMENT <= self._rate * self._max_stall / 2:
+                n_bytes = _CUT_ALIGNMENT
+        alignment = min(_CUT_ALIGNMENT, 1 << max(n_bytes, PAGE_SIZE).bit_length() - 1)
         if self._max_element < MAX_RW_COUNT:
             alignment = self._max_element
-        elif most >= self._huge_page:
+        elif n_bytes >= self._huge_page:
             alignment = self._huge_page
-        return max(most - most % alignment, alignment), alignment
+        return max(n_bytes - n_bytes % alignment, alignment), alignment
 
     def observe(self, n_bytes: int, seconds: float) -> float:
         """Record a call's speed; return the seconds to sleep before the next one."""

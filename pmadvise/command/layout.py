@@ -123,7 +123,7 @@ def read_layout(process: Process) -> Layout:
         all_ranges.overlap(swapped._array),
         strict=True,
     )
-    return Layout([Mapping(*one) for one in counted], resident, swapped)
+    return Layout([Mapping(*row) for row in counted], resident, swapped)
 
 
 def group_of(vma: Vma) -> str:
@@ -135,13 +135,13 @@ def group_of(vma: Vma) -> str:
 
 def cut(groups: Iterable[Group], most: int) -> list[Group]:
     """Return the first `most` groups, the last of them for all that are left."""
-    found = list(groups)
-    if len(found) <= most:
-        return found
-    rest = Group(f"{len(found) - most + 1} others")
-    for one in found[most - 1 :]:
-        rest.join(one)
-    return [*found[: most - 1], rest]
+    listed = list(groups)
+    if len(listed) <= most:
+        return listed
+    rest = Group(f"{len(listed) - most + 1} others")
+    for group in listed[most - 1 :]:
+        rest.join(group)
+    return [*listed[: most - 1], rest]
 
 
 class _Piece(NamedTuple):
@@ -178,10 +178,10 @@ def draw(layout: Layout, width: int, height: int) -> Picture:
         height: Rows.
     """
     pieces = _pieces(layout)
-    memory = sum(one.length for one in pieces if one.kind != ABSENT)
+    memory = sum(piece.length for piece in pieces if piece.kind != ABSENT)
     longest = max(memory // _SHORTENED, _LEAST)
     islands = _islands(pieces, height)
-    lengths = [sum(_drawn(one, longest) for one in island) for island in islands]
+    lengths = [sum(_drawn(piece, longest) for piece in island) for island in islands]
     cell = _pages(sum(lengths) // (width * height))
     while sum(-(-n // (cell * width)) for n in lengths) > max(height, len(islands)):
         cell += _pages(cell // 8)
@@ -197,9 +197,9 @@ def _pages(n_bytes: int) -> int:
 def _pieces(layout: Layout) -> list[_Piece]:
     """Return what the mappings hold, by address."""
     mapped = Ranges(
-        (one.vma.start, one.vma.length)
-        for one in layout.mappings
-        if one.vma.path != "[vsyscall]"  # a page at the end of all addresses
+        (mapping.vma.start, mapping.vma.length)
+        for mapping in layout.mappings
+        if mapping.vma.path != "[vsyscall]"  # a page at the end of all addresses
     ).merged()
     swapped = layout.swapped - layout.resident
     absent = mapped - layout.resident - layout.swapped

@@ -87,7 +87,7 @@ class Screen:
         threads = count(status.threads, "thread")
         title.append(f"  {state}, {threads}")
         if layout is not None:
-            n_bytes = sum(one.vma.length for one in layout.mappings)
+            n_bytes = sum(mapping.vma.length for mapping in layout.mappings)
             mappings = count(len(layout.mappings), "mapping")
             title.append(f", {mappings} of {long_size(n_bytes)}")
         yield title
@@ -155,40 +155,40 @@ class Screen:
 
     def _groups(self, layout: Layout) -> Table:
         table = self._table(_GROUP_COLUMNS)
-        for one in cut(layout.groups(), self._n_groups):
+        for group in cut(layout.groups(), self._n_groups):
             table.add_row(
-                str(one.mappings),
-                *self._sizes(one, layout, _BAR),
-                self._name(one.name, _GROUP_COLUMNS),
+                str(group.mappings),
+                *self._sizes(group, layout, _BAR),
+                self._name(group.name, _GROUP_COLUMNS),
             )
         return table
 
     def _mappings(self, layout: Layout) -> Iterator[Table]:
-        """Yield tables that make one: rich takes its time, and the first is there."""
-        longest = max(len(f"{one.vma.start:x}") for one in layout.mappings)
+        """Yield the parts of one table: rich is slow, and the first part is early."""
+        longest = max(len(f"{mapping.vma.start:x}") for mapping in layout.mappings)
         columns = {"address": max(longest, 12), **_MAPPING_COLUMNS}
         for first in range(0, len(layout.mappings), _ROWS_AT_ONCE):
             table = self._table(columns)
             table.show_header = first == 0
-            for one in layout.mappings[first : first + _ROWS_AT_ONCE]:
-                group = Group(one.vma.path)
-                group.add(one)
+            for mapping in layout.mappings[first : first + _ROWS_AT_ONCE]:
+                group = Group(mapping.vma.path)
+                group.add(mapping)
                 table.add_row(
-                    f"{one.vma.start:012x}",
-                    one.vma.perms,
+                    f"{mapping.vma.start:012x}",
+                    mapping.vma.perms,
                     *self._sizes(group, layout, _SHORT_BAR),
                     self._name(group.name, columns),
                 )
             yield table
 
-    def _sizes(self, one: Group, layout: Layout, bar: int) -> list[Text]:
+    def _sizes(self, group: Group, layout: Layout, bar: int) -> list[Text]:
         if layout.refusal is not None:
-            return [Text(size(one.size)), Text("?"), Text("?"), Text()]
+            return [Text(size(group.size)), Text("?"), Text("?"), Text()]
         return [
-            Text(size(one.size)),
-            Text(size(one.resident), style="" if one.resident else "dim"),
-            Text(size(one.swapped), style="" if one.swapped else "dim"),
-            self._bar(one.size, one.resident, one.swapped, bar),
+            Text(size(group.size)),
+            Text(size(group.resident), style="" if group.resident else "dim"),
+            Text(size(group.swapped), style="" if group.swapped else "dim"),
+            self._bar(group.size, group.resident, group.swapped, bar),
         ]
 
     def _name(self, name: str, columns: dict[str, int]) -> Text:

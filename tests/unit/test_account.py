@@ -39,3 +39,18 @@ def test_skips_of_a_range_are_joined(advice: Advice) -> None:
         Skip(0, pages(1), number, reason),
         Skip(pages(1), pages(2), number, reason),
     ]
+
+
+def test_skips_of_two_ranges_stay_apart() -> None:
+    """A skip that touches one of the range before is its own, whatever lies between."""
+    advised = [0]
+    ranges = Ranges([(pages(1), pages(1)), (0, pages(3))])
+    account = Account(ranges, Advice.COLD, lambda: advised[0])
+    account.skip(pages(1), pages(1), errno.EINVAL)
+    advised[0] = pages(2)  # the first two pages of the second range
+    account.skip(pages(2), pages(1), errno.EINVAL)
+    assert [(skip.address, skip.length) for skip in account.skipped] == [
+        (pages(1), pages(1)),
+        (pages(2), pages(1)),
+    ]
+    assert account.is_complete
