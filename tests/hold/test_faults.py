@@ -13,7 +13,7 @@ import signal
 from collections.abc import Callable, Iterator
 
 import pytest
-from helpers.children import in_child, value_of_child
+from helpers.children import die_silently, in_child, value_of_child
 from helpers.hold_targets import (
     Running,
     check_nothing_left,
@@ -69,6 +69,7 @@ def test_single_failures(target: Running, method: str) -> None:
     for n in range(0, 300, 3):
         pid = os.fork()
         if pid == 0:
+            die_silently()
             before = hold_census()
             with memory_restored():
                 testcapi.set_nomemory(n, n + 1)

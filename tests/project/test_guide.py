@@ -63,6 +63,7 @@ def test_needs_are_known(section: Section) -> None:
     assert {f"needs_{need}" for need in section.needs} - set(NEEDS) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", RUNNABLE)
 def test_section(target: Target, tmp_path: Path, section: Section) -> None:
     """What a section shows is what its reader sees."""

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from helpers.inner_pytest import outcomes
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import pytest
 

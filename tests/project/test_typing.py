@@ -82,6 +82,7 @@ def errors_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[
 
 
 @sources
+@pytest.mark.slow
 @mypy
 def test_a_user_s_program_is_accepted(errors_of: Callable[[str], list[str]]) -> None:
     """The public types are as precise as the documentation promises."""
@@ -89,6 +90,7 @@ def test_a_user_s_program_is_accepted(errors_of: Callable[[str], list[str]]) -> 
 
 
 @sources
+@pytest.mark.slow
 @mypy
 @pytest.mark.parametrize(
     ("statement", "error"),

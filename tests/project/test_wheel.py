@@ -13,7 +13,11 @@ import pytest
 from helpers.builds import build_dists, copy_sources
 from helpers.needs import ROOT
 
-pytestmark = [pytest.mark.needs_sources, pytest.mark.needs_compiler]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.needs_sources,
+    pytest.mark.needs_compiler,
+]
 
 
 class Dists(NamedTuple):

@@ -56,6 +56,7 @@ def test_names_are_the_same_in_each_run(request: pytest.FixtureRequest) -> None:
     assert [name for name in names if re.search(r" at 0x|object at", name)] == []
 
 
+@pytest.mark.slow
 def test_isolated_tests_are_alone(tmp_path: Path) -> None:
     """Nothing begins or ends between the begin and the end of an isolated test."""
     assert outcomes(tmp_path, TURNS, *WORKERS)[0] == 0
@@ -66,6 +67,7 @@ def test_isolated_tests_are_alone(tmp_path: Path) -> None:
             assert lines[n + 1] == line.replace("begin", "end")
 
 
+@pytest.mark.slow
 def test_isolated_tests_are_last(tmp_path: Path) -> None:
     """In one process, too, the isolated tests are run behind the others."""
     assert outcomes(tmp_path, TURNS)[0] == 0
@@ -108,6 +110,7 @@ def test_an_isolated_test_is_not_overtaken(tmp_path: Path) -> None:
     assert order == ["shares", "isolated", "later"]
 
 
+@pytest.mark.slow
 def test_a_test_that_hangs_fails(tmp_path: Path) -> None:
     """One that waits for ever is a failure, and the others are run."""
     status, summary = outcomes(tmp_path, HANGS, *WORKERS, "--timeout=1")

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
-from helpers.children import value_of_child
+from helpers.children import die_silently, value_of_child
 from helpers.hold_targets import check_nothing_left, hold_census
 from helpers.public_calls import CALLS, outcome_of
 from helpers.stress_rounds import Stress, in_freezer
@@ -126,6 +126,7 @@ def in_children(
         pid = os.fork()
         if pid == 0:
             try:
+                die_silently()
                 # pytest's would keep the frames of each, and what these refer to.
                 sys.unraisablehook = lambda _: None
                 wrong = without_memory(call, numbers, functools.partial(note, writer))
