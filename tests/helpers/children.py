@@ -9,6 +9,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import pytest
+
+from helpers.needs import Lacking
+
 
 class Outcome(NamedTuple):
     """How a function ended that ran in a child."""
@@ -21,7 +25,7 @@ class Outcome(NamedTuple):
 
 
 def in_child(function: Callable[[], object]) -> Outcome:
-    """Run `function` in a fork."""
+    """Run `function` in a fork; skip the test where it raises Lacking."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -31,7 +35,9 @@ def in_child(function: Callable[[], object]) -> Outcome:
             outcome = Outcome(
                 type(error).__name__,
                 getattr(error, "errno", None),
-                str(error) if isinstance(error, OSError) else traceback.format_exc(),
+                str(error)
+                if isinstance(error, (OSError, Lacking))
+                else traceback.format_exc(),
                 None,
             )
         os.write(writer, pickle.dumps(tuple(outcome)))
@@ -40,7 +46,10 @@ def in_child(function: Callable[[], object]) -> Outcome:
     with os.fdopen(reader, "rb") as pipe:
         answer = pipe.read()
     os.waitpid(pid, 0)
-    return Outcome(*pickle.loads(answer))
+    outcome = Outcome(*pickle.loads(answer))
+    if outcome.error == Lacking.__name__:
+        pytest.skip(outcome.text)
+    return outcome
 
 
 def value_of_child(function: Callable[[], object]) -> Any:

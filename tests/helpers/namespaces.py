@@ -1,4 +1,7 @@
-"""Namespaces of the calling process, entered for good: to be used in a child."""
+"""Namespaces of the calling process, entered for good: to be used in a child.
+
+Where the host refuses one, each function raises Lacking, by which in_child() skips.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,19 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from helpers.needs import Lacking
+
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
 _MS_REC_PRIVATE, _IN_OPEN = 0x44000, 0x20
 _MS_RDONLY, _MS_REMOUNT, _MS_BIND = 0x1, 0x20, 0x1000
 
 
 def _checked(result: int) -> None:
-    assert result == 0, f"errno {ctypes.get_errno()}"
+    if result != 0:
+        raise Lacking(
+            f"mount(2) or unshare(2) is refused ({os.strerror(ctypes.get_errno())}): "
+            "run the tests as root of the host, not in a chroot or a container"
+        )
 
 
 def _private_mounts() -> ctypes.CDLL:
@@ -80,18 +89,14 @@ def unshare_users() -> None:
 
 def mount_tmpfs(point: bytes) -> None:
     """Mount an empty file system that only the calling process sees."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    _checked(libc.unshare(_CLONE_NEWNS))
-    _checked(libc.mount(b"", b"/", b"", _MS_REC_PRIVATE, None))
+    libc = _private_mounts()
     _checked(libc.mount(b"tmpfs", point, b"tmpfs", 0, None))
 
 
 def mount_over(point: Path, *, read_only: bool) -> None:
     """Mount a directory over itself, for the calling process alone."""
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = _private_mounts()
     path = os.fsencode(point)
-    _checked(libc.unshare(_CLONE_NEWNS))
-    _checked(libc.mount(b"", b"/", b"", _MS_REC_PRIVATE, None))
     _checked(libc.mount(path, path, None, _MS_BIND, None))
     if read_only:
         flags = _MS_BIND | _MS_REMOUNT | _MS_RDONLY
@@ -100,7 +105,5 @@ def mount_over(point: Path, *, read_only: bool) -> None:
 
 def unmount_proc() -> None:
     """Let there be no /proc for the calling process alone."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    _checked(libc.unshare(_CLONE_NEWNS))
-    _checked(libc.mount(b"", b"/", b"", _MS_REC_PRIVATE, None))
+    libc = _private_mounts()
     _checked(libc.umount2(b"/proc", 2))  # MNT_DETACH

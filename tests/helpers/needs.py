@@ -17,6 +17,10 @@ ROOT = Path(__file__).parents[2]
 SWAP_NEEDED = 256 << 20
 
 
+class Lacking(Exception):
+    """This host refuses what a test needs: the message has what, and the remedy."""
+
+
 def free_swap() -> int:
     """Return the bytes of swap that are free."""
     for line in Path("/proc/meminfo").read_bytes().split(b"\n"):
@@ -114,9 +118,10 @@ PROGRAMS = {
     "hadolint": "pip install --group examples",
     "kubernetes-validate": "pip install --group examples",
     "promtool": "apt install prometheus",
+    "unshare": "apt install util-linux",
     "systemd-analyze": "apt install systemd",
 }
-"""Programs that judge files which are for others' programs, and how to get them."""
+"""Programs of others that some tests run, and how to get them."""
 
 
 def program(name: str) -> str | None:

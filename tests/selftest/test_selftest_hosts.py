@@ -15,7 +15,7 @@ from helpers.privileges import (
     become_nobody,
     become_nobody_with,
 )
-from helpers.selftest_runs import WITHOUT_RIGHTS, run, run_here, run_with
+from helpers.selftest_runs import WITHOUT_RIGHTS, Run, run, run_here, run_with
 from helpers.targets import MIB
 
 from pmadvise import selftest
@@ -113,18 +113,29 @@ def test_in_a_user_namespace() -> None:
     assert "this is another user namespace" in done.verdict
 
 
+def run_in_pid_namespace(*options: str) -> Run:
+    """Run the selftest by unshare(1)."""
+    program = ("unshare", "--pid", "--fork", *options)
+    done = run("--size", "4", program=program)
+    if done.errors.startswith("unshare: "):
+        pytest.skip(f"a pid namespace is refused: {done.errors}")
+    return done
+
+
 @root
+@pytest.mark.needs_program("unshare")
 def test_in_a_pid_namespace() -> None:
     """With a /proc of its own a pid namespace lacks nothing."""
-    done = run("--size", "4", program=("unshare", "--pid", "--fork", "--mount-proc"))
+    done = run_in_pid_namespace("--mount-proc")
     assert (done.status, done.failed) == (0, {})
     assert [n for n in done.skipped if n in ("hold_ptrace", "hold_sigstop")] == []
 
 
 @root
+@pytest.mark.needs_program("unshare")
 def test_in_a_pid_namespace_with_the_outer_proc() -> None:
     """Where /proc shows another pid namespace holds are skipped, with the remedy."""
-    done = run("--size", "4", program=("unshare", "--pid", "--fork"))
+    done = run_in_pid_namespace()
     holds = {name: why for name, why in done.skipped.items() if "hold" in name}
     assert (done.status, done.failed) == (0, {})
     assert set(holds) == {"hold_ptrace", "hold_freezer", "hold_sigstop"}

@@ -11,7 +11,7 @@ from debian import CACHE, made_once, run
 # of thousands of mappings, which take minutes there.
 PORTABLE_TESTS = "tests/unit --ignore tests/unit/test_engine_hostile.py"
 FROM_DEBIAN = ("python3-numpy",)
-PURE_PACKAGES = ("pytest", "hypothesis")
+PURE_PACKAGES = ("pytest", "pytest-timeout", "hypothesis")
 PINS = Path(__file__).parents[2] / ".github/requirements.txt"
 
 SELFTEST_RESULT = (
@@ -45,7 +45,7 @@ def portable_tests(source: Path) -> Suite:
     """Return the tests of a tree that need nothing of the host."""
     return Suite(
         "-m pytest -q --color=no -p no:cacheprovider --hypothesis-profile=emulated "
-        + PORTABLE_TESTS,
+        "--timeout=0 -o faulthandler_exit_on_timeout=false " + PORTABLE_TESTS,
         PYTEST_RESULT,
         (source / "pyproject.toml", source / "tests", pure_packages()),
         FROM_DEBIAN,
@@ -53,7 +53,7 @@ def portable_tests(source: Path) -> Suite:
 
 
 def pure_packages() -> Path:
-    """Return a directory with pytest and hypothesis, of pure Python."""
+    """Return a directory with the packages above, of pure Python."""
     versions = PINS.read_bytes()
     # The guest has it under the last part of its path.
     product = CACHE / "python" / hashlib.sha256(versions).hexdigest()[:12] / "pure"
