@@ -106,6 +106,7 @@ def test_as_a_daemon_that_is_not_root() -> None:
 
 
 @root
+@pytest.mark.needs_user_namespace
 def test_in_a_user_namespace() -> None:
     """In a user namespace no capability helps, and the verdict has that."""
     done = run_with(unshare_users)
@@ -114,6 +115,8 @@ def test_in_a_user_namespace() -> None:
 
 
 @root
+@pytest.mark.needs_mounts
+@pytest.mark.needs_pid_namespace
 def test_in_a_pid_namespace() -> None:
     """With a /proc of its own a pid namespace lacks nothing."""
     done = run("--size", "4", program=("unshare", "--pid", "--fork", "--mount-proc"))
@@ -122,6 +125,7 @@ def test_in_a_pid_namespace() -> None:
 
 
 @root
+@pytest.mark.needs_pid_namespace
 def test_in_a_pid_namespace_with_the_outer_proc() -> None:
     """Where /proc shows another pid namespace holds are skipped, with the remedy."""
     done = run("--size", "4", program=("unshare", "--pid", "--fork"))
@@ -133,6 +137,7 @@ def test_in_a_pid_namespace_with_the_outer_proc() -> None:
 
 @root
 @pytest.mark.parametrize("nobody", [False, True], ids=["root", "nobody"])
+@pytest.mark.needs_mounts
 def test_hidepid(nobody: bool) -> None:
     """With /proc mounted hidepid=2 the selftest finds its own children."""
 
