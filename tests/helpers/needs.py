@@ -12,6 +12,9 @@ import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
+from helpers.children import in_child
+from helpers.namespaces import mount_proc, unshare_pids, unshare_users
+
 ROOT = Path(__file__).parents[2]
 
 SWAP_NEEDED = 256 << 20
@@ -79,6 +82,28 @@ def _cgroup(version: int) -> str:
     return "" if os.access(mount, os.W_OK) else f"{mount} is not writable"
 
 
+@functools.cache
+def _mounts() -> str:
+    return _refused("mount(2)", lambda: mount_proc("hidepid=2"))
+
+
+@functools.cache
+def _user_namespace() -> str:
+    return _refused("a user namespace", unshare_users)
+
+
+@functools.cache
+def _pid_namespace() -> str:
+    return _refused("a pid namespace", unshare_pids)
+
+
+def _refused(what: str, enter: Callable[[], object]) -> str:
+    outcome = in_child(enter)
+    if outcome.error is None:
+        return ""
+    return f"{what} is refused: run the tests outside of a chroot or a container"
+
+
 def _cpus(n: int) -> str:
     has = len(os.sched_getaffinity(0))
     return "" if has >= n else f"not {n} CPUs: run it on a larger machine, it has {has}"
@@ -140,6 +165,9 @@ NEEDS: dict[str, Callable[..., str]] = {
     "needs_swap": _swap,
     "needs_cgroup1": functools.partial(_cgroup, 1),
     "needs_cgroup2": functools.partial(_cgroup, 2),
+    "needs_mounts": _mounts,
+    "needs_user_namespace": _user_namespace,
+    "needs_pid_namespace": _pid_namespace,
     "needs_cpus": _cpus,
     "needs_compiler": _compiler,
     "needs_sanitizers": _sanitizers,

@@ -263,6 +263,7 @@ def test_half_opened(
 
 
 @pytest.mark.needs_root
+@pytest.mark.needs_mounts
 def test_without_proc(target: Running) -> None:
     """Without /proc the error has that reason."""
 

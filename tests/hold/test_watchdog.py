@@ -174,6 +174,7 @@ def test_filter(frozen_target: Running, cgroup: Cgroup) -> None:
     assert not cgroup.frozen()
 
 
+@pytest.mark.needs_mounts
 def test_read_only_cgroup(frozen_target: Running, cgroup: Cgroup) -> None:
     """A read-only cgroup hierarchy: PermissionError, with the reason."""
 

@@ -110,6 +110,7 @@ def opened_by(target: Target, function: Callable[[Process], object]) -> set[str]
 @pytest.mark.parametrize(
     "method", [Process.cold, Process.pageout, Process.willneed, Process.collapse]
 )
+@pytest.mark.needs_mounts
 def test_no_file_that_takes_the_lock(
     target: Target, method: Callable[..., Report]
 ) -> None:
@@ -118,6 +119,7 @@ def test_no_file_that_takes_the_lock(
     assert opened_by(target, lambda process: method(process, measure=True)) == set()
 
 
+@pytest.mark.needs_mounts
 def test_a_file_that_takes_the_lock(target: Target) -> None:
     """The watch finds such a file: the sums of memory() open one."""
     assert opened_by(target, Process.memory) == {"smaps_rollup"}

@@ -50,6 +50,7 @@ def test_stranger_that_has_ended(target: Target, process: Process) -> None:
 
 @reads
 @pytest.mark.parametrize("hidepid", [1, 2])
+@pytest.mark.needs_mounts
 def test_hidden(
     target: Target, hidepid: int, read: Callable[[Process], object]
 ) -> None:
@@ -73,6 +74,7 @@ def test_hidden(
 
 
 @pytest.mark.parametrize("hidepid", [1, 2])
+@pytest.mark.needs_mounts
 def test_hidden_since(target: Target, hidepid: int) -> None:
     """A process is alive even if /proc has come to hide it from its reader."""
 
@@ -85,6 +87,7 @@ def test_hidden_since(target: Target, hidepid: int) -> None:
     assert in_child(look)[:4] == (None, None, "", True)
 
 
+@pytest.mark.needs_pid_namespace
 def test_proc_of_another_pid_namespace(tmp_path: Path) -> None:
     """Where /proc has other pids than the caller, it is still the right process."""
     path = tmp_path / "mine alone"

@@ -182,6 +182,7 @@ def test_dac_read_search_is_reported() -> None:
 
 
 @root
+@pytest.mark.needs_user_namespace
 def test_in_a_user_namespace() -> None:
     """There every capability is shown, and CAP_SYS_NICE counts for nothing."""
 

@@ -33,6 +33,7 @@ def set_name(name: bytes) -> None:
 
 
 @pytest.mark.needs_root
+@pytest.mark.needs_mounts
 def test_mount_points(target: Target) -> None:
     """Mount points of any names change nothing."""
     with tempfile.TemporaryDirectory() as directory:

@@ -59,8 +59,18 @@ def hide_proc() -> None:
             "capability",
             {"process_madvise", "check", "advise"},
         ),
-        (unshare_users, "ptrace", {"process_madvise", "check", "advise"}),
-        (hide_proc, "proc", {"process_madvise", "check", "advise"}),
+        pytest.param(
+            unshare_users,
+            "ptrace",
+            {"process_madvise", "check", "advise"},
+            marks=pytest.mark.needs_user_namespace,
+        ),
+        pytest.param(
+            hide_proc,
+            "proc",
+            {"process_madvise", "check", "advise"},
+            marks=pytest.mark.needs_mounts,
+        ),
     ],
     ids=["nobody", "no_ptrace", "no_nice", "user_namespace", "hidepid"],
 )

@@ -106,6 +106,7 @@ def test_as_a_daemon_that_is_not_root() -> None:
 
 
 @root
+@pytest.mark.needs_user_namespace
 def test_in_a_user_namespace() -> None:
     """In a user namespace no capability helps, and the verdict has that."""
     done = run_with(unshare_users)
@@ -124,6 +125,8 @@ def run_in_pid_namespace(*options: str) -> Run:
 
 @root
 @pytest.mark.needs_program("unshare")
+@pytest.mark.needs_mounts
+@pytest.mark.needs_pid_namespace
 def test_in_a_pid_namespace() -> None:
     """With a /proc of its own a pid namespace lacks nothing."""
     done = run_in_pid_namespace("--mount-proc")
@@ -133,6 +136,7 @@ def test_in_a_pid_namespace() -> None:
 
 @root
 @pytest.mark.needs_program("unshare")
+@pytest.mark.needs_pid_namespace
 def test_in_a_pid_namespace_with_the_outer_proc() -> None:
     """Where /proc shows another pid namespace holds are skipped, with the remedy."""
     done = run_in_pid_namespace()
@@ -144,6 +148,7 @@ def test_in_a_pid_namespace_with_the_outer_proc() -> None:
 
 @root
 @pytest.mark.parametrize("nobody", [False, True], ids=["root", "nobody"])
+@pytest.mark.needs_mounts
 def test_hidepid(nobody: bool) -> None:
     """With /proc mounted hidepid=2 the selftest finds its own children."""
 

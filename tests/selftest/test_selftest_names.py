@@ -32,6 +32,7 @@ def require_unchanged(done: Run) -> None:
     assert set(done.skipped) <= lacking
 
 
+@pytest.mark.needs_mounts
 def test_mount_points(tmp_path: Path) -> None:
     """Mount points of any names are no obstacle."""
 

@@ -102,7 +102,18 @@ def outcomes(pid: int, enter: Callable[[], object]) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("lacking", WITHOUT)
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        pytest.param("proc", marks=pytest.mark.needs_mounts),
+        pytest.param("processes", marks=pytest.mark.needs_mounts),
+        pytest.param("files_of_proc", marks=pytest.mark.needs_mounts),
+        pytest.param("cgroups", marks=pytest.mark.needs_mounts),
+        pytest.param("shell", marks=pytest.mark.needs_mounts),
+        pytest.param("users", marks=pytest.mark.needs_user_namespace),
+        pytest.param("pids", marks=pytest.mark.needs_pid_namespace),
+    ],
+)
 def test_lacking(stress: Stress, target: StressTarget, lacking: str) -> None:
     """Where the system lacks something: the result, or an error that tells why."""
     found = outcomes(target.pid, WITHOUT[lacking])
