@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from helpers.needs import Lacking
+
+class Lacking(Exception):
+    """This host refuses what a test needs: the message has what, and the remedy."""
 
 
 class Outcome(NamedTuple):

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from helpers.needs import Lacking
+from helpers.children import Lacking
 
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
 _MS_REC_PRIVATE, _IN_OPEN = 0x44000, 0x20

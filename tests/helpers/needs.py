@@ -12,16 +12,12 @@ import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
-from helpers.children import in_child
+from helpers.children import Lacking, in_child
 from helpers.namespaces import mount_proc, unshare_pids, unshare_users
 
 ROOT = Path(__file__).parents[2]
 
 SWAP_NEEDED = 256 << 20
-
-
-class Lacking(Exception):
-    """This host refuses what a test needs: the message has what, and the remedy."""
 
 
 def free_swap() -> int:
@@ -98,8 +94,13 @@ def _pid_namespace() -> str:
 
 
 def _refused(what: str, enter: Callable[[], object]) -> str:
-    outcome = in_child(enter)
-    if outcome.error is None:
+    def try_to_enter() -> None:
+        try:
+            enter()
+        except Lacking as error:  # which in_child() would skip by
+            raise OSError(str(error)) from None
+
+    if in_child(try_to_enter).error is None:
         return ""
     return f"{what} is refused: run the tests outside of a chroot or a container"
 
