@@ -80,7 +80,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Let one worker run a module of tests/project, whose builds are made once.
+    """Let one worker run a module of tests/project, and another all of tests/hold.
+
+    The builds of such a module are made once. Tests of hold kill and reap many
+    processes; where several do so at once on few CPUs, the kernel spins over the
+    directory entries of /proc (d_walk() below release_task()): seconds become minutes.
 
     By `--dist loadgroup`, but without the mark xdist_group: pytest-xdist 3.8 writes it
     into the ID of a test, which pytest 9 does not let it change.
@@ -92,6 +96,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             path, _, _ = nodeid.partition("::")
+            if path.startswith("tests/hold/"):
+                return "tests/hold"
             return path if path.startswith("tests/project/") else nodeid
 
     return Scheduling(config, log)

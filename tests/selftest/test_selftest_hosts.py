@@ -18,7 +18,7 @@ from helpers.privileges import (
 from helpers.selftest_runs import WITHOUT_RIGHTS, Run, run, run_here, run_with
 from helpers.targets import MIB
 
-from pmadvise import selftest
+from pmadvise import Swap, _support, selftest
 from pmadvise._support import host
 from pmadvise.selftest import command
 
@@ -35,8 +35,8 @@ PERMISSION = "CAP_SYS_NICE in the initial user namespace is missing"
         ),
         (
             errno.ENOSYS,
-            "a seccomp filter hides process_madvise, which the kernel is new enough to "
-            "have: add CAP_SYS_PTRACE",
+            "a seccomp filter hides process_madvise, and the kernel is new enough to "
+            "have it: add CAP_SYS_PTRACE",
         ),
     ],
 )
@@ -178,7 +178,7 @@ def test_without_swap(
     monkeypatch: pytest.MonkeyPatch, free: int, allowed: int | None, words: str
 ) -> None:
     """Without swap, or swap that this cgroup may use, PAGEOUT names what is missing."""
-    monkeypatch.setattr(host, "swap", lambda: (free, free))
+    monkeypatch.setattr(_support, "swap", lambda: Swap(free, free, True))
     monkeypatch.setattr(host, "swap_allowed", lambda: allowed)
     result = selftest.run("pageout", 4 * MIB)
     assert (result.verdict, words in result.detail) == ("skip", True)
@@ -187,7 +187,7 @@ def test_without_swap(
 @root
 def test_verdict_without_swap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without swap a process can be advised, and the verdict has what that lacks."""
-    monkeypatch.setattr(host, "swap", lambda: (0, 0))
+    monkeypatch.setattr(_support, "swap", lambda: Swap(0, 0, False))
     done = run_here("--only", "host,willneed", "--size", "4")
     assert (done.status, done.failed) == (0, {})
     assert "PAGEOUT moves no anonymous memory" in done.verdict
