@@ -131,7 +131,7 @@ def test_vfork_parent_frozen(vfork_parent: Running, cgroup: Cgroup) -> None:
         cgroup.add(pid)
     with pytest.raises(PermissionError, match="1 other process"):
         vfork_parent.hold("freezer").__enter__()
-    with vfork_parent.hold("auto", whole_cgroup=True) as held:
+    with vfork_parent.hold("auto", 4.0, whole_cgroup=True) as held:
         until(cgroup.frozen)
     assert (held.method, held.broken) == ("freezer", None)
     assert list(held.refused) == ["ptrace"]
