@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import select
+import time
 from pathlib import Path
 
 import pytest
@@ -160,3 +163,16 @@ def test_an_unknown_state() -> None:
     """A state that no kernel has is not an error."""
     text = STAT.format(pid=7, name="a").encode().replace(b" S ", b" \xff ")
     assert Stat(text).state == "\ufffd"
+
+
+def test_a_wait_longer_than_poll_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait goes on where poll(2) takes less than the whole of it at a time."""
+    monkeypatch.setattr(files, "_POLL_MAX", 1)
+    reader, writer = os.pipe()
+    begin = time.monotonic()
+    assert files.wait_for_event(reader, select.POLLIN, 0.01) == 0
+    assert time.monotonic() - begin >= 0.01
+    os.write(writer, b"x")
+    assert files.wait_for_event(reader, select.POLLIN, 60) == select.POLLIN
+    os.close(reader)
+    os.close(writer)
