@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from contextlib import AbstractContextManager, nullcontext
 
 from pmadvise._native.base import PAGE_SIZE
 from pmadvise.ranges import Ranges, RangesLike
@@ -35,6 +36,16 @@ def fileno_of(pidfd: PidfdLike) -> int:
                 f"pidfd must be an int or have fileno(), not {pidfd!r}"
             ) from None
     return c_int("pidfd.fileno()", fileno())
+
+
+def pin_of(pidfd: PidfdLike) -> AbstractContextManager[object]:
+    """Return a context manager that keeps the number of `pidfd` while it is used.
+
+    Another thread may close a Process at any time, and the number be another file's
+    then. A number that is given as an int is its caller's to keep.
+    """
+    pin = getattr(pidfd, "_pin", None)
+    return nullcontext() if pin is None else pin()
 
 
 def c_int(name: str, value: int) -> int:

@@ -10,6 +10,7 @@ from pmadvise._arguments import (
     c_int,
     c_uint,
     fileno_of,
+    pin_of,
     unaligned,
 )
 from pmadvise._native.base import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE
@@ -107,11 +108,15 @@ def process_madvise(
     try:
         result = process_madvise_checked(pidfd, array, advice, flags)  # type: ignore[arg-type]
     except (TypeError, OverflowError):
-        pidfd, advice, flags = _arguments(pidfd, advice, flags)
-        result = process_madvise_checked(pidfd, array, advice, flags)
-    if result >= 0:
-        return result
-    raise _failure(pidfd, array, advice, flags, -result)
+        with pin_of(pidfd):
+            number = fileno_of(pidfd)
+            advice, flags = c_int("advice", advice), c_uint("flags", flags)
+            result = process_madvise_checked(number, array, advice, flags)
+            if result < 0:
+                raise _failure(number, array, advice, flags, -result) from None
+    if result < 0:
+        raise _failure(fileno_of(pidfd), array, advice, flags, -result)
+    return result
 
 
 def process_madvise_range(
@@ -155,17 +160,12 @@ def process_madvise_range(
         result = 1
     if result > 0:  # arguments to convert, or a filter that refuses everything
         return process_madvise(pidfd, ((address, length),), advice, flags)
-    raise _failure(pidfd, Ranges(((address, length),))._array, advice, flags, -result)
-
-
-def _arguments(
-    pidfd: PidfdLike, advice: Advice | int, flags: int
-) -> tuple[int, int, int]:
-    return fileno_of(pidfd), c_int("advice", advice), c_uint("flags", flags)
+    array = Ranges(((address, length),))._array
+    raise _failure(fileno_of(pidfd), array, advice, flags, -result)
 
 
 def _failure(
-    pidfd: PidfdLike,
+    pidfd: int,
     array: RangeArray,
     advice: Advice | int,
     flags: int,
@@ -175,7 +175,7 @@ def _failure(
     refused = array.first_refused()
     if refused != len(array):
         return _refused_range(Ranges._of_array(array), refused)
-    return explain(fileno_of(pidfd), advice, number, flags)
+    return explain(pidfd, advice, number, flags)
 
 
 def _refused_range(ranges: Ranges, index: int) -> ValueError:

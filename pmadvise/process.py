@@ -11,7 +11,7 @@ from pmadvise import _advise, residency
 from pmadvise._advise.limits import Limits
 from pmadvise._advise.run import Run, require_permission
 from pmadvise._arguments import PidfdLike, aligned, c_int
-from pmadvise._handle.identity import Identity
+from pmadvise._handle.identity import Identity, Pin
 from pmadvise._handle.mm import Mm, open_mm
 from pmadvise.advice import REMOTE, Advice, not_remote
 from pmadvise.maps import AddressSpace
@@ -76,6 +76,10 @@ class Process:
         if mm is None:
             mm = self._mm = open_mm(self._identity)
         return mm
+
+    def _pin(self) -> Pin:
+        """Keep the file descriptors open for a block, whoever calls close()."""
+        return self._identity.pin()
 
     @property
     def pid(self) -> int:
@@ -226,7 +230,9 @@ class Process:
             ProcessLookupError: The process has gone or has no memory (ESRCH).
             OSError: The kernel lacks the advice (EINVAL) or the call (ENOSYS).
         """
-        require_permission(self._identity.pidfd, self._require_remote(advice))
+        number = self._require_remote(advice)
+        with self._pin():
+            require_permission(self._identity.pidfd, number)
 
     def advise(  # noqa: PLR0913 - keywords of one call
         self,

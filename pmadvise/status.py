@@ -60,13 +60,11 @@ def read_status(identity: Identity) -> Status:
         ProcessLookupError: It has gone.
         PermissionError: Its directory in /proc is hidden.
     """
-    pinned, proc = identity.pin(), identity.proc
-    try:
-        fields = status_read(proc)
-    except OSError as error:
-        raise identity.refusal("status", error.errno or 0) from None
-    finally:
-        del pinned
+    with identity.pin():
+        try:
+            fields = status_read(identity.proc)
+        except OSError as error:
+            raise identity.refusal("status", error.errno or 0) from None
     cpu_ticks, major_faults, start_ticks = fields[11:]
     return Status(
         os.fsdecode(fields[0]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from pmadvise._advise.profiles import Profile, huge_page_size
+from pmadvise._handle.identity import Pin
 from pmadvise._handle.mm import Mm, MmEnd
 from pmadvise._handle.smaps import Check, mappings_with_flags
 from pmadvise._native import mm as _mm
@@ -30,7 +31,7 @@ class Kernel:
     def __init__(self, mm: Mm, profile: Profile, check: Check) -> None:
         self._mm, self._profile, self._check = mm, profile, check
         self._file: Descriptor | None = None
-        self._pinned: object = None
+        self._pin: Pin | None = None
         self._pagemap: Pagemap | None = None
         self._may_read_pages = True
         self._huge_page_size: int | None = None
@@ -39,15 +40,16 @@ class Kernel:
 
     def open(self) -> None:
         """Open the file that marks the mm; errors as Mm.file()."""
-        self._pinned = self._mm.identity.pin()
+        self._pin = self._mm.identity.pin()
         self._file = self._mm.file()
 
     def close(self) -> None:
         """Close the files."""
-        self._pinned = None
         pagemap, self._pagemap, self._file = self._pagemap, None, None
         if pagemap is not None:
             pagemap.close()
+        if self._pin is not None:
+            self._pin.release()
 
     def ended(self) -> MmEnd | None:
         """Return how the mm ended, None while the process runs in it."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
+import weakref
 
 from pmadvise import _reasons
-from pmadvise._arguments import PidfdLike, c_int, fileno_of
+from pmadvise._arguments import PidfdLike, c_int, fileno_of, pin_of
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._proc.files import Stat, read_in
 from pmadvise._proc.pidfds import directory_of, has_ended, no_mm, pid_of
-
-_Descriptors = tuple[Descriptor, Descriptor | None]
 
 
 def open_pidfd(pid: int) -> Descriptor:
@@ -35,7 +35,7 @@ class Identity:
         ProcessLookupError: The process has been reaped.
     """
 
-    __slots__ = ("_descriptors", "number", "pid")
+    __slots__ = ("_files", "_pidfd", "_proc", "_users", "closed", "number", "pid")
 
     def __init__(self, pidfd: Descriptor, pid: int) -> None:
         self.pid = int(pid)
@@ -45,7 +45,11 @@ class Identity:
         except BaseException:
             pidfd.close()  # the traceback refers to it
             raise
-        self._descriptors: _Descriptors | None = (pidfd, proc)
+        self._pidfd, self._proc = pidfd, proc
+        self._files: set[weakref.ref[Descriptor]] = set()
+        self._users: set[_Use] = set()
+        self.closed = False
+        """Whether close() was called."""
 
     @classmethod
     def open(cls, pid: int) -> Identity:
@@ -61,8 +65,9 @@ class Identity:
             ValueError: It is no pidfd, a thread's, or of another pid namespace.
             ProcessLookupError: The process has been reaped.
         """
-        number = fileno_of(pidfd)
-        copy = Descriptor.copy_of(number)
+        with pin_of(pidfd):
+            number = fileno_of(pidfd)
+            copy = Descriptor.copy_of(number)
         try:
             pid = pid_of(copy.fd)
             if pid == 0:
@@ -75,58 +80,78 @@ class Identity:
         return cls(copy, pid)
 
     def close(self) -> None:
-        """Close both file descriptors, once no pin is left; may be called again."""
-        self._descriptors = None
+        """Close all file descriptors, once no Pin is left; may be called again."""
+        self.closed = True
+        self._close_unless_used()
 
-    def pin(self) -> object:
-        """Return an object that keeps the file descriptors open while it exists.
+    def pin(self) -> Pin:
+        """Return a context manager that keeps the file descriptors open meanwhile.
 
         Another thread may call close() while a system call uses their numbers, and a
-        file opened next would get the same numbers.
+        file opened next would get the same numbers. So a number is used under a pin
+        only. A thread that has one gets another, even after close().
 
         Raises:
             ValueError: This is closed.
         """
-        self.pidfd  # noqa: B018 - raises when closed
-        return self._descriptors
+        pin = Pin(self)
+        # close() may be called meanwhile: it sets `closed` before it looks for users.
+        if self.closed and not self._is_used_here(2):
+            pin.release()
+            raise self._is_closed()
+        return pin
 
-    @property
-    def closed(self) -> bool:
-        """Whether close() was called."""
-        return self._descriptors is None
+    def _is_used_here(self, n_pins: int) -> bool:
+        """Return whether this thread has so many pins."""
+        thread = _thread.get_ident()
+        return sum(use.thread == thread for use in list(self._users)) >= n_pins
+
+    def _close_unless_used(self) -> None:
+        # Two threads may come here at once: a Descriptor is closed only once.
+        if self.closed and not self._users:
+            self._pidfd.close()
+            if self._proc is not None:
+                self._proc.close()
+            for file in [reference() for reference in list(self._files)]:
+                if file is not None:
+                    file.close()
+
+    def close_with_this(self, file: Descriptor) -> None:
+        """Close another file of the process with these; called under a pin."""
+        self._files.add(weakref.ref(file, self._files.discard))
+
+    def _is_closed(self) -> ValueError:
+        return ValueError(f"the Process of pid {self.pid} is closed")
 
     @property
     def pidfd(self) -> int:
-        """The pidfd.
+        """The pidfd, to be used under a pin.
 
         Raises:
             ValueError: This is closed.
         """
-        descriptors = self._descriptors
-        if descriptors is None:
-            raise ValueError(f"the Process of pid {self.pid} is closed")
-        return descriptors[0].fd
+        if self.closed and not self._is_used_here(1):
+            raise self._is_closed()
+        return self._pidfd.fd
 
     @property
     def proc(self) -> int:
-        """The file descriptor of the directory /proc/PID.
+        """The file descriptor of the directory /proc/PID, to be used under a pin.
 
         Raises:
             ValueError: This is closed.
             PermissionError: It is hidden: hidepid, or no /proc of this namespace.
         """
-        descriptors = self._descriptors
-        if descriptors is None:
-            raise ValueError(f"the Process of pid {self.pid} is closed")
-        if descriptors[1] is None:
+        if self.closed and not self._is_used_here(1):
+            raise self._is_closed()
+        if self._proc is None:
             raise _reasons.hidden().error(f"process {self.pid}")
-        return descriptors[1].fd
+        return self._proc.fd
 
     @property
     def is_hidden(self) -> bool:
         """Whether the directory /proc/PID could not be opened."""
-        descriptors = self._descriptors
-        return descriptors is None or descriptors[1] is None
+        return self._proc is None
 
     def open_file(self, name: str, flags: int = 0) -> Descriptor:
         """Open a file of /proc/PID for reading, or with other flags.
@@ -135,23 +160,19 @@ class Identity:
             PermissionError: A right is missing; the message names it.
             ProcessLookupError: The process has gone, or has no memory.
         """
-        pinned, proc = self.pin(), self.proc
-        try:
-            return Descriptor.open(name, proc, flags)
-        except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
-            raise self.refusal(name, error.errno or 0) from None
-        finally:
-            del pinned  # else a traceback would keep it
+        with self.pin():
+            try:
+                return Descriptor.open(name, self.proc, flags)
+            except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
+                raise self.refusal(name, error.errno or 0) from None
 
     def read(self, name: str) -> bytes:
         """Return the contents of a file of /proc/PID; errors as open_file()."""
-        pinned, proc = self.pin(), self.proc
-        try:
-            return read_in(proc, name)
-        except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
-            raise self.refusal(name, error.errno or 0) from None
-        finally:
-            del pinned
+        with self.pin():
+            try:
+                return read_in(self.proc, name)
+            except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
+                raise self.refusal(name, error.errno or 0) from None
 
     def write(self, name: str, text: bytes) -> None:
         """Write to a file of /proc/PID; errors as open_file()."""
@@ -167,7 +188,8 @@ class Identity:
         """Return the exception for an errno of a file of /proc/PID."""
         if number in (errno.ENOENT, errno.ESRCH):
             return self.gone()
-        answer = _reasons.of_proc_file(self.proc, name, number)
+        with self.pin():
+            answer = _reasons.of_proc_file(self.proc, name, number)
         return answer.error(f"process {self.pid}: /proc/PID/{name}")
 
     def stat(self) -> Stat:
@@ -199,11 +221,8 @@ class Identity:
         Raises:
             ValueError: `timeout` is negative, or this is closed.
         """
-        pinned, pidfd = self.pin(), self.pidfd
-        try:
-            return has_ended(pidfd, timeout)
-        finally:
-            del pinned
+        with self.pin():
+            return has_ended(self.pidfd, timeout)
 
     def gone(self, why: str | None = None) -> ProcessLookupError:
         """Return the exception for an address space that no longer exists."""
@@ -213,8 +232,46 @@ class Identity:
 
     def why_no_mm(self) -> str | None:
         """Return why there is no address space; None if there should be one."""
-        pinned, pidfd = self.pin(), self.pidfd
-        try:
-            return no_mm(pidfd, -1 if self.is_hidden else self.proc)
-        finally:
-            del pinned
+        with self.pin():
+            return no_mm(self.pidfd, -1 if self.is_hidden else self.proc)
+
+
+class Pin:
+    """A use of an Identity's file descriptors: they stay open until it has ended.
+
+    It ends with its block, by release(), or at the latest with this object: an
+    exception of a signal handler may come between pin() and the block.
+    """
+
+    __slots__ = ("__weakref__", "_identity", "_use")
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        # Not by __del__: that is Python code, which a signal handler may interrupt.
+        self._use = _Use(self, identity._users.discard)
+        self._use.thread = _thread.get_ident()
+        identity._users.add(self._use)
+
+    def __enter__(self) -> Pin:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the use."""
+        self.release()
+
+    def release(self) -> None:
+        """End the use; may be called again."""
+        self._identity._users.discard(self._use)
+        self._identity._close_unless_used()
+
+
+class _Use(weakref.ref[Pin]):
+    """A Pin that exists, and its thread."""
+
+    __slots__ = ("thread",)
+
+    thread: int
+    # By identity: that of a Pin which has gone can't be found out any more.
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__

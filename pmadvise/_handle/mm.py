@@ -65,19 +65,21 @@ class Mm:
         self.identity = identity
         self._file: weakref.ref[Descriptor] | None = None
         self._pid = identity.number
-        pinned, proc = identity.pin(), identity.proc
+        self._kept: Descriptor | None = None
+        with identity.pin():
+            self._read(identity.proc)
+
+    def _read(self, proc: int) -> None:
+        identity = self.identity
         try:
             self._fingerprint = _mm.MmFingerprint(proc, self._pid)
         except (FileNotFoundError, ProcessLookupError):
             raise identity.gone("the process has exited") from None
-        finally:
-            del pinned
         if not self._fingerprint.has_mm:
             raise identity.gone()
         if not self._fingerprint.is_readable:
             raise identity.refusal("maps", errno.EACCES)
-        self._kept: Descriptor | None = None
-        if not (_host_randomizes() and _mm.mm_is_random(identity.proc)):
+        if not (_host_randomizes() and _mm.mm_is_random(proc)):
             self._kept = self.file()
 
     def file(self) -> Descriptor:
@@ -88,18 +90,21 @@ class Mm:
             ProcessLookupError: The process no longer has this mm.
         """
         file = self._open_maps()
-        if file is None:
+        if file is not None:
+            return file
+        with self.identity.pin():
             file = self.identity.open_file("maps")
-            self._require_current(file.fd, "maps")
-            self._file = weakref.ref(file)
+            self.identity.close_with_this(file)
+            self._require_current(file, "maps")
+        self._file = weakref.ref(file)
         return file
 
     def _open_maps(self) -> Descriptor | None:
         return self._file() if self._file is not None else None
 
-    def _require_current(self, fd: int, name: str) -> None:
-        """Raise unless the process still has this mm, and the mm of `fd` (-1: none)."""
-        identity, end = self.identity, self._end_by(fd)
+    def _require_current(self, maps: Descriptor | None, name: str) -> None:
+        """Raise unless the process still has this mm, and that of `maps`."""
+        identity, end = self.identity, self._end_by(maps)
         if end == "refused":
             raise identity.refusal(name, errno.EACCES)
         if end is not None:
@@ -111,18 +116,19 @@ class Mm:
         Raises:
             OSError: No file descriptor is free for the check.
         """
-        file = self._open_maps()
-        return self._end_by(file.fd if file is not None else -1)
+        return self._end_by(self._open_maps())
 
-    def _end_by(self, fd: int) -> MmEnd | None:
-        pinned, proc = self.identity.pin(), self.identity.proc
-        try:
+    def _end_by(self, maps: Descriptor | None) -> MmEnd | None:
+        with self.identity.pin():
+            proc, fd = self.identity.proc, -1 if maps is None else maps.fd
             return self.end_of(_mm.mm_ended(proc, self._pid, fd, self._fingerprint))
-        finally:
-            del pinned
 
     def end_of(self, result: int) -> MmEnd | None:
-        """Return the end that a C function reported; raise OSError for -errno."""
+        """Return the end that a C function reported, under a pin.
+
+        Raises:
+            OSError: The result is -errno.
+        """
         if result < 0:
             text = f"/proc/{self._pid}/task/{self._pid}/stat: {os.strerror(-result)}"
             raise OSError(-result, text)
@@ -162,8 +168,7 @@ class Mm:
             return opened
         try:
             # If the mm is still the current one, the file was opened for it.
-            file = self._open_maps()
-            self._require_current(file.fd if file is not None else -1, name)
+            self._require_current(self._open_maps(), name)
         except BaseException:
             opened.close()  # the traceback refers to it
             raise
@@ -194,9 +199,9 @@ class Mm:
         Raises:
             OSError: As read_vmas().
         """
-        file = self.file()
         try:
-            return procmap_vmas(file.fd, merged)
+            with self.identity.pin():
+                return procmap_vmas(self.file().fd, merged)
         except ProcessLookupError:
             raise self.identity.gone() from None
         except OSError as error:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from pmadvise import _reasons
-from pmadvise._arguments import PidfdLike, fileno_of
+from pmadvise._arguments import PidfdLike, fileno_of, pin_of
 from pmadvise._handle.identity import Identity, open_pidfd
 from pmadvise._handle.mm import open_mm
 from pmadvise._native.descriptor import Descriptor
@@ -50,7 +50,9 @@ class TargetAnswers:
             self._open_pid(target)
         else:
             self.pid = int(getattr(target, "pid", 0))
-            self._open_pidfd(fileno_of(target))
+            with pin_of(target):
+                copy = Descriptor.copy_of(fileno_of(target))
+            self._open_pidfd(copy)
 
     def _open_pid(self, pid: int) -> None:
         try:
@@ -62,8 +64,7 @@ class TargetAnswers:
         else:
             self._identify(pidfd)
 
-    def _open_pidfd(self, number: int) -> None:
-        copy = Descriptor.copy_of(number)
+    def _open_pidfd(self, copy: Descriptor) -> None:
         try:
             self.pid = self.pid or pid_of(copy.fd)
         except FileNotFoundError:  # no /proc, or that of a pid namespace without us

@@ -67,10 +67,9 @@ class HeldProcess:
         self._pidfd: OwnedFd | None = None
         self._proc: OwnedFd | None = None
         try:
-            pinned = identity.pin()  # keeps them open while they are copied
-            self._pidfd = OwnedFd.copy(identity.pidfd)
-            self._proc = OwnedFd.copy(identity.proc)
-            del pinned
+            with identity.pin():
+                self._pidfd = OwnedFd.copy(identity.pidfd)
+                self._proc = OwnedFd.copy(identity.proc)
             self._check(key)
         except BaseException:
             self.close()

@@ -51,7 +51,10 @@ def test_caller_group_killed(
 
 
 def hold_for_ever(target: Running, method: str, ready: int, *, stay: bool) -> None:
-    """Hold again and again in this child, or stay in a hold, until it is killed."""
+    """Hold again and again in this child, or stay in a hold, until it is killed.
+
+    Writes "r" to `ready` when it begins, or the exception that ends it.
+    """
     try:
         with target.hold(method, 20):
             pass  # loads what is loaded at first use
@@ -60,6 +63,8 @@ def hold_for_ever(target: Running, method: str, ready: int, *, stay: bool) -> No
             with target.hold(method, 20):
                 if stay:
                     signal.pause()
+    except BaseException as error:
+        os.write(ready, repr(error).encode())
     finally:
         os._exit(1)
 
@@ -74,7 +79,8 @@ def test_random_kills(target: Running, method: str) -> None:
         pid = os.fork()
         if pid == 0:
             hold_for_ever(target, method, writer, stay=stay)
-        assert os.read(reader, 1) == b"r"
+        os.close(writer)
+        assert os.read(reader, 1000) == b"r"
         if stay:
             until(target.is_held, "it is held")
         else:
@@ -83,7 +89,6 @@ def test_random_kills(target: Running, method: str) -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
         target.goes_on()
         os.close(reader)
-        os.close(writer)
 
 
 @every_method
