@@ -18,7 +18,6 @@ from pmadvise._reasons import Answer
 from pmadvise._support import host, kernel
 from pmadvise._support.target import TargetAnswers, TargetSupport
 from pmadvise.advice import Advice, advice_name
-from pmadvise.memory import Swap, swap
 
 __all__ = ["Support", "TargetSupport", "support"]
 
@@ -66,14 +65,20 @@ class Support:
     """The nice value of this thread."""
     priority: Answer
     """Whether this thread gets a CPU soon enough to keep `max_stall`."""
-    swap_total: int
-    """Bytes."""
-    swap_free: int
-    """Bytes."""
+    swap: Answer
+    """Whether the swap space can be seen, as swap() sees it."""
+    swap_total: int | None
+    """Bytes; None if it can't be seen."""
+    swap_free: int | None
+    """Bytes; None if it can't be seen."""
+    cgroup: Answer
+    """Whether the caller's cgroup can be seen, which has the next two limits."""
     swap_allowed: int | None
     """Bytes that the caller's cgroup may still swap; None without a limit."""
     memory_limit: int | None
     """Bytes that the caller's cgroup may keep in memory; None without a limit."""
+    pressure: Answer
+    """Whether Pressure() may be used for the host."""
     ptrace_scope: int | None
     """Of Yama, which limits holds by ptrace, not advice; None without Yama."""
     freezers: tuple[str, ...]
@@ -93,14 +98,6 @@ def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {advice_name(key): _plain(answer) for key, answer in value.items()}
     return list(value) if isinstance(value, tuple) else value
-
-
-def _swap() -> Swap:
-    """Return the swap space of the host; none if it can't be read."""
-    try:
-        return swap()
-    except OSError:
-        return Swap(0, 0, frees_at_once=False)
 
 
 def support(target: PidfdLike | None = None) -> Support:
@@ -137,7 +134,7 @@ def support(target: PidfdLike | None = None) -> Support:
     finally:
         pidfd.close()
     effective = capabilities()
-    swap_space = _swap()
+    can_see, swap_space = host.swap_space()
     limit = host.memory_limit()
     return Support(
         kernel=os.uname().release,
@@ -161,10 +158,13 @@ def support(target: PidfdLike | None = None) -> Support:
         seccomp=Seccomp.of_this_thread().mode,
         nice=host.nice(),
         priority=host.priority(),
-        swap_total=swap_space.total,
-        swap_free=swap_space.free,
+        swap=can_see,
+        swap_total=None if swap_space is None else swap_space.total,
+        swap_free=None if swap_space is None else swap_space.free,
+        cgroup=host.own_cgroup(),
         swap_allowed=host.swap_allowed(),
         memory_limit=None if limit is None else limit[0],
+        pressure=host.pressure(),
         ptrace_scope=host.ptrace_scope(),
         freezers=host.freezers(),
         target=target_support,

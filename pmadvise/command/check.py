@@ -128,6 +128,8 @@ def _capability(name: str, there: bool, purpose: str) -> Row:
 
 def _swap(answers: Support) -> Row:
     allowed = answers.swap_allowed
+    if answers.swap_total is None or answers.swap_free is None:
+        return Row("may", "swap", answers.swap.reason, answers.swap.remedy)
     if not answers.swap_total:
         remedy = "turn swap on: zramctl or mkswap, then swapon"
         return Row("may", "swap", "off: pageout moves memory of files alone", remedy)

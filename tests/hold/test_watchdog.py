@@ -104,7 +104,7 @@ def program(tmp_path: Path, text: str) -> str:
         ("#!/bin/false\n", "ended at once (exit status 1)"),
         ("#!/bin/cat\n", "does not work as a shell"),
         (
-            f"#!{sys.executable}\nimport sys; sys.stderr.write(repr(sys.argv))\n",
+            f"#!{sys.executable}\nimport sys; sys.stdout.write(repr(sys.argv))\n",
             "shell",
         ),
         ("#!/nothing/there\n", "can't be started"),

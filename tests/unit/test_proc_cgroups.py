@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from helpers.fake_files import give_files
 
@@ -75,7 +77,7 @@ def test_directories() -> None:
     outside = V2._replace(root=b"/b")
     again = V2._replace(mount=b"/again")
     mounted = [V2, outside, again, FREEZER]
-    assert list(directories(Membership(2, (), b"/a"), mounted)) == [
+    assert list(directories(Membership(2, (), b"/a"), os.getpid(), mounted)) == [
         b"/two/a",
         b"/again/a",
     ]
