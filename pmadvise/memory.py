@@ -19,6 +19,7 @@ SwapKind = Literal["zram", "zswap", "disk"]
 """The kind of a tier of the swap space."""
 
 _ZRAM = rb"/dev/(block/)?zram[0-9]+"
+_NUMBER = re.compile(rb"-?[0-9]+")
 _HUGE_FIELDS = ("AnonHugePages", "ShmemPmdMapped", "FilePmdMapped")
 
 
@@ -125,8 +126,8 @@ def swap() -> Swap:
     try:
         tiers = _parse_swaps(read("/proc/swaps"))
     except OSError as error:
-        no = _reasons.no_swaps(error.errno or errno.EIO)
-        if no is not None:
+        if error.errno != errno.ENOENT or not _reasons.has_no_swap():
+            no = _reasons.no_swaps(error.errno or errno.EIO)
             raise no.error("/proc/swaps") from None
         tiers = []
     at_once = bool(tiers) and all(tier.kind != "disk" for tier in tiers)
@@ -142,7 +143,7 @@ def _parse_swaps(text: bytes) -> list[SwapTier]:
     """
     header, *rest = lines(text) or [b""]
     rows = [[*filter(None, re.split(rb"[ \t]+", line))] for line in rest]
-    if not header.startswith(b"Filename") or any(len(row) < 5 for row in rows):
+    if not header.startswith(b"Filename") or not all(map(_is_swap, rows)):
         raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
     disk: SwapKind = "zswap" if rows and _has_zswap() else "disk"
     tiers = []
@@ -153,6 +154,10 @@ def _parse_swaps(text: bytes) -> list[SwapTier]:
         path = os.fsdecode(unescape(name))
         tiers.append(SwapTier(path, kind, total, free, int(priority)))
     return tiers
+
+
+def _is_swap(row: list[bytes]) -> bool:
+    return len(row) >= 5 and all(map(_NUMBER.fullmatch, row[2:5]))
 
 
 def _has_zswap() -> bool:

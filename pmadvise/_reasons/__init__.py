@@ -32,6 +32,7 @@ from pmadvise._reasons.answer import (
 )
 from pmadvise._reasons.hidden import (
     foreign,
+    has_no_swap,
     hidden,
     no_cgroup,
     no_pressure,
@@ -48,6 +49,7 @@ __all__ = [
     "errno_name",
     "feature_missing",
     "foreign",
+    "has_no_swap",
     "hidden",
     "how_to_add",
     "how_to_allow",

@@ -8,7 +8,7 @@ import os
 from pmadvise._proc.cgroups import PATH_CUT
 from pmadvise._proc.files import parse_kb_fields, read_or_none
 from pmadvise._proc.rights import proc_is_mounted, proc_is_of_own_namespace
-from pmadvise._reasons.answer import Answer, refusal
+from pmadvise._reasons.answer import Answer, errno_name, refusal
 
 _MOUNT_PROC = "mount -t proc proc /proc, in this pid namespace"
 
@@ -19,7 +19,7 @@ def no_proc() -> Answer | None:
         return None
     if proc_is_mounted():
         reason = (
-            "/proc is that of another pid namespace, where this ID is another process's"
+            "/proc is that of another pid namespace, where an ID is another process's"
         )
     else:
         reason = "/proc is not mounted"
@@ -81,22 +81,24 @@ def no_cgroup(path: bytes, is_mounted: bool) -> Answer:
     )
 
 
-def no_swaps(number: int) -> Answer | None:
-    """Return the answer if /proc/swaps can't be read; None if there is no swap at all.
+def has_no_swap() -> bool:
+    """Return whether /proc lacks swaps as the kernel was built without CONFIG_SWAP.
+
+    A /proc that hides it (subset=pid) hides meminfo too.
+    """
+    return parse_kb_fields(read_or_none("/proc/meminfo")).get("SwapTotal") == 0
+
+
+def no_swaps(number: int) -> Answer:
+    """Return the answer if /proc/swaps can't be read.
 
     Args:
         number: The kernel's errno; ENODATA: the file is not what the kernel writes.
     """
-    if number == errno.ENOENT and proc_is_mounted():
-        # A kernel without CONFIG_SWAP lacks the file; a /proc that hides it
-        # (subset=pid) hides meminfo too.
-        meminfo = parse_kb_fields(read_or_none("/proc/meminfo"))
-        if meminfo.get("SwapTotal") == 0:
-            return None
     if number == errno.ENODATA:
         reason = "another file covers it"
     elif number != errno.ENOENT:
-        reason = "it may not be read"
+        reason = f"the kernel refuses to read it ({errno_name(number)})"
     elif proc_is_mounted():
         reason = "/proc is mounted with subset=pid"
     else:
@@ -122,7 +124,7 @@ def no_pressure(path: str, number: int) -> Answer:
         remedy = "run as its owner or as root, with it mounted read-write"
         return refusal("pressure", number, reason, remedy)
     if number not in (errno.ENOENT, errno.EOPNOTSUPP, errno.ENOTDIR):
-        return refusal("kernel", number, "it can't be opened")
+        return refusal("pressure", number, "it can't be opened")
     directory = os.path.dirname(path)
     if os.path.exists(f"{directory}/cgroup.procs"):
         reason, remedy = _no_pressure_of_cgroup(directory)

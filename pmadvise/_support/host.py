@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -166,7 +167,7 @@ def swap_space() -> tuple[Answer, Swap | None]:
     try:
         return YES, swap()
     except OSError as error:
-        return no_swaps(error.errno or 0) or YES, None
+        return no_swaps(error.errno or errno.EIO), None
 
 
 _PRESSURE = "/proc/pressure/memory"

@@ -129,9 +129,11 @@ def _stayed(report: Report, now: Swap | None) -> Iterator[Note]:
         )
     if not own:
         return
-    if now is not None and not now.total:
+    if now is None:
+        why = "why is unknown, as /proc hides the swap space"
+    elif not now.total:
         why = "swap is off"
-    elif now is not None and now.free < _FEW:
+    elif now.free < _FEW:
         why = "no swap is free"
     else:
         why = (

@@ -162,11 +162,15 @@ def test_a_tree_leaves_the_command_out() -> None:
         (Advice.PAGEOUT, Swap(100 * MIB, MIB, True), "nearly full"),
         (Advice.PAGEOUT, Swap(100 * MIB, 50 * MIB, True), None),
         (Advice.PAGEOUT, Swap(100 * MIB, 50 * MIB, False), "swap cache"),
+        (Advice.PAGEOUT, OSError(2, "hidden: do so"), "hidden: do so"),
         (Advice.COLD, Swap(0, 0, False), None),
+        (Advice.COLD, OSError(2, "hidden: do so"), None),
     ],
 )
-def test_swap_is_looked_at(advice: Advice, swap: Swap, words: str | None) -> None:
-    """There is a warning where pageout finds no swap."""
+def test_swap_is_looked_at(
+    advice: Advice, swap: Swap | OSError, words: str | None
+) -> None:
+    """There is a warning where pageout finds no swap, or can't see it."""
     warning = work.swap_warning(advice, swap)
     assert warning is None if words is None else words in (warning or "")
 

@@ -102,7 +102,8 @@ def program(tmp_path: Path, text: str) -> str:
     ("text", "reason"),
     [
         ("#!/bin/false\n", "ended at once (exit status 1)"),
-        ("#!/bin/cat\n", "does not work as a shell"),
+        ("#!/bin/cat\n", "ended at once (exit status 1)"),
+        ("#!/bin/echo\n", "does not work as a shell"),
         (
             f"#!{sys.executable}\nimport sys; sys.stdout.write(repr(sys.argv))\n",
             "shell",

@@ -20,7 +20,7 @@ from helpers.privileges import (
 from helpers.targets import MIB, PAGE, Target
 from helpers.waiting import wait_for_state
 
-from pmadvise import Process, Swap, memory, swap
+from pmadvise import Process, swap
 
 CLOCK_TICK = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -173,31 +173,6 @@ def test_900_handles(target: Target) -> None:
             return sum(handle.maps() is not None for handle in handles)
 
     assert in_child(open_all).value == 900
-
-
-SWAPS = b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
-
-
-@pytest.mark.parametrize(
-    ("lines", "expected"),
-    [
-        (b"", Swap(0, 0, False)),
-        (
-            b"/dev/zram0       partition\t1024\t\t24\t\t-2\n",
-            Swap(1 << 20, 1000 << 10, True),
-        ),
-        (
-            b"/dev/zram0 partition 1024 24 100\n/swap\\040file file 2048 0 -2\n",
-            Swap(3 << 20, 3048 << 10, False),
-        ),
-        (b"/a\x0bb\x0cc file 1024 24 -2\n", Swap(1 << 20, 1000 << 10, False)),
-        (b"/zram0 file 1024 0 -2\n", Swap(1 << 20, 1 << 20, False)),
-    ],
-)
-def test_swap(monkeypatch: pytest.MonkeyPatch, lines: bytes, expected: Swap) -> None:
-    """Sizes are added up; memory is free at once where all is zram."""
-    monkeypatch.setattr(memory, "read", lambda path: SWAPS + lines)
-    assert swap() == expected
 
 
 def test_swap_of_this_host() -> None:
