@@ -129,7 +129,8 @@ def no_pressure(path: str, number: int) -> Answer:
     if os.path.exists(f"{directory}/cgroup.procs"):
         reason, remedy = _no_pressure_of_cgroup(directory)
     elif not path.startswith("/proc/"):
-        reason, remedy = "there is no such cgroup", "give a file of a cgroup v2"
+        reason = "there is no such cgroup with a file of PSI"
+        remedy = "give memory.pressure of a cgroup v2"
     elif os.path.exists("/proc/version") and not os.path.exists("/proc/pressure"):
         reason, remedy = _OFF
     else:
@@ -139,7 +140,7 @@ def no_pressure(path: str, number: int) -> Answer:
 
 
 _OFF = (
-    "pressure stall information is off on this kernel",
+    "pressure stall information (PSI) is off on this kernel",
     "boot with psi=1 (RHEL and SUSE have it off by default), or run a kernel with "
     "CONFIG_PSI",
 )
@@ -149,7 +150,7 @@ def _no_pressure_of_cgroup(directory: str) -> tuple[str, str]:
     switch = (read_or_none(f"{directory}/cgroup.pressure") or b"").strip()
     if switch == b"0":
         return (
-            "pressure stall information is turned off for this cgroup",
+            "pressure stall information (PSI) is turned off for this cgroup",
             f"write 1 to {directory}/cgroup.pressure",
         )
     if not os.path.exists(f"{directory}/cgroup.controllers"):
