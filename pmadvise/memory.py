@@ -7,16 +7,23 @@ import math
 import os
 import re
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 from pmadvise import _reasons
 from pmadvise._handle.identity import Identity
 from pmadvise._handle.mm import Mm
-from pmadvise._proc.files import lines, parse_kb_fields, read, read_or_none
-from pmadvise._proc.mounts import unescape
+from pmadvise._proc.files import (
+    lines,
+    parse_kb_fields,
+    read,
+    read_or_none,
+    unescape,
+)
 
-SwapKind = Literal["zram", "zswap", "disk"]
-"""The kind of a tier of the swap space."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    SwapKind = Literal["zram", "zswap", "disk"]
 
 _ZRAM = rb"/dev/(block/)?zram[0-9]+"
 _NUMBER = re.compile(rb"-?[0-9]+")

@@ -17,6 +17,9 @@ from pmadvise._proc.files import lines, read_in
 PATIENCE = 10.0
 """Seconds that a walk takes at most: 10,000 cgroups take one."""
 
+PATH_CUT = 4095
+"""Bytes to which /proc/PID/cgroup cuts a path, which then names another cgroup."""
+
 _FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 _LEAF_LINKS = 2
 """Links of a directory without subdirectories, "." and its name: kernfs counts them."""

@@ -8,12 +8,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pmadvise._native.descriptor import Descriptor
-from pmadvise._proc.cgroup_tree import CgroupWalk, pids_in
+from pmadvise._proc.cgroup_tree import PATH_CUT, CgroupWalk, pids_in
 from pmadvise._proc.files import lines, read, read_in
 from pmadvise._proc.mounts import mounts
-
-PATH_CUT = 4095
-"""Bytes to which the kernel cuts a path, which then names another cgroup."""
 
 
 class Version(NamedTuple):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
-from pmadvise._proc.files import lines, read
-
-_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
+from pmadvise._proc.files import lines, read, unescape
 
 
 class Mount(NamedTuple):
@@ -45,8 +42,3 @@ def mounts(kind: bytes = b"") -> list[Mount]:
             root, point = unescape(left[3]), unescape(left[4])
             visible.append(Mount(root, point, right[0], right[-1].split(b",")))
     return visible
-
-
-def unescape(field: bytes) -> bytes:
-    """Undo the kernel's octal escapes in a field of mountinfo."""
-    return _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), field)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pmadvise._proc.cgroups import PATH_CUT
+from pmadvise._proc.cgroup_tree import PATH_CUT
 from pmadvise._proc.files import parse_kb_fields, read_or_none
 from pmadvise._proc.rights import proc_is_mounted, proc_is_of_own_namespace
 from pmadvise._reasons.answer import Answer, errno_name, refusal

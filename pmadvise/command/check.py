@@ -92,6 +92,9 @@ def _rows(answers: Support) -> Iterator[Row]:
         "to see which pages of other users' processes are in memory",
     )
     yield _swap(answers)
+    for what, answer in (("cgroup", answers.cgroup), ("pressure", answers.pressure)):
+        if not answer:
+            yield _answer(what, answer, optional=True)
     yield _answer("own process", answers.own_process, optional=True)
     yield _answer("priority", answers.priority, optional=True)
     yield _answer("PROCMAP_QUERY", answers.procmap_query, optional=True)

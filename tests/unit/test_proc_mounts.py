@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pmadvise._proc import mounts
+from pmadvise._proc.files import unescape
 from pmadvise._proc.mounts import Mount
 
 
@@ -32,7 +33,7 @@ def test_mounts(root: bytes, point: bytes) -> None:
 def test_unescape(octets: bytes) -> None:
     """Octal escapes of any bytes are undone."""
     every = bytes(range(256)).translate(None, string.ascii_letters.encode())
-    assert mounts.unescape(octal(octets, every)) == octets
+    assert unescape(octal(octets, every)) == octets
 
 
 @pytest.mark.parametrize(
