@@ -11,6 +11,7 @@ from pmadvise._native.descriptor import Descriptor
 from pmadvise._proc.cgroup_tree import PATH_CUT, CgroupWalk, pids_in
 from pmadvise._proc.files import lines, read, read_in
 from pmadvise._proc.mounts import mounts
+from pmadvise._proc.rights import initial_namespace
 
 
 class Version(NamedTuple):
@@ -253,6 +254,10 @@ def directories(
             yield from _search(hierarchy, membership.path, pid)
 
 
+_SEARCH = 1.0
+"""Seconds: it is for a hold, which is to be quick; 10,000 cgroups take one."""
+
+
 def _search(hierarchy: Hierarchy, path: bytes, pid: int) -> Iterator[bytes]:
     depth, below = hierarchy.unnamed_of(path)
     if depth <= 0:
@@ -262,7 +267,7 @@ def _search(hierarchy: Hierarchy, path: bytes, pid: int) -> Iterator[bytes]:
     except OSError:
         return
     try:
-        walk = CgroupWalk(top.fd, depth=depth)
+        walk = CgroupWalk(top.fd, _SEARCH, depth)
         for fd in walk:
             if len(walk.path) == depth and _has(fd, below, pid):
                 yield b"/".join([hierarchy.mount.rstrip(b"/"), *walk.path, *below])
@@ -298,14 +303,15 @@ def is_frozen(proc: int, pid: int, versions: tuple[int, ...] = (2, 1)) -> bool |
         if membership.version not in versions or not membership.can_freeze:
             continue
         names = VERSIONS[membership.version]
-        directory = None
+        is_known = membership.path == b"/" and initial_namespace("cgroup") is True
         for directory in directories(membership, pid, mounted):
             state = f"{os.fsdecode(directory)}/{names.state}"
             try:
                 if names.is_frozen in lines(read(state)):
                     return True
+                is_known = True
             except OSError:  # the root cgroup lacks this file
-                continue
-        if directory is None and hierarchies_of(membership, mounted):
+                is_known = is_known or os.path.exists(directory + b"/cgroup.procs")
+        if not is_known:
             frozen = None
     return frozen

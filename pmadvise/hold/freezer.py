@@ -53,9 +53,12 @@ class FreezerStop:
         mounted = hierarchies()
         for membership in self._memberships():
             self._membership = membership
-            path = None
+            is_shown = False
             for path in directories(membership, self._target.pid, mounted):
                 directory = os.fsdecode(path)
+                if not os.path.exists(directory):  # covered by another mount
+                    continue
+                is_shown = True
                 try:
                     return self._freeze(membership.version, directory, deadline)
                 except (TimeoutError, ProcessLookupError):
@@ -65,7 +68,7 @@ class FreezerStop:
                         raise
                     reasons.append(f"{directory}: {error.strerror}")
                     self._leave()
-            if path is None:
+            if not is_shown:
                 is_mounted = bool(hierarchies_of(membership, mounted))
                 no = _reasons.no_cgroup(membership.path, is_mounted)
                 (reasons if is_mounted else not_mounted).append(str(no))

@@ -65,6 +65,26 @@ def test_cgroups_that_are_not_mounted(cgroup: Cgroup, target: Target) -> None:
 
 @root
 @v2
+@mounts
+def test_a_frozen_target_whose_cgroup_is_hidden(cgroup: Cgroup, target: Target) -> None:
+    """That the target may be frozen is in the error of a hold that is too late."""
+    cgroup.add(target.pid)
+    cgroup.freeze()
+
+    def hold() -> None:
+        unshare_cgroups()
+        cover(str(cgroup.path.parent.parent), "/mnt")
+        with Process(target.pid) as process:
+            process.hold("sigstop", 0.05).__enter__()
+
+    outcome = in_child(hold)
+    cgroup.thaw()
+    assert outcome.error == "TimeoutError"
+    assert "whether its cgroup is frozen is hidden here" in outcome.text
+
+
+@root
+@v2
 def test_a_path_that_is_cut(cgroup: Cgroup, target: Target) -> None:
     """The kernel cuts long paths, which then name another cgroup: they are unknown."""
     with nested_cgroups(cgroup.path, b"d" * 200, 30) as innermost:
