@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from typing import Literal
 
     SwapKind = Literal["zram", "zswap", "disk"]
+else:
+    SwapKind = str
 
 _ZRAM = rb"/dev/(block/)?zram[0-9]+"
 _NUMBER = re.compile(rb"-?[0-9]+")

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,20 @@ def test_swap_is_looked_at(
     """There is a warning where pageout finds no swap, or can't see it."""
     warning = work.swap_warning(advice, swap)
     assert warning is None if words is None else words in (warning or "")
+
+
+def test_targets_that_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What processes() could not reach is an error, beside the targets found."""
+
+    def found(**_: object) -> Iterator[Process]:
+        yield Process(os.getppid())
+        warnings.warn("some processes are left out: why", RuntimeWarning, stacklevel=1)
+
+    monkeypatch.setattr("pmadvise.command.targets.processes", found)
+    with Targets([], ["/a"], []) as targets:
+        assert [target.pid for target in targets] == [os.getppid()]
+        [(subject, error)] = targets.errors
+    assert (subject, "left out: why" in str(error)) == ("--cgroup /a", True)
 
 
 class Impatient(Silence):

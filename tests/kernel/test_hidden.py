@@ -279,6 +279,12 @@ def test_huge_pages_that_are_disabled(target: Target) -> None:
     if before.advice[Advice.COLLAPSE]:
         assert after.advice[Advice.COLLAPSE].refused_by == "process"
         assert "PR_SET_THP_DISABLE" in after.advice[Advice.COLLAPSE].reason
+        size = support().huge_page_size or 0
+        address = target.map(2 * size)
+        target.run(f"ctypes.memset({address}, 1, {2 * size})")
+        with Process(target.pid) as process:
+            report = process.collapse([((address + size - 1) & -size, size)])
+        assert (report.advised, report.skipped[0].errno) == (0, errno.EINVAL)
     target.run("libc.prctl(41, 0, 0, 0, 0)")
     again = pmadvise.support(target.pid).target
     assert again is not None
