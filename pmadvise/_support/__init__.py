@@ -6,6 +6,7 @@ The package is not named after its function: the import of a package
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, fields
 from typing import cast
@@ -14,10 +15,11 @@ from pmadvise import _reasons
 from pmadvise._arguments import PidfdLike
 from pmadvise._native.base import PAGE_SIZE
 from pmadvise._proc.rights import Seccomp, capabilities, initial_namespace
-from pmadvise._reasons import Answer
+from pmadvise._reasons import YES, Answer
 from pmadvise._support import host, kernel
 from pmadvise._support.target import TargetAnswers, TargetSupport
 from pmadvise.advice import Advice, advice_name
+from pmadvise.memory import Swap, swap
 
 __all__ = ["Support", "TargetSupport", "support"]
 
@@ -100,6 +102,14 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
+def _swap() -> tuple[Answer, Swap | None]:
+    """Return whether the swap space can be seen, and the swap space."""
+    try:
+        return YES, swap()
+    except OSError as error:
+        return _reasons.no_swaps(error.errno or errno.EIO), None
+
+
 def support(target: PidfdLike | None = None) -> Support:
     """Return the calls and limits of this host, this process and `target`.
 
@@ -134,7 +144,7 @@ def support(target: PidfdLike | None = None) -> Support:
     finally:
         pidfd.close()
     effective = capabilities()
-    can_see, swap_space = host.swap_space()
+    can_see, swap_space = _swap()
     limit = host.memory_limit()
     return Support(
         kernel=os.uname().release,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -32,9 +31,7 @@ from pmadvise._reasons import (
     no_cgroup,
     no_pressure,
     no_proc,
-    no_swaps,
 )
-from pmadvise.memory import Swap, swap
 
 __all__ = [
     "container",
@@ -49,7 +46,6 @@ __all__ = [
     "priority",
     "ptrace_scope",
     "swap_allowed",
-    "swap_space",
 ]
 
 _THP_ENABLED = "/sys/kernel/mm/transparent_hugepage/enabled"
@@ -160,14 +156,6 @@ def own_cgroup() -> Answer:
         if os.path.exists(os.path.join(path, b"cgroup.procs")):
             return YES
     return no_cgroup(membership.path, bool(hierarchies_of(membership, mounted)))
-
-
-def swap_space() -> tuple[Answer, Swap | None]:
-    """Return whether the swap space can be seen, and the swap space."""
-    try:
-        return YES, swap()
-    except OSError as error:
-        return no_swaps(error.errno or errno.EIO), None
 
 
 _PRESSURE = "/proc/pressure/memory"

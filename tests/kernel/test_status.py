@@ -183,6 +183,17 @@ def test_swap_of_this_host() -> None:
     assert found.total == int(total.split()[1]) * 1024
 
 
+def test_cgroup_whose_path_is_cut(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that the kernel has cut names another cgroup: it is an error."""
+    text = b"0::/" + b"d" * 4094 + b"\n"
+    monkeypatch.setattr(type(process._identity), "read", lambda *_: text)
+    with pytest.raises(OSError, match="longer than the kernel shows") as caught:
+        process.cgroup()
+    assert caught.value.errno == errno.ENAMETOOLONG
+
+
 @pytest.fixture
 def touching(target: Target) -> int:
     """A target that touches 12 of 40 MiB again and again, in small pages."""
