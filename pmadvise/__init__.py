@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pmadvise.maps import Vma as Vma
     from pmadvise.memory import Memory as Memory
     from pmadvise.memory import Swap as Swap
+    from pmadvise.memory import SwapTier as SwapTier
     from pmadvise.memory import WorkingSet as WorkingSet
     from pmadvise.memory import swap as swap
     from pmadvise.pressure import Pressure as Pressure
@@ -65,6 +66,7 @@ __all__ = [
     "Status",
     "Support",
     "Swap",
+    "SwapTier",
     "TargetSupport",
     "Vma",
     "WorkingSet",
@@ -96,6 +98,7 @@ _LAZY = {
     "Status": "status",
     "Support": "_support",
     "Swap": "memory",
+    "SwapTier": "memory",
     "TargetSupport": "_support",
     "Vma": "maps",
     "WorkingSet": "memory",

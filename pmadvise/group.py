@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import operator
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+from pmadvise import _reasons
 from pmadvise._advise.keywords import Cancel, EachOptions, Unpack
 from pmadvise._advise.limits import Clock, Limits, StopAdvising
 from pmadvise._arguments import aligned, c_int
 from pmadvise._handle.identity import Identity
-from pmadvise._native.descriptor import Descriptor
-from pmadvise._proc.cgroups import Cgroup, find_cgroup, processes_in
-from pmadvise._proc.files import Stat, read
+from pmadvise._members import members_of_cgroup, members_of_host, members_of_tree
+from pmadvise._proc.cgroups import open_cgroup
 from pmadvise.advice import REMOTE, Advice, known, not_remote
 from pmadvise.memory import swap
 from pmadvise.process import Process
@@ -29,8 +29,11 @@ def processes(
 
     Each is opened once, and checked by its own handle to belong there. Those that exit
     meanwhile are left out, and those without memory of their own (zombies, kernel
-    threads), and those that /proc hides (hidepid). The handles are the caller's to
-    close.
+    threads). The handles are the caller's to close.
+
+    Some may be out of reach: hidden (hidepid), of a pid namespace that this one does
+    not see, or of cgroups that may not be opened or are too many to list in 10 s. These
+    are left out, and at the end a RuntimeWarning has the reason.
 
     >>> import os, pmadvise
     >>> for process in pmadvise.processes(tree=os.getpid()):
@@ -48,81 +51,36 @@ def processes(
         TypeError, ValueError: An argument is wrong, or both are given.
         FileNotFoundError: There is no such cgroup.
         ProcessLookupError: There is no process `tree`.
-        OSError: No file descriptor is free.
+        PermissionError: /proc is not mounted, or shows another pid namespace.
+        OSError: The cgroup is threaded, or no file descriptor is free.
     """
     if cgroup is not None and tree is not None:
         raise ValueError(
             f"cgroup {os.fspath(cgroup)!r} and tree {tree!r}: give only one of them"
         )
+    root = None if tree is None else c_int("tree", tree)
+    if (no := _reasons.no_proc()) is not None:
+        raise no.error("processes()")
+    left_out: set[str] = set()
     if cgroup is not None:
-        return _of_cgroup(find_cgroup(os.fsencode(cgroup)))
-    if tree is not None:
-        return map(Process._of_identity, _tree(Identity.open(c_int("tree", tree))))
-    return map(Process._of_identity, _opened(_listed()))
+        top = open_cgroup(os.fsencode(cgroup))
+        found = members_of_cgroup(top, left_out)
+        return _handles(found, f"cgroup {os.fspath(cgroup)!r}", left_out)
+    if root is not None:
+        family = members_of_tree(Identity.open(root), left_out)
+        return _handles(family, f"tree {root}", left_out)
+    return _handles(members_of_host(left_out), "processes()", left_out)
 
 
-def _listed() -> Iterator[int]:
-    """Yield the process IDs in /proc."""
-    return (int(name) for name in os.listdir("/proc") if name.isdigit())
-
-
-def _opened(pids: Iterable[int]) -> Iterator[Identity]:
-    """Open processes, but for those that have gone or that have no memory."""
-    for pid in pids:
-        try:
-            identity = Identity.open(pid)
-        except ProcessLookupError:
-            continue
-        except OSError as error:
-            if error.errno in (errno.EINVAL, errno.ENOENT):  # a thread has the ID now
-                continue
-            raise
-        if not identity.is_hidden and identity.why_no_mm() is None:
-            yield identity
-        else:
-            identity.close()
-
-
-def _of_cgroup(cgroup: Cgroup) -> Iterator[Process]:
-    directory = Descriptor.open(cgroup.directory, flags=os.O_DIRECTORY)
-    try:
-        # 0: of another pid namespace
-        pids = [pid for pid in processes_in(directory.fd) if pid]
-    finally:
-        directory.close()
-    for identity in _opened(pids):
-        try:
-            is_member = cgroup.has(identity.proc)
-        except (FileNotFoundError, ProcessLookupError):
-            is_member = False
-        if is_member:
-            yield Process._of_identity(identity)
-        else:
-            identity.close()
-
-
-def _tree(root: Identity) -> list[Identity]:
-    """Open the descendants of a process; all at once, as each proves the next."""
-    children: dict[int, list[int]] = {}
-    for pid in _listed():
-        try:
-            stat = Stat(read(f"/proc/{pid}/stat"))
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it exits, or is hidden
-        children.setdefault(stat.parent, []).append(pid)
-    family = [root]
-    for parent in family:
-        for child in _opened(children.get(parent.number, ())):
-            try:
-                is_child = child.stat().parent == parent.number
-            except ProcessLookupError:
-                is_child = False
-            # The parent has not ended, so its ID was its own all the time.
-            if is_child and not parent.has_ended():
-                family.append(child)
-            else:
-                child.close()
-    return [identity for identity in family if identity.why_no_mm() is None]
+def _handles(
+    found: Iterable[Identity], where: str, left_out: set[str]
+) -> Iterator[Process]:
+    """Yield handles; at the end warn of those that were left out, with the reasons."""
+    for identity in found:
+        yield Process._of_identity(identity)
+    for reason in sorted(left_out):
+        text = f"{where}: some processes are left out: {reason}"
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 _HOLD_TIMEOUT = 1.0
@@ -208,6 +166,7 @@ def advise_each(
             dry_run.
         budget: Bytes for all of them together, counted as Process.advise() counts them.
         swap_floor: Bytes of swap that PAGEOUT leaves free: then `ended` is "budget".
+            Where the swap space is hidden, the OSError of swap().
         stop: Called before each system call; a true value ends the work ("cancelled").
         **options: Those of Process.advise(); `timeout` is for all together, the time
             to stop a process included.
@@ -237,6 +196,8 @@ def advise_each(
             raise ValueError(f"hold {hold!r} is none of auto, {', '.join(METHODS)}")
     if number != Advice.PAGEOUT:
         floor = 0
+    if floor:
+        swap()  # raises, before anything is advised, where it is hidden
     guard = _Guard(limits.cancel, stop, floor, limits.dry_run)
     work = _Work(Advice(number), limits, guard, select, hold)
     try:

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import re
 from dataclasses import asdict, dataclass
 
+from pmadvise import _reasons
 from pmadvise._handle.identity import Identity
 from pmadvise._handle.mm import Mm
-from pmadvise._proc.files import lines, parse_kb_fields, read
+from pmadvise._proc.files import (
+    lines,
+    parse_kb_fields,
+    read,
+    read_or_none,
+    unescape,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    SwapKind = Literal["zram", "zswap", "disk"]
+else:
+    SwapKind = str
 
 _ZRAM = rb"/dev/(block/)?zram[0-9]+"
+_NUMBER = re.compile(rb"-?[0-9]+")
 _HUGE_FIELDS = ("AnonHugePages", "ShmemPmdMapped", "FilePmdMapped")
 
 
@@ -68,42 +86,92 @@ class WorkingSet:
 
 
 @dataclass(frozen=True, slots=True)
+class SwapTier:
+    """A swap device or file; source: /proc/swaps, proc_swaps(5)."""
+
+    name: str
+    """Its path, undecodable bytes by surrogateescape."""
+    kind: SwapKind
+    """"zram"; "disk"; or "zswap": a disk with the kernel's compressed pool of memory in
+    front of it, which leaves pages to the disk when it is full."""
+    total: int
+    """Bytes."""
+    free: int
+    """Bytes; a page in the pool of zswap takes its place on the disk too."""
+    priority: int
+    """The kernel fills the highest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Swap:
     """The swap space of the host, in bytes; source: /proc/swaps, proc_swaps(5)."""
 
     total: int
     free: int
     frees_at_once: bool
-    """Whether memory that goes to swap is free immediately: all swap is on zram. On a
-    disk the pages stay in the swap cache until the next reclaim."""
+    """Whether memory that goes to swap is free immediately: all swap is zram, or has
+    zswap in front of it, as long as its pool is not full. On a disk the pages stay in
+    the swap cache until the next reclaim."""
+    tiers: tuple[SwapTier, ...] = ()
+    """In the order of /proc/swaps."""
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields as json.dumps() takes them."""
-        return asdict(self)
+        return {**asdict(self), "tiers": [asdict(tier) for tier in self.tiers]}
 
 
 def swap() -> Swap:
-    """Return the swap space of the host; it reads one small file.
+    """Return the swap space of the host; it reads two small files.
 
     >>> import pmadvise
     >>> swap = pmadvise.swap()
     >>> 0 <= swap.free <= swap.total
     True
+
+    Raises:
+        OSError: /proc hides it (subset=pid, another file over it, a missing right), so
+            whether there is swap is unknown; with the remedy.
     """
-    total = used = 0
-    on_zram = []
     try:
-        text = read("/proc/swaps")
-    except FileNotFoundError:  # built without CONFIG_SWAP
-        text = b""
-    for line in lines(text)[1:]:
-        # Filename, with only blanks, tabs and newlines escaped, Type, Size and Used in
-        # KiB, Priority
-        name, _, size, in_use, *_ = filter(None, re.split(rb"[ \t]+", line))
-        total += int(size) * 1024
-        used += int(in_use) * 1024
-        on_zram.append(re.fullmatch(_ZRAM, name) is not None)
-    return Swap(total, total - used, bool(on_zram) and all(on_zram))
+        tiers = _parse_swaps(read("/proc/swaps"))
+    except OSError as error:
+        if error.errno != errno.ENOENT or not _reasons.has_no_swap():
+            no = _reasons.no_swaps(error.errno or errno.EIO)
+            raise no.error("/proc/swaps") from None
+        tiers = []
+    at_once = bool(tiers) and all(tier.kind != "disk" for tier in tiers)
+    total, free = (sum(getattr(t, name) for t in tiers) for name in ("total", "free"))
+    return Swap(total, free, at_once, tuple(tiers))
+
+
+def _parse_swaps(text: bytes) -> list[SwapTier]:
+    """Return the lines of /proc/swaps; raise OSError (ENODATA) if it is another file.
+
+    The fields are Filename, with only blanks, tabs and newlines escaped, Type, Size and
+    Used in KiB, Priority.
+    """
+    header, *rest = lines(text) or [b""]
+    rows = [[*filter(None, re.split(rb"[ \t]+", line))] for line in rest]
+    if not header.startswith(b"Filename") or not all(map(_is_swap, rows)):
+        raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
+    disk: SwapKind = "zswap" if rows and _has_zswap() else "disk"
+    tiers = []
+    for name, _, size, used, priority, *_ in rows:
+        kind: SwapKind = "zram" if re.fullmatch(_ZRAM, name) else disk
+        total = int(size) * 1024
+        free = max(total - int(used) * 1024, 0)
+        path = os.fsdecode(unescape(name))
+        tiers.append(SwapTier(path, kind, total, free, int(priority)))
+    return tiers
+
+
+def _is_swap(row: list[bytes]) -> bool:
+    return len(row) >= 5 and all(map(_NUMBER.fullmatch, row[2:5]))
+
+
+def _has_zswap() -> bool:
+    """Return whether new pages go to zswap first; Documentation/admin-guide/mm."""
+    return read_or_none("/sys/module/zswap/parameters/enabled") in (b"Y\n", b"1\n")
 
 
 def measure_working_set(mm: Mm, seconds: float) -> WorkingSet:

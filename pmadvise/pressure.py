@@ -9,6 +9,7 @@ import select
 
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._proc.files import wait_for_event
+from pmadvise._reasons import no_pressure
 
 _SHORTEST, _LONGEST = 0.5, 10.0  # seconds: kernel/sched/psi.c, WINDOW_{MIN,MAX}_US
 _COMMON_WINDOW = 2.0  # seconds: without CAP_SYS_RESOURCE a multiple of this
@@ -68,18 +69,8 @@ class Pressure:
         try:
             return Descriptor.open(self.path, flags=os.O_RDWR | os.O_NONBLOCK)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.EOPNOTSUPP):
-                why = (
-                    "there is no such cgroup, or the kernel has no PSI (CONFIG_PSI, "
-                    "and psi=1 on its command line if it is off by default)"
-                )
-            elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                why = "only the owner of the cgroup may write the file"
-            else:
-                raise
-            number = error.errno or errno.EIO
-            text = f"{self.path}: {os.strerror(number)}: {why}"
-            raise OSError(number, text) from None
+            path = os.fsdecode(self.path)
+            raise no_pressure(path, error.errno or errno.EIO).error(path) from None
 
     def _arm(self, fd: int) -> None:
         try:

@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable
 
 import pmadvise._advise  # the name is for annotations: pmadvise.Hold is loaded then
-from pmadvise import _advise, residency
+from pmadvise import _advise, _reasons, residency
 from pmadvise._advise.limits import Limits
 from pmadvise._advise.run import Run, require_permission
 from pmadvise._arguments import PidfdLike, aligned, c_int
 from pmadvise._handle.identity import Identity, Pin
 from pmadvise._handle.mm import Mm, open_mm
+from pmadvise._proc.cgroup_tree import PATH_CUT
 from pmadvise.advice import REMOTE, Advice, not_remote
 from pmadvise.maps import AddressSpace
 from pmadvise.ranges import Ranges, RangesLike
@@ -190,10 +191,13 @@ class Process:
             PermissionError: /proc hides the process.
             ProcessLookupError: It has gone.
             FileNotFoundError: The kernel has no cgroups for memory.
+            OSError: The path is longer than the kernel shows (ENAMETOOLONG).
         """
         from pmadvise._proc.cgroups import memory_path  # noqa: PLC0415 - not all need it
 
         path = memory_path(self._identity.read("cgroup"))
+        if path is not None and len(path) >= PATH_CUT:
+            raise _reasons.no_cgroup(path, is_mounted=True).error(f"process {self.pid}")
         if path is None:
             raise FileNotFoundError(
                 errno.ENOENT,

@@ -161,7 +161,10 @@ class Rehearsal(Kernel):
         if profile.reclaims:
             from pmadvise.memory import swap  # noqa: PLC0415 - not all need it
 
-            self._gone = Ranges() if swap().free else None
+            try:
+                self._gone = Ranges() if swap().free else None
+            except OSError:  # unknown: as on most hosts
+                self._gone = Ranges()
 
     def advise(self, vector: RangeArray) -> tuple[MmEnd | None, int, float]:
         """Return the answer of Kernel.advise(), without the call."""

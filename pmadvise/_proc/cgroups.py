@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from pmadvise._native.descriptor import Descriptor
+from pmadvise._proc.cgroup_tree import PATH_CUT, CgroupWalk, pids_in
 from pmadvise._proc.files import lines, read, read_in
-
-_LEAF_LINKS = 2
-"""Links of a directory without subdirectories, "." and its name: kernfs counts them."""
-
-_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
-
-
-class Mount(NamedTuple):
-    """A line of /proc/self/mountinfo; proc_pid_mountinfo(5)."""
-
-    root: bytes
-    """The mounted directory of the file system."""
-    point: bytes
-    kind: bytes
-    """The type of the file system."""
-    options: list[bytes]
-    """Of the superblock."""
+from pmadvise._proc.mounts import mounts
+from pmadvise._proc.rights import initial_namespace
 
 
 class Version(NamedTuple):
@@ -78,16 +64,32 @@ class Hierarchy(NamedTuple):
     """The cgroup that is mounted at `mount`."""
 
     def directory_of(self, path: bytes) -> bytes | None:
-        """Return the directory of a cgroup; None if it lies outside the mount."""
-        if self.root == b"/":
-            below = path
-        elif path == self.root or path.startswith(self.root + b"/"):
-            below = path[len(self.root) :]
-        else:
+        """Return the directory of a cgroup; None if the mount does not show it.
+
+        Both paths are as this process's cgroup namespace shows them: each /.. at the
+        beginning is a level above the root of the namespace.
+        """
+        names, root = _names(path), _names(self.root)
+        below = names[len(root) :]
+        if not path.startswith(b"/") or names[: len(root)] != root or b".." in below:
             return None
-        if b"/../" in below + b"/":  # above the root of a cgroup namespace
-            return None
-        return self.mount.rstrip(b"/") + below.rstrip(b"/") or b"/"
+        return b"/".join([self.mount.rstrip(b"/"), *below]) or b"/"
+
+    def unnamed_of(self, path: bytes) -> tuple[int, list[bytes]]:
+        """Return the levels between mount and path that have no name here.
+
+        Returns:
+            The number of levels, not more than 0 if the path is not below the mount;
+            and the names below them.
+        """
+        names, root = _names(path), _names(self.root)
+        above = root.count(b"..")
+        up = names.count(b"..")
+        return above - up - (len(root) - above), names[up:]
+
+
+def _names(path: bytes) -> list[bytes]:
+    return [name for name in path.split(b"/") if name not in (b"", b".")]
 
 
 class Membership(NamedTuple):
@@ -103,49 +105,51 @@ class Membership(NamedTuple):
         return self.version == 2 or b"freezer" in self.controllers
 
 
-class Cgroup(NamedTuple):
-    """A cgroup, by its directory and by its path in /proc/PID/cgroup."""
-
-    directory: bytes
-    version: int
-    controllers: tuple[bytes, ...]
-    path: bytes
-
-    def has(self, proc: int) -> bool:
-        """Return whether a process is in this cgroup or in one below it."""
-        below = self.path.rstrip(b"/") + b"/"
-        return any(
-            membership.version == self.version
-            and (
-                self.version == 2 or set(membership.controllers) & set(self.controllers)
-            )
-            and (membership.path == self.path or membership.path.startswith(below))
-            for membership in memberships(proc)
-        )
-
-
-def find_cgroup(path: bytes) -> Cgroup:
-    """Return a cgroup by its directory, or by its path in /proc/PID/cgroup.
+def open_cgroup(path: bytes) -> Descriptor:
+    """Open a cgroup by its directory, or by its path in /proc/PID/cgroup.
 
     Raises:
+        ValueError: The path is empty, or has a null byte.
         FileNotFoundError: There is none.
-        OSError: No file descriptor is free.
+        OSError: It is threaded, may not be read, or no file descriptor is free.
     """
-    for hierarchy in hierarchies():
-        # symbolic links lead to some mount points: cpu, cpuacct
-        below = os.path.relpath(os.path.realpath(path), hierarchy.mount)
-        if below != b".." and not below.startswith(b"../"):
-            inner = os.path.normpath(os.path.join(hierarchy.root, below))
-            directory = os.path.realpath(path)
-        else:
-            inner = os.path.normpath(path)
-            directory = hierarchy.directory_of(path) or b""
-        if directory and os.path.exists(os.path.join(directory, b"cgroup.procs")):
-            return Cgroup(directory, hierarchy.version, hierarchy.controllers, inner)
+    name = os.fsdecode(path)
+    if not path or b"\0" in path:
+        raise ValueError(f"cgroup {name!r} is not a path: give its directory")
+    mounted = hierarchies()
+    devices = [os.stat(mount.mount).st_dev for mount in mounted if _exists(mount)]
+    for directory in (path, *(mount.directory_of(path) for mount in mounted)):
+        if directory is None:
+            continue
+        try:
+            cgroup = Descriptor.open(directory, flags=os.O_PATH | os.O_DIRECTORY)
+            if os.fstat(cgroup.fd).st_dev in devices:
+                pids_in(cgroup.fd)
+                return cgroup
+        except OSError as error:
+            if error.errno not in (*_NO_DIRECTORY, errno.ENODEV):
+                raise OSError(error.errno, _why_closed(name, error)) from None
     raise FileNotFoundError(
         errno.ENOENT,
-        f"there is no cgroup {os.fsdecode(path)!r} here: give its directory",
+        f"there is no cgroup {name!r} here: give its directory, in a mounted cgroup "
+        "file system",
     )
+
+
+_NO_DIRECTORY = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+
+
+def _exists(hierarchy: Hierarchy) -> bool:
+    return os.path.exists(hierarchy.mount)
+
+
+def _why_closed(name: str, error: OSError) -> str:
+    if error.errno == errno.EOPNOTSUPP:
+        return (
+            f"cgroup {name!r} is threaded, so its processes are listed above it: give "
+            "the next cgroup above whose cgroup.type is not threaded"
+        )
+    return f"cgroup {name!r} can't be read: {error.strerror}"
 
 
 def hierarchies() -> list[Hierarchy]:
@@ -181,20 +185,25 @@ def memberships(proc: int) -> list[Membership]:
     return parse_memberships(read_in(proc, "cgroup"))
 
 
+def of_memory(memberships: list[Membership]) -> Membership | None:
+    """Return the membership in the memory controller's hierarchy: that of v1, or v2."""
+    for membership in memberships:
+        if b"memory" in membership.controllers:
+            return membership
+    return memberships[0] if memberships and memberships[0].version == 2 else None
+
+
 def memory_path(text: bytes) -> bytes | None:
     """Return the path in /proc/PID/cgroup, in the memory controller's hierarchy.
 
     None if the file has neither this hierarchy of version 1 nor version 2.
     """
-    memberships = parse_memberships(text)
-    for membership in memberships:
-        if b"memory" in membership.controllers:
-            return membership.path
-    return memberships[0].path if memberships and memberships[0].version == 2 else None
+    membership = of_memory(parse_memberships(text))
+    return None if membership is None else membership.path
 
 
 def own_memberships() -> list[Membership]:
-    """Return the cgroups of this process."""
+    """Return the cgroups of this process; none if they are hidden."""
     try:
         return parse_memberships(read("/proc/self/cgroup"))
     except OSError:
@@ -222,82 +231,87 @@ def hierarchies_of(
 
 
 def directories(
-    membership: Membership, mounted: list[Hierarchy] | None = None
+    membership: Membership, pid: int, mounted: list[Hierarchy] | None = None
 ) -> Iterator[bytes]:
-    """Yield the directories of a cgroup, by the mounts of its hierarchy."""
+    """Yield the directories of a process's cgroup, by the mounts of its hierarchy.
+
+    From another cgroup namespace the path does not name the directories above it that
+    both namespaces do not share: these are searched, and the process shows which one
+    it is.
+
+    Args:
+        membership: The cgroup.
+        pid: The process ID.
+        mounted: The result of hierarchies(), to read it once for several cgroups.
+    """
+    if len(membership.path) >= PATH_CUT:
+        return
     for hierarchy in hierarchies_of(membership, mounted):
         directory = hierarchy.directory_of(membership.path)
         if directory is not None:
             yield directory
+        else:
+            yield from _search(hierarchy, membership.path, pid)
 
 
-def is_frozen(proc: int, versions: tuple[int, ...] = (2, 1)) -> bool:
+_SEARCH = 1.0
+"""Seconds: it is for a hold, which is to be quick; 10,000 cgroups take one."""
+
+
+def _search(hierarchy: Hierarchy, path: bytes, pid: int) -> Iterator[bytes]:
+    depth, below = hierarchy.unnamed_of(path)
+    if depth <= 0:
+        return
+    try:
+        top = Descriptor.open(hierarchy.mount, flags=os.O_PATH | os.O_DIRECTORY)
+    except OSError:
+        return
+    try:
+        walk = CgroupWalk(top.fd, _SEARCH, depth)
+        for fd in walk:
+            if len(walk.path) == depth and _has(fd, below, pid):
+                yield b"/".join([hierarchy.mount.rstrip(b"/"), *walk.path, *below])
+    finally:
+        top.close()
+
+
+def _has(fd: int, below: list[bytes], pid: int) -> bool:
+    """Return whether a process is in a cgroup below an open one."""
+    for name in ("cgroup.procs", "cgroup.threads"):  # the latter if it is threaded
+        try:
+            text = read_in(fd, os.fsdecode(b"/".join([*below, name.encode()])))
+        except OSError:
+            continue
+        return b"%d" % pid in lines(text)
+    return False
+
+
+def is_frozen(proc: int, pid: int, versions: tuple[int, ...] = (2, 1)) -> bool | None:
     """Return whether a cgroup of a process, or an ancestor of one, is frozen.
 
     Args:
         proc: File descriptor of the directory /proc/PID.
+        pid: The process ID.
         versions: The versions of the cgroup interface to consider.
+
+    Returns:
+        None if that is unknown, as a cgroup has no directory here.
     """
     mounted = hierarchies()
+    frozen: bool | None = False
     for membership in memberships(proc):
         if membership.version not in versions or not membership.can_freeze:
             continue
         names = VERSIONS[membership.version]
-        for directory in directories(membership, mounted):
+        is_known = membership.path == b"/" and initial_namespace("cgroup") is True
+        for directory in directories(membership, pid, mounted):
             state = f"{os.fsdecode(directory)}/{names.state}"
             try:
                 if names.is_frozen in lines(read(state)):
                     return True
+                is_known = True
             except OSError:  # the root cgroup lacks this file
-                continue
-    return False
-
-
-def processes_in(fd: int) -> Iterator[int]:
-    """Yield the IDs of the processes in an open cgroup and in its descendants."""
-    yield from map(int, lines(read_in(fd, "cgroup.procs")))
-    if os.fstat(fd).st_nlink == _LEAF_LINKS:
-        return
-    for path, _, _, directory in os.fwalk(".", dir_fd=fd, onerror=_unless_removed):
-        try:
-            if path != ".":
-                yield from map(int, lines(read_in(directory, "cgroup.procs")))
-        except OSError as error:
-            # The processes of a threaded cgroup are listed in an ancestor.
-            if error.errno != errno.EOPNOTSUPP:
-                _unless_removed(error)
-
-
-def _unless_removed(error: OSError) -> None:
-    if error.errno not in (errno.ENODEV, errno.ENOENT):
-        raise error
-
-
-def mounts(kind: bytes = b"") -> list[Mount]:
-    """Return the mounts of this process's namespace, by a prefix of the type.
-
-    Args:
-        kind: The first letters of the type of the file system.
-
-    Raises:
-        OSError: No file descriptor is free.
-    """
-    visible: list[Mount] = []
-    try:
-        text = read("/proc/self/mountinfo")
-    except (FileNotFoundError, PermissionError):  # no /proc
-        return visible
-    for line in lines(text):
-        if b" - " + kind not in line:
-            continue
-        before, _, after = line.partition(b" - ")
-        left, right = before.split(b" "), after.split(b" ")
-        if len(left) > 4 and len(right) > 2:
-            root, point = unescape(left[3]), unescape(left[4])
-            visible.append(Mount(root, point, right[0], right[-1].split(b",")))
-    return visible
-
-
-def unescape(field: bytes) -> bytes:
-    """Undo the kernel's octal escapes in a field of mountinfo."""
-    return _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), field)
+                is_known = is_known or os.path.exists(directory + b"/cgroup.procs")
+        if not is_known:
+            frozen = None
+    return frozen

@@ -8,12 +8,14 @@ its name), so text is cut at the newline and at no other character.
 from __future__ import annotations
 
 import math
+import re
 import select
 import time
 
 from pmadvise._native.read import read_file
 
 _POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
+_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
 _FOREVER = 1e9  # s: an int may be too large for a float
 
 
@@ -64,6 +66,11 @@ def parse_kb_fields(text: bytes | None) -> dict[str, int]:
         for name, value in fields(text).items()
         if value.endswith(b" kB") and value[:-3].isdigit()
     }
+
+
+def unescape(field: bytes) -> bytes:
+    """Undo the kernel's octal escapes in a field of mountinfo or swaps."""
+    return _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), field)
 
 
 def huge_page_size() -> int | None:

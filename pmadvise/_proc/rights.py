@@ -51,7 +51,7 @@ _CAPABILITIES = (
     "CHECKPOINT_RESTORE",
 )
 # Inode numbers of the initial namespaces: include/uapi/linux/nsfs.h, proc_ns.h.
-_INITIAL = {"user": 0xEFFFFFFD, "pid": 0xEFFFFFFC}
+_INITIAL = {"user": 0xEFFFFFFD, "pid": 0xEFFFFFFC, "cgroup": 0xEFFFFFFB}
 
 
 def own_status() -> dict[str, bytes]:
@@ -109,7 +109,7 @@ class Seccomp:
 
 
 def initial_namespace(kind: str) -> bool | None:
-    """Return whether this process is in the initial "user" or "pid" namespace."""
+    """Return whether this is the initial "user", "pid" or "cgroup" namespace."""
     try:
         return os.stat(f"/proc/self/ns/{kind}").st_ino == _INITIAL[kind]
     except FileNotFoundError:
@@ -120,8 +120,8 @@ def initial_namespace(kind: str) -> bool | None:
 
 
 def proc_is_mounted() -> bool:
-    """Return whether /proc is mounted, for any pid namespace."""
-    return os.path.exists("/proc/version")
+    """Return whether /proc is mounted, for any pid namespace and with any options."""
+    return os.path.lexists("/proc/self")
 
 
 def proc_is_of_own_namespace() -> bool:

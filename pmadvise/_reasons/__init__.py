@@ -15,7 +15,7 @@ from pmadvise._native.process_madvise import probe
 from pmadvise._proc.pidfds import directory_of, no_mm, pid_of
 from pmadvise._proc.rights import Seccomp
 from pmadvise._reasons.access import (
-    hidden,
+    huge_pages_disabled,
     no_cap_sys_nice,
     no_dac_read_search,
     no_memory,
@@ -30,6 +30,15 @@ from pmadvise._reasons.answer import (
     how_to_allow,
     refusal,
 )
+from pmadvise._reasons.hidden import (
+    foreign,
+    has_no_swap,
+    hidden,
+    no_cgroup,
+    no_pressure,
+    no_proc,
+    no_swaps,
+)
 from pmadvise.advice import REMOTE, Advice, advice_name
 
 __all__ = [
@@ -39,16 +48,23 @@ __all__ = [
     "call_missing",
     "errno_name",
     "feature_missing",
+    "foreign",
+    "has_no_swap",
     "hidden",
     "how_to_add",
     "how_to_allow",
+    "huge_pages_disabled",
     "low_priority",
     "no_cap_sys_nice",
+    "no_cgroup",
     "no_dac_read_search",
     "no_descriptor",
     "no_huge_pages",
     "no_memory",
+    "no_pressure",
+    "no_proc",
     "no_ptrace",
+    "no_swaps",
     "of_own_process",
     "of_pidfd_open",
     "of_proc_file",
@@ -274,9 +290,12 @@ _RANGE = {
     errno.ENOMEM: "not mapped, or no memory for it",
 }
 _COLLAPSE = {
-    errno.EAGAIN: "in use by the kernel or pinned: a pin may never end",
-    errno.EBUSY: "no memory for a huge page within the limit of the target's cgroup",
-    errno.EINVAL: "can't be a huge page: too short, nothing in memory, or not allowed",
+    errno.EAGAIN: "in use by the kernel, of a file and not yet written, or pinned "
+    "(which may last)",
+    errno.EBUSY: "no memory for a huge page within the limit of the target's cgroup, "
+    "or (Linux 7.2) most of it was never touched",
+    errno.EINVAL: "can't be a huge page: too short, nothing in memory, or not allowed "
+    "(MADV_NOHUGEPAGE, PR_SET_THP_DISABLE)",
     errno.ENOMEM: "not mapped, or the kernel has no free huge page",
 }
 _NO_MEMORY = (

@@ -12,7 +12,6 @@ from pmadvise._proc.rights import (
     capability_names,
     initial_namespace,
     own_status,
-    proc_is_of_own_namespace,
 )
 from pmadvise._reasons.answer import Answer, how_to_add, refusal
 
@@ -112,18 +111,15 @@ def _refused_by_mode(name: str, access: str, capability: str) -> Answer:
     )
 
 
-def hidden() -> Answer:
-    """Return the answer if the directory /proc/PID of a process is hidden."""
-    where = (
-        "/proc is mounted with hidepid"
-        if proc_is_of_own_namespace()
-        else "/proc is not mounted, or shows another pid namespace"
-    )
+def huge_pages_disabled() -> Answer:
+    """Return the answer if a process may have no huge pages, by prctl(2)."""
     return refusal(
-        "proc",
-        errno.EACCES,
-        f"/proc/PID of the process is hidden: {where}",
-        "run as root, or mount /proc without hidepid and for this namespace",
+        "process",
+        errno.EINVAL,
+        "transparent huge pages are disabled for the process: it or its parent called "
+        "prctl(PR_SET_THP_DISABLE)",
+        "let it call prctl(PR_SET_THP_DISABLE, 0); Linux 6.18 has "
+        "PR_THP_DISABLE_EXCEPT_ADVISED",
     )
 
 

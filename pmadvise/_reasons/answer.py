@@ -14,9 +14,10 @@ class Answer:
     ok: bool
     refused_by: str = ""
     """The check that refuses: "seccomp", "kernel", "ptrace", "capability", "memory"
-    (the process has none), "exited", "proc" (its directory in /proc is hidden),
-    "mapping" (of the range), "argument", "descriptors" (none is free), "priority" (of
-    the caller), "build" (a wrong number of a system call); "" if none."""
+    (the process has none), "exited", "process" (its own setting), "proc" (hides it),
+    "cgroup" (hidden), "pressure" (off, or no right), "mapping" (of the range),
+    "argument", "descriptors" (none is free), "priority" (of the caller), "build" (a
+    wrong number of a system call); "" if none."""
     errno: int | None = None
     """The kernel's errno."""
     reason: str = ""

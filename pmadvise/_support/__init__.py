@@ -6,6 +6,7 @@ The package is not named after its function: the import of a package
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, fields
 from typing import cast
@@ -14,7 +15,7 @@ from pmadvise import _reasons
 from pmadvise._arguments import PidfdLike
 from pmadvise._native.base import PAGE_SIZE
 from pmadvise._proc.rights import Seccomp, capabilities, initial_namespace
-from pmadvise._reasons import Answer
+from pmadvise._reasons import YES, Answer
 from pmadvise._support import host, kernel
 from pmadvise._support.target import TargetAnswers, TargetSupport
 from pmadvise.advice import Advice, advice_name
@@ -66,14 +67,20 @@ class Support:
     """The nice value of this thread."""
     priority: Answer
     """Whether this thread gets a CPU soon enough to keep `max_stall`."""
-    swap_total: int
-    """Bytes."""
-    swap_free: int
-    """Bytes."""
+    swap: Answer
+    """Whether the swap space can be seen, as swap() sees it."""
+    swap_total: int | None
+    """Bytes; None if it can't be seen."""
+    swap_free: int | None
+    """Bytes; None if it can't be seen."""
+    cgroup: Answer
+    """Whether the caller's cgroup can be seen, which has the next two limits."""
     swap_allowed: int | None
     """Bytes that the caller's cgroup may still swap; None without a limit."""
     memory_limit: int | None
     """Bytes that the caller's cgroup may keep in memory; None without a limit."""
+    pressure: Answer
+    """Whether Pressure() may be used for the host."""
     ptrace_scope: int | None
     """Of Yama, which limits holds by ptrace, not advice; None without Yama."""
     freezers: tuple[str, ...]
@@ -95,12 +102,12 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _swap() -> Swap:
-    """Return the swap space of the host; none if it can't be read."""
+def _swap() -> tuple[Answer, Swap | None]:
+    """Return whether the swap space can be seen, and the swap space."""
     try:
-        return swap()
-    except OSError:
-        return Swap(0, 0, frees_at_once=False)
+        return YES, swap()
+    except OSError as error:
+        return _reasons.no_swaps(error.errno or errno.EIO), None
 
 
 def support(target: PidfdLike | None = None) -> Support:
@@ -137,7 +144,7 @@ def support(target: PidfdLike | None = None) -> Support:
     finally:
         pidfd.close()
     effective = capabilities()
-    swap_space = _swap()
+    can_see, swap_space = _swap()
     limit = host.memory_limit()
     return Support(
         kernel=os.uname().release,
@@ -161,10 +168,13 @@ def support(target: PidfdLike | None = None) -> Support:
         seccomp=Seccomp.of_this_thread().mode,
         nice=host.nice(),
         priority=host.priority(),
-        swap_total=swap_space.total,
-        swap_free=swap_space.free,
+        swap=can_see,
+        swap_total=None if swap_space is None else swap_space.total,
+        swap_free=None if swap_space is None else swap_space.free,
+        cgroup=host.own_cgroup(),
         swap_allowed=host.swap_allowed(),
         memory_limit=None if limit is None else limit[0],
+        pressure=host.pressure(),
         ptrace_scope=host.ptrace_scope(),
         freezers=host.freezers(),
         target=target_support,

@@ -6,10 +6,13 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from pmadvise._native.descriptor import Descriptor
 from pmadvise._proc.cgroups import (
     Membership,
     directories,
+    hierarchies,
     hierarchies_of,
+    of_memory,
     own_memberships,
 )
 from pmadvise._proc.files import (
@@ -19,7 +22,16 @@ from pmadvise._proc.files import (
     read_int,
     read_or_none,
 )
-from pmadvise._reasons import YES, Answer, low_priority
+from pmadvise._proc.rights import initial_namespace
+from pmadvise._reasons import (
+    YES,
+    Answer,
+    hidden,
+    low_priority,
+    no_cgroup,
+    no_pressure,
+    no_proc,
+)
 
 __all__ = [
     "container",
@@ -29,6 +41,8 @@ __all__ = [
     "huge_pages_enabled",
     "memory_limit",
     "nice",
+    "own_cgroup",
+    "pressure",
     "priority",
     "ptrace_scope",
     "swap_allowed",
@@ -108,7 +122,7 @@ def freezer_directories() -> list[tuple[int, str]]:
 def _directories_of(membership: Membership) -> list[bytes]:
     """Return the directory of a cgroup, and the mount points of its hierarchy."""
     mounts = [hierarchy.mount for hierarchy in hierarchies_of(membership)]
-    return [*directories(membership), *mounts]
+    return [*directories(membership, os.getpid()), *mounts]
 
 
 def _with_ancestors(controller: bytes) -> Iterator[tuple[int, str]]:
@@ -121,13 +135,39 @@ def _with_ancestors(controller: bytes) -> Iterator[tuple[int, str]]:
         if membership.version == 1 and controller not in membership.controllers:
             continue
         for hierarchy in hierarchies_of(membership):
-            path = hierarchy.directory_of(membership.path)
             top = hierarchy.directory_of(hierarchy.root)
+            path = next(directories(membership, os.getpid(), [hierarchy]), None)
             while path is not None:
                 yield membership.version, os.fsdecode(path)
                 above = os.path.dirname(path)
                 # The parent of "///" is "///": a fake /proc may have any path.
                 path = None if path in (top, above) else above
+
+
+def own_cgroup() -> Answer:
+    """Return whether the cgroup that limits the memory of this process can be seen."""
+    membership = of_memory(own_memberships())
+    if membership is None:
+        return YES if no_proc() is None else hidden()
+    if membership.path == b"/" and initial_namespace("cgroup"):
+        return YES  # the root, which has no limit
+    mounted = hierarchies()
+    for path in directories(membership, os.getpid(), mounted):
+        if os.path.exists(os.path.join(path, b"cgroup.procs")):
+            return YES
+    return no_cgroup(membership.path, bool(hierarchies_of(membership, mounted)))
+
+
+_PRESSURE = "/proc/pressure/memory"
+
+
+def pressure() -> Answer:
+    """Return whether the host's pressure file can be opened for a trigger."""
+    try:
+        Descriptor.open(_PRESSURE, flags=os.O_RDWR | os.O_NONBLOCK).close()
+    except OSError as error:
+        return no_pressure(_PRESSURE, error.errno or 0)
+    return YES
 
 
 def swap_allowed() -> int | None:

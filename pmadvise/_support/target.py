@@ -11,6 +11,7 @@ from pmadvise._handle.identity import Identity, open_pidfd
 from pmadvise._handle.mm import open_mm
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.process_madvise import probe
+from pmadvise._proc.files import fields, read_in
 from pmadvise._proc.pidfds import no_mm, pid_of
 from pmadvise._reasons import YES, Answer
 from pmadvise.advice import Advice
@@ -104,6 +105,8 @@ class TargetAnswers:
             advice: self._answer(advice, call, answer)
             for advice, answer in known.items()
         }
+        if answers[Advice.COLLAPSE] and not self._may_have_huge_pages():
+            answers[Advice.COLLAPSE] = _reasons.huge_pages_disabled()
         pages = self._may_open("pagemap")
         return TargetSupport(
             self.pid, answers[Advice.COLD], answers, YES if pages is None else pages
@@ -124,6 +127,15 @@ class TargetAnswers:
         except PermissionError:
             return self._may_open("maps")
         return None
+
+    def _may_have_huge_pages(self) -> bool:
+        """Return whether prctl(PR_SET_THP_DISABLE) was not called; Linux 5.0."""
+        assert self._identity is not None
+        try:
+            status = fields(read_in(self._identity.proc, "status"))
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            return True
+        return status.get("THP_enabled") != b"0"
 
     def _may_open(self, name: str) -> Answer | None:
         """Return the reason why a file of /proc/PID can't be opened; None if it can."""

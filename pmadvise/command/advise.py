@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pmadvise.command.progress import Bars
     from pmadvise.command.targets import TargetEntry, Targets
     from pmadvise.command.work import Order, Outcome, Silence
+    from pmadvise.memory import Swap
     from pmadvise.report import Report
 
 _HELP = """{summary}
@@ -221,7 +222,6 @@ def run_order(output: Output, targets: Targets, order: Order, force: bool) -> No
         refusal,
         swap_warning,
     )
-    from pmadvise.memory import swap  # noqa: PLC0415 - likewise
 
     for subject, error in targets.errors:
         output.error(subject, error)
@@ -229,7 +229,7 @@ def run_order(output: Output, targets: Targets, order: Order, force: bool) -> No
         for target in targets:
             if target.error is None:
                 target.error = refusal(target.pid, order.advice)
-    warning = swap_warning(order.advice, swap())
+    warning = swap_warning(order.advice, _swap())
     if warning is not None and any(map(_has_memory, targets)):
         output.warn(warning)
     with Interrupts() as interrupts:
@@ -237,6 +237,16 @@ def run_order(output: Output, targets: Targets, order: Order, force: bool) -> No
         outcomes = advise(targets, order, interrupts.event, observer)
         output.interrupted = interrupts.event.is_set()
     _print(output, outcomes, order)
+
+
+def _swap() -> Swap | OSError:
+    """Return the swap space, or why it can't be seen."""
+    from pmadvise.memory import swap  # noqa: PLC0415 - not for the help
+
+    try:
+        return swap()
+    except OSError as error:
+        return error
 
 
 def _has_memory(target: TargetEntry) -> bool:
@@ -269,13 +279,15 @@ def _print(output: Output, outcomes: list[Outcome], order: Order) -> None:
         to_json,
         why_ended,
     )
-    from pmadvise.memory import swap  # noqa: PLC0415 - not for the help
 
     if output.json:
         for outcome in outcomes:
             output.write_json(to_json(outcome, order))
     elif not output.quiet:
-        print_results(output, outcomes, order, swap())
+        now = _swap()
+        print_results(
+            output, outcomes, order, None if isinstance(now, OSError) else now
+        )
     for outcome in outcomes:
         report = outcome.report
         if outcome.error is not None:

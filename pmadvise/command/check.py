@@ -92,6 +92,9 @@ def _rows(answers: Support) -> Iterator[Row]:
         "to see which pages of other users' processes are in memory",
     )
     yield _swap(answers)
+    for what, answer in (("cgroup", answers.cgroup), ("pressure", answers.pressure)):
+        if not answer:
+            yield _answer(what, answer, optional=True)
     yield _answer("own process", answers.own_process, optional=True)
     yield _answer("priority", answers.priority, optional=True)
     yield _answer("PROCMAP_QUERY", answers.procmap_query, optional=True)
@@ -128,6 +131,8 @@ def _capability(name: str, there: bool, purpose: str) -> Row:
 
 def _swap(answers: Support) -> Row:
     allowed = answers.swap_allowed
+    if answers.swap_total is None or answers.swap_free is None:
+        return Row("may", "swap", answers.swap.reason, answers.swap.remedy)
     if not answers.swap_total:
         remedy = "turn swap on: zramctl or mkswap, then swapon"
         return Row("may", "swap", "off: pageout moves memory of files alone", remedy)

@@ -47,13 +47,13 @@ class Note(NamedTuple):
         return f"{long_size(self.n_bytes)} {self.text}"
 
 
-def lines(outcomes: list[Outcome], order: Order, now: Swap) -> Iterator[str]:
+def lines(outcomes: list[Outcome], order: Order, now: Swap | None) -> Iterator[str]:
     """Yield the sentences below the numbers: of many targets in sums.
 
     Args:
         outcomes: Of the targets.
         order: What was asked for.
-        now: The swap space afterwards.
+        now: The swap space afterwards; None where it is hidden.
     """
     if len(outcomes) < _MANY:
         for outcome in outcomes:
@@ -73,7 +73,7 @@ def _sum(text: str, alike: Iterable[Note]) -> Note:
     return Note(sum(numbers) if numbers else None, text)
 
 
-def notes(outcome: Outcome, order: Order, now: Swap) -> Iterator[Note]:
+def notes(outcome: Outcome, order: Order, now: Swap | None) -> Iterator[Note]:
     """Yield the sentences about one outcome."""
     report = outcome.report
     if report is None:
@@ -114,7 +114,7 @@ def why_ended(report: Report, order: Order) -> Note:
     return Note(None, f"nothing was tried: {_ENDED[ended]}")
 
 
-def _stayed(report: Report, now: Swap) -> Iterator[Note]:
+def _stayed(report: Report, now: Swap | None) -> Iterator[Note]:
     """Yield why memory that was advised is still there."""
     remaining = report.remaining
     if remaining is None or report.ended != "complete":
@@ -129,7 +129,9 @@ def _stayed(report: Report, now: Swap) -> Iterator[Note]:
         )
     if not own:
         return
-    if not now.total:
+    if now is None:
+        why = "why is unknown, as /proc hides the swap space"
+    elif not now.total:
         why = "swap is off"
     elif now.free < _FEW:
         why = "no swap is free"
@@ -141,25 +143,27 @@ def _stayed(report: Report, now: Swap) -> Iterator[Note]:
     yield Note(own, f"stayed in memory: {why}")
 
 
-def _swapped(report: Report, now: Swap) -> Iterator[Note]:
+def _swapped(report: Report, now: Swap | None) -> Iterator[Note]:
     """Yield whether memory that was swapped is free."""
     if report.before is None or report.after is None:
         return
     moved = report.after.swap - report.before.swap
     if moved <= 0:
         return
-    if now.frees_at_once:
-        text = "went to swap and are free, as all of the swap is zram"
+    if now is None:
+        text = "went to swap; if they are free is unknown, as /proc hides the swap"
+    elif now.frees_at_once:
+        text = "went to swap and are free, as all of the swap is zram or zswap"
     else:
         text = (
             "went to swap but are not free yet: they stay in the swap cache, clean, "
-            "until the next reclaim, as the swap is not zram"
+            "until the next reclaim, as not all of the swap is zram or zswap"
         )
     yield Note(moved, text)
 
 
 def print_results(
-    output: Output, outcomes: list[Outcome], order: Order, now: Swap
+    output: Output, outcomes: list[Outcome], order: Order, now: Swap | None
 ) -> None:
     """Print the table, and below it the sentences."""
     shown = [outcome for outcome in outcomes if outcome.report is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -63,13 +64,18 @@ class Targets:
     ) -> None:
         n_before = len(self._found)
         try:
-            for process in processes(cgroup=cgroup, tree=tree):
-                # This command was not there when it was asked for.
-                if process.pid in self._found or process.pid == os.getpid():
-                    process.close()
-                else:
-                    name = _name_of(process)
-                    self._found[process.pid] = TargetEntry(process.pid, name, process)
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always", RuntimeWarning)
+                for process in processes(cgroup=cgroup, tree=tree):
+                    # This command was not there when it was asked for.
+                    if process.pid in self._found or process.pid == os.getpid():
+                        process.close()
+                    else:
+                        entry = TargetEntry(process.pid, _name_of(process), process)
+                        self._found[process.pid] = entry
+            for warning in told:  # some were left out
+                left = OSError(errno.EACCES, str(warning.message))
+                self.errors.append((subject, left))
         except (OSError, ValueError) as error:
             if not isinstance(error, OSError):
                 error = OSError(errno.EINVAL, str(error))

@@ -165,10 +165,12 @@ def refusal(pid: int, advice: Advice) -> OSError | None:
     return PermissionError(errno.EPERM, f"{text}: left alone without --force")
 
 
-def swap_warning(advice: Advice, swap: Swap) -> str | None:
-    """Return a warning about the swap that PAGEOUT will find."""
+def swap_warning(advice: Advice, swap: Swap | OSError) -> str | None:
+    """Return a warning about the swap that PAGEOUT will find, or that is hidden."""
     if advice != Advice.PAGEOUT:
         return None
+    if isinstance(swap, OSError):
+        return swap.strerror
     if not swap.total:
         return "swap is off: anonymous memory stays in memory, files may leave it"
     if swap.free < swap.total * _NEARLY_FULL:
@@ -178,8 +180,8 @@ def swap_warning(advice: Advice, swap: Swap) -> str | None:
         )
     if not swap.frees_at_once:
         return (
-            "not all of the swap is zram: what goes to a disk stays in the swap cache, "
-            "and in memory, until the next reclaim"
+            "not all of the swap is zram or zswap: what goes to a disk stays in the "
+            "swap cache, and in memory, until the next reclaim"
         )
     return None
 

@@ -7,13 +7,15 @@ import os
 import threading
 from typing import ClassVar
 
+from pmadvise import _reasons
+from pmadvise._proc.cgroup_tree import CgroupWalk, pids_in
 from pmadvise._proc.cgroups import (
     VERSIONS,
     Membership,
     directories,
     hierarchies,
+    hierarchies_of,
     memberships,
-    processes_in,
 )
 from pmadvise._proc.files import lines, read_in
 from pmadvise.hold.fds import OwnedFd, forget_in_children, fork_lock
@@ -46,12 +48,17 @@ class FreezerStop:
 
     def stop(self, deadline: Deadline) -> None:
         """Freeze the cgroup, if it is not: of v2, or else of v1."""
-        reasons = []
+        reasons: list[str] = []
+        not_mounted: list[str] = []
         mounted = hierarchies()
         for membership in self._memberships():
-            for path in directories(membership, mounted):
-                self._membership = membership
+            self._membership = membership
+            is_shown = False
+            for path in directories(membership, self._target.pid, mounted):
                 directory = os.fsdecode(path)
+                if not os.path.exists(directory):  # covered by another mount
+                    continue
+                is_shown = True
                 try:
                     return self._freeze(membership.version, directory, deadline)
                 except (TimeoutError, ProcessLookupError):
@@ -61,10 +68,13 @@ class FreezerStop:
                         raise
                     reasons.append(f"{directory}: {error.strerror}")
                     self._leave()
+            if not is_shown:
+                is_mounted = bool(hierarchies_of(membership, mounted))
+                no = _reasons.no_cgroup(membership.path, is_mounted)
+                (reasons if is_mounted else not_mounted).append(str(no))
         self._target.check_alive()
         raise self._target.refusal(
-            "; ".join(reasons)
-            or "no cgroup freezer is mounted: mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+            "; ".join(reasons or not_mounted[:1]) or "the kernel has no cgroup freezer"
         )
 
     def _memberships(self) -> list[Membership]:
@@ -76,12 +86,12 @@ class FreezerStop:
     def _freeze(self, version: int, directory: str, deadline: Deadline) -> None:
         cgroup = OwnedFd.open(lambda: os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
         try:
-            self._check_company(version, cgroup.fd)
+            self._check_company(version, cgroup.fd, deadline)
             status = os.fstat(cgroup.fd)
             self._key = status.st_dev, status.st_ino
             self._frozen = _join(self._key, self, version, cgroup.fd, deadline)
             # A process that came in the meantime, or a thread elsewhere, shows now.
-            self._check_company(version, cgroup.fd)
+            self._check_company(version, cgroup.fd, deadline)
             tids = set(read_in(cgroup.fd, VERSIONS[version].threads).split())
             if not all(b"%d" % t.tid in tids for t in self._target.threads()):
                 raise _refusal("some of its threads are in another cgroup")
@@ -94,11 +104,13 @@ class FreezerStop:
         _leave(self._key, self)
         self._frozen = None
 
-    def _check_company(self, version: int, fd: int) -> None:
+    def _check_company(self, version: int, fd: int, deadline: Deadline) -> None:
         """Raise PermissionError unless the cgroup may be frozen for the target."""
         try:
             os.stat(VERSIONS[version].control, dir_fd=fd)
-            processes = set(processes_in(fd))
+            pids_in(fd)  # raises, of a threaded one
+            walk = CgroupWalk(fd, deadline.left())
+            processes = {pid for below in walk for pid in walk.pids(below)}
         except FileNotFoundError:
             raise _refusal(
                 "the root cgroup has no freezer: move the process to another"
@@ -116,6 +128,8 @@ class FreezerStop:
             if self._target.leader_is_exiting():
                 raise self._target.ended()
             raise _refusal("it is in another cgroup, or was moved meanwhile: try again")
+        if walk.left_out:
+            raise _refusal(f"who else is in the cgroups below it: {walk.left_out}")
         others = len(processes) - 1
         if others and not self._target.whole_cgroup:
             raise _refusal(

@@ -52,7 +52,7 @@ class PtraceStop:
         target = self._target
         # PTRACE_SEIZE of a thread both stopped and frozen waits for the thaw.
         if any(t.state in "DT" for t in target.threads()) and is_frozen(
-            target.proc, versions=(1,)
+            target.proc, target.pid, versions=(1,)
         ):
             raise target.refusal(
                 "its cgroup (v1) is frozen, and ptrace would wait for the thaw: thaw it"

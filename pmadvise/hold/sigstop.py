@@ -59,7 +59,7 @@ class SigstopStop:
                 if any(thread.tracer for thread in threads):
                     continue  # a thread of ours, which is about to end
                 self._arm()
-            elif checks == _PATIENCE and is_frozen(target.proc):
+            elif checks == _PATIENCE and is_frozen(target.proc, target.pid):
                 raise target.refusal(
                     "its cgroup is frozen, and SIGSTOP would wait for the thaw: thaw "
                     "it, or hold it by the freezer"
@@ -108,7 +108,7 @@ class SigstopStop:
         if not self._kernel_may_signal():
             raise self._target.refusal(
                 "if the caller were killed, the kernel could not let it go: run as its "
-                "user, or as root of the initial user namespace"
+                "user, or as root of the initial user namespace; CAP_KILL is no help"
             )
         self._pipe = OwnedFd.pipe(os.O_NONBLOCK)
         try:

@@ -15,9 +15,9 @@ from pmadvise._native.task import (
     task_own,
     task_status,
 )
+from pmadvise._proc.cgroups import is_frozen
 from pmadvise._proc.files import fields, read_in, read_stat
 from pmadvise._proc.pidfds import has_ended
-from pmadvise._proc.rights import proc_is_mounted, proc_is_of_own_namespace
 from pmadvise.hold.fds import OwnedFd
 
 ProcessKey = tuple[int, int]
@@ -76,13 +76,8 @@ class HeldProcess:
             raise
 
     def _check(self, key: ProcessKey) -> None:
-        if not proc_is_of_own_namespace():
-            raise self.refusal(
-                "/proc is that of another pid namespace, where this ID is another "
-                "process's: mount -t proc proc /proc"
-                if proc_is_mounted()
-                else "/proc is not mounted: mount -t proc proc /proc"
-            )
+        if (no := _reasons.no_proc()) is not None:
+            raise self.refusal(no)
         if self.pid == os.getpid():
             raise self.refusal("the caller can't hold itself: use another process")
         try:
@@ -219,12 +214,14 @@ class HeldProcess:
         """Return the error of a method that took too long, with a reason."""
         try:
             states = [f"{thread.tid} {thread.state}" for thread in self.threads()[:8]]
+            unknown = is_frozen(self.proc, self.pid) is None
         except OSError:
-            states = []
+            states, unknown = [], False
         return TimeoutError(
             errno.ETIMEDOUT,
             f"process {self.pid} was not stopped in time by {method} (states of its "
-            f"threads: {', '.join(states) or 'unknown'}; D: an uninterruptible wait): "
+            f"threads: {', '.join(states) or 'unknown'}; D: an uninterruptible wait"
+            f"{'; whether its cgroup is frozen is hidden here' * unknown}): "
             "allow a longer timeout, or use another method",
         )
 

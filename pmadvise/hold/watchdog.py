@@ -35,10 +35,11 @@ class Watchdog:
     def __init__(self, control: int, text: str) -> None:
         self._control = control
         # A sum, so that a program that prints its arguments does not pass for a shell.
-        self._script = f"echo $((6 * 7)) >&2; read -r x || echo {text}"
+        self._number = 4 if control == 3 else 3  # dup2(2) of itself sets no flag
+        self._script = f"echo $((6 * 7)); read -r x || echo {text} >&{self._number}"
         self._pid = 0
         self._stdin: OwnedFd | None = None
-        self._stderr: OwnedFd | None = None
+        self._stdout: OwnedFd | None = None
         self._calls: OwnedFd | None = None
         self._answers: OwnedFd | None = None
 
@@ -50,8 +51,11 @@ class Watchdog:
             TimeoutError: It did not answer in time.
         """
         self._stdin, self._calls = OwnedFd.pipe(0)
-        self._answers, self._stderr = OwnedFd.pipe(0)
-        files = self._stdin.fd, self._control, self._stderr.fd
+        self._answers, self._stdout = OwnedFd.pipe(0)
+        stdin = self._stdin.fd
+        # What the shell complains of, as of a working directory that was deleted, goes
+        # nowhere: its standard error can't be written.
+        files = {0: stdin, 1: self._stdout.fd, 2: stdin, self._number: self._control}
         try:
             self._pid = _spawn(self._script, files)
         except OSError as error:
@@ -128,18 +132,18 @@ class Watchdog:
         return f"killed by signal {-code}, perhaps a seccomp filter or a limit"
 
     def _close_its_ends(self) -> None:
-        for end in (self._stdin, self._stderr):
+        for end in (self._stdin, self._stdout):
             if end is not None:
                 end.close()
 
 
-def _spawn(script: str, files: tuple[int, int, int]) -> int:
+def _spawn(script: str, files: dict[int, int]) -> int:
     spawn = functools.partial(
         os.posix_spawn,
         _SHELL,
         ["sh", "-c", script],
         {},
-        file_actions=[(os.POSIX_SPAWN_DUP2, fd, i) for i, fd in enumerate(files)],
+        file_actions=[(os.POSIX_SPAWN_DUP2, fd, i) for i, fd in files.items()],
         setsigmask=signal.valid_signals(),
     )
     try:

@@ -156,7 +156,9 @@ def _failures(results: list[Result]) -> Iterator[str]:
 
 def _notes(support: Support) -> Iterator[str]:
     """Yield each limit of the job, with its remedy."""
-    if not support.swap_free and support.advice[Advice.PAGEOUT]:
+    if not support.swap:
+        yield str(support.swap)
+    elif not support.swap_free and support.advice[Advice.PAGEOUT]:
         yield "PAGEOUT moves no anonymous memory, as no swap is free: swapon(8)"
     if not support.cap_sys_ptrace:
         yield "processes of other users need CAP_SYS_PTRACE"

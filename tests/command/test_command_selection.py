@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -162,13 +163,31 @@ def test_a_tree_leaves_the_command_out() -> None:
         (Advice.PAGEOUT, Swap(100 * MIB, MIB, True), "nearly full"),
         (Advice.PAGEOUT, Swap(100 * MIB, 50 * MIB, True), None),
         (Advice.PAGEOUT, Swap(100 * MIB, 50 * MIB, False), "swap cache"),
+        (Advice.PAGEOUT, OSError(2, "hidden: do so"), "hidden: do so"),
         (Advice.COLD, Swap(0, 0, False), None),
+        (Advice.COLD, OSError(2, "hidden: do so"), None),
     ],
 )
-def test_swap_is_looked_at(advice: Advice, swap: Swap, words: str | None) -> None:
-    """There is a warning where pageout finds no swap."""
+def test_swap_is_looked_at(
+    advice: Advice, swap: Swap | OSError, words: str | None
+) -> None:
+    """There is a warning where pageout finds no swap, or can't see it."""
     warning = work.swap_warning(advice, swap)
     assert warning is None if words is None else words in (warning or "")
+
+
+def test_targets_that_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What processes() could not reach is an error, beside the targets found."""
+
+    def found(**_: object) -> Iterator[Process]:
+        yield Process(os.getppid())
+        warnings.warn("some processes are left out: why", RuntimeWarning, stacklevel=1)
+
+    monkeypatch.setattr("pmadvise.command.targets.processes", found)
+    with Targets([], ["/a"], []) as targets:
+        assert [target.pid for target in targets] == [os.getppid()]
+        [(subject, error)] = targets.errors
+    assert (subject, "left out: why" in str(error)) == ("--cgroup /a", True)
 
 
 class Impatient(Silence):

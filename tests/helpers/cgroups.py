@@ -56,6 +56,53 @@ def temporary_cgroup(mount: str | os.PathLike[str], name: bytes) -> Iterator[Cgr
 
 
 @contextlib.contextmanager
+def nested_cgroups(top: Path, name: bytes, depth: int) -> Iterator[int]:
+    """Nest cgroups in each other, below `top`; give the directory of the innermost.
+
+    Their paths may be longer than PATH_MAX.
+    """
+    made = 0
+    directory = os.open(top, os.O_PATH)
+    try:
+        for _ in range(depth):
+            os.mkdir(name, dir_fd=directory)
+            made += 1
+            directory = _instead(directory, name)
+        yield directory
+    finally:
+        for _ in range(made):
+            directory = _instead(directory, b"..")
+            _remove(name, directory)
+        os.close(directory)
+
+
+def _instead(directory: int, path: bytes) -> int:
+    other = os.open(path, os.O_PATH, dir_fd=directory)
+    os.close(directory)
+    return other
+
+
+def _remove(name: bytes, directory: int) -> None:
+    def removed() -> bool:
+        try:
+            os.rmdir(name, dir_fd=directory)
+        except OSError:
+            return False
+        return True
+
+    until(removed, f"{name!r} is removed")
+
+
+def write_in(directory: int, name: str, text: str) -> None:
+    """Write a file of an open cgroup."""
+    fd = os.open(name, os.O_WRONLY, dir_fd=directory)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
 def memory_cgroup(limit: int, *, swap: bool = False) -> Iterator[Cgroup]:
     """Make a cgroup whose processes have at most `limit` bytes; by default no swap."""
     mount, settings = _memory_mount()

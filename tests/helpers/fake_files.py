@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from pmadvise import memory
-from pmadvise._proc import cgroups, files
+from pmadvise._proc import cgroups, files, mounts
 
 
 def give_files(monkeypatch: pytest.MonkeyPatch, contents: dict[str, bytes]) -> None:
@@ -18,5 +18,5 @@ def give_files(monkeypatch: pytest.MonkeyPatch, contents: dict[str, bytes]) -> N
             raise FileNotFoundError(errno.ENOENT, path)
         return contents[path]
 
-    for module in (files, cgroups, memory):
+    for module in (files, cgroups, mounts, memory):
         monkeypatch.setattr(module, "read", read)

@@ -18,7 +18,7 @@ LAYERS = """
     _reasons
     _handle
     calls
-    maps  residency  memory  status
+    maps  residency  memory  status  _members
     report
     _advise
     hold

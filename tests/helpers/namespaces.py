@@ -16,6 +16,7 @@ from pathlib import Path
 from helpers.children import Lacking
 
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
+_CLONE_NEWCGROUP = 0x02000000
 _MS_REC_PRIVATE, _IN_OPEN = 0x44000, 0x20
 _MS_RDONLY, _MS_REMOUNT, _MS_BIND = 0x1, 0x20, 0x1000
 
@@ -79,6 +80,11 @@ def unshare_pids() -> None:
     _checked(ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWPID))
 
 
+def unshare_cgroups() -> None:
+    """Let the present cgroup be the root of a new cgroup namespace."""
+    _checked(ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWCGROUP))
+
+
 def unshare_users() -> None:
     """Enter a user namespace in which this user is root."""
     user = os.geteuid()
@@ -101,6 +107,12 @@ def mount_over(point: Path, *, read_only: bool) -> None:
     if read_only:
         flags = _MS_BIND | _MS_REMOUNT | _MS_RDONLY
         _checked(libc.mount(None, path, None, flags, None))
+
+
+def cover(path: str, by: str) -> None:
+    """Let a file be covered by another, for the calling process alone."""
+    libc = _private_mounts()
+    _checked(libc.mount(by.encode(), path.encode(), None, _MS_BIND, None))
 
 
 def unmount_proc() -> None:

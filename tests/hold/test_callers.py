@@ -220,6 +220,7 @@ def test_sigstop_with_cap_kill_alone(target: Running) -> None:
         "PermissionError",
         True,
     )
+    assert "CAP_KILL is no help" in outcome.text
     assert "T" not in target.states()
 
 

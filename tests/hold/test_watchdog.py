@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers.children import in_child
+from helpers.children import in_child, value_of_child
 from helpers.filters import refuse_syscall
 from helpers.hold_targets import Cgroup, Running
 from helpers.namespaces import mount_over
@@ -98,13 +98,29 @@ def program(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
+def test_a_shell_that_complains(
+    frozen_target: Running,
+    cgroup: Cgroup,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the shell writes to its standard error is not its answer."""
+    script = '#!/bin/sh\necho oh >&2\nexec /bin/sh "$@"\n'
+    monkeypatch.setattr(watchdog, "_SHELL", program(tmp_path, script))
+    with frozen_target.hold("freezer", 600) as held:
+        assert cgroup.frozen()
+    assert held.broken is None
+    frozen_target.goes_on()
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("#!/bin/false\n", "ended at once (exit status 1)"),
-        ("#!/bin/cat\n", "does not work as a shell"),
+        ("#!/bin/cat\n", "ended at once (exit status 1)"),
+        ("#!/bin/echo\n", "does not work as a shell"),
         (
-            f"#!{sys.executable}\nimport sys; sys.stderr.write(repr(sys.argv))\n",
+            f"#!{sys.executable}\nimport sys; sys.stdout.write(repr(sys.argv))\n",
             "shell",
         ),
         ("#!/nothing/there\n", "can't be started"),
@@ -142,6 +158,23 @@ def test_other_program_and_auto(
     with frozen_target.hold("auto", 600) as held:
         assert held.method == "sigstop"
     assert "nothing could thaw the cgroup" in held.refused["freezer"]
+    frozen_target.goes_on()
+
+
+def test_no_working_directory(
+    frozen_target: Running, cgroup: Cgroup, tmp_path: Path
+) -> None:
+    """A deleted working directory, which a shell complains of, is no matter."""
+    directory = tmp_path / "here"
+    directory.mkdir()
+
+    def from_nowhere() -> bool:
+        os.chdir(directory)
+        directory.rmdir()
+        with frozen_target.hold("freezer", 600):
+            return cgroup.frozen()
+
+    assert value_of_child(from_nowhere) is True
     frozen_target.goes_on()
 
 

@@ -20,7 +20,7 @@ from helpers.privileges import (
 from helpers.targets import MIB, PAGE, Target
 from helpers.waiting import wait_for_state
 
-from pmadvise import Process, Swap, memory, swap
+from pmadvise import Process, swap
 
 CLOCK_TICK = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -175,37 +175,23 @@ def test_900_handles(target: Target) -> None:
     assert in_child(open_all).value == 900
 
 
-SWAPS = b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
-
-
-@pytest.mark.parametrize(
-    ("lines", "expected"),
-    [
-        (b"", Swap(0, 0, False)),
-        (
-            b"/dev/zram0       partition\t1024\t\t24\t\t-2\n",
-            Swap(1 << 20, 1000 << 10, True),
-        ),
-        (
-            b"/dev/zram0 partition 1024 24 100\n/swap\\040file file 2048 0 -2\n",
-            Swap(3 << 20, 3048 << 10, False),
-        ),
-        (b"/a\x0bb\x0cc file 1024 24 -2\n", Swap(1 << 20, 1000 << 10, False)),
-        (b"/zram0 file 1024 0 -2\n", Swap(1 << 20, 1 << 20, False)),
-    ],
-)
-def test_swap(monkeypatch: pytest.MonkeyPatch, lines: bytes, expected: Swap) -> None:
-    """Sizes are added up; memory is free at once where all is zram."""
-    monkeypatch.setattr(memory, "read", lambda path: SWAPS + lines)
-    assert swap() == expected
-
-
 def test_swap_of_this_host() -> None:
     """The sums are those of /proc/meminfo, but for what moves meanwhile."""
     found = swap()
     text = Path("/proc/meminfo").read_text()
     total = next(line for line in text.split("\n") if line.startswith("SwapTotal:"))
     assert found.total == int(total.split()[1]) * 1024
+
+
+def test_cgroup_whose_path_is_cut(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that the kernel has cut names another cgroup: it is an error."""
+    text = b"0::/" + b"d" * 4094 + b"\n"
+    monkeypatch.setattr(type(process._identity), "read", lambda *_: text)
+    with pytest.raises(OSError, match="longer than the kernel shows") as caught:
+        process.cgroup()
+    assert caught.value.errno == errno.ENAMETOOLONG
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from pmadvise._native import process_madvise as native
 from pmadvise._native.process_madvise import probe
 from pmadvise._native.procmap_query import procmap_query
 from pmadvise._proc import files
+from pmadvise._reasons import YES
 from pmadvise.advice import REMOTE
 
 root = pytest.mark.needs_root
@@ -43,7 +44,9 @@ def test_facts() -> None:
     meminfo = files.parse_kb_fields(Path("/proc/meminfo").read_bytes())
     assert (found.kernel, found.machine) == (os.uname().release, os.uname().machine)
     assert (found.page_size, found.swap_total) == (mmap.PAGESIZE, meminfo["SwapTotal"])
-    assert 0 <= found.swap_free <= found.swap_total
+    assert found.swap_free is not None
+    assert 0 <= found.swap_free <= meminfo["SwapTotal"]
+    assert (found.swap, found.cgroup, found.pressure) == (YES, YES, YES)
     assert found.target is None
 
 

@@ -185,6 +185,20 @@ def test_members(tmp_path: Path) -> None:
     assert found == {7: parent, 11: parent, 13: f"{parent}/b"}
 
 
+def test_members_at_any_depth(tmp_path: Path) -> None:
+    """The depth of cgroups, which their owner decides, is no limit."""
+    directories = [tmp_path / "a"]
+    directories += [Path(f"{tmp_path}/a" + "/a" * depth) for depth in range(1, 1500)]
+    for directory in directories:
+        directory.mkdir()
+    (directories[-1] / "cgroup.procs").write_text("7\n")
+    found = cgroup.members(str(tmp_path / "a"))
+    (directories[-1] / "cgroup.procs").unlink()
+    for directory in reversed(directories):
+        directory.rmdir()
+    assert found == {7: str(directories[-1])}
+
+
 @pytest.mark.needs_root
 def test_another_program(target: Target, process: Process) -> None:
     """A process that executed another program is new, and can be advised again."""

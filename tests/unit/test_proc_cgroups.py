@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from helpers.fake_files import give_files
 
@@ -37,6 +39,14 @@ CPU = Hierarchy(1, (b"rw", b"cpu"), b"/cpu", b"/")
         (b"/m\r", b"/", b"/a", b"/m\r/a"),
         (b"/X", b"/", b"/", b"/X"),
         (b"/m", b"/", b"/X", b"/m/X"),
+        (b"/m", b"/", b"X", None),
+        (b"/m", b"/", b"", None),
+        (b"/m", b"/..", b"/../a", b"/m/a"),
+        (b"/m", b"/../..", b"/../../a/b", b"/m/a/b"),
+        (b"/m", b"/../..", b"/../a", None),
+        (b"/m", b"/../a", b"/../a/b", b"/m/b"),
+        (b"/m", b"/..", b"/../../a", None),
+        (b"/m", b"/..", b"/", None),
     ],
 )
 def test_directory(
@@ -44,6 +54,26 @@ def test_directory(
 ) -> None:
     """A cgroup is below the mount point, unless it lies outside of what is mounted."""
     assert Hierarchy(2, (), mount, root).directory_of(path) == directory
+
+
+@pytest.mark.parametrize(
+    ("root", "path", "depth", "below"),
+    [
+        (b"/..", b"/", 1, []),
+        (b"/..", b"/x", 1, [b"x"]),
+        (b"/../..", b"/../a", 1, [b"a"]),
+        (b"/../..", b"/x/y", 2, [b"x", b"y"]),
+        (b"/../../x", b"/../a", 0, [b"a"]),
+        (b"/../../../x", b"/../a", 1, [b"a"]),
+        (b"/a", b"/b", -1, [b"b"]),
+        (b"/", b"/../a", -1, [b"a"]),
+    ],
+)
+def test_levels_without_a_name(
+    root: bytes, path: bytes, depth: int, below: list[bytes]
+) -> None:
+    """Levels that only another cgroup namespace can name are counted."""
+    assert Hierarchy(2, (), b"/m", root).unnamed_of(path) == (depth, below)
 
 
 def test_hierarchies(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +105,7 @@ def test_directories() -> None:
     outside = V2._replace(root=b"/b")
     again = V2._replace(mount=b"/again")
     mounted = [V2, outside, again, FREEZER]
-    assert list(directories(Membership(2, (), b"/a"), mounted)) == [
+    assert list(directories(Membership(2, (), b"/a"), os.getpid(), mounted)) == [
         b"/two/a",
         b"/again/a",
     ]

@@ -9,8 +9,9 @@ from helpers.names import names, octal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmadvise._proc import cgroups
-from pmadvise._proc.cgroups import Mount
+from pmadvise._proc import mounts
+from pmadvise._proc.files import unescape
+from pmadvise._proc.mounts import Mount
 
 
 @given(names, names)
@@ -23,8 +24,8 @@ def test_mounts(root: bytes, point: bytes) -> None:
         octal(point, escaped),
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cgroups, "read", lambda path: line * 2)
-        found = cgroups.mounts()
+        patch.setattr(mounts, "read", lambda path: line * 2)
+        found = mounts.mounts()
     assert found == [Mount(root, point, b"cgroup2", [b"rw", b"memory"])] * 2
 
 
@@ -32,7 +33,7 @@ def test_mounts(root: bytes, point: bytes) -> None:
 def test_unescape(octets: bytes) -> None:
     """Octal escapes of any bytes are undone."""
     every = bytes(range(256)).translate(None, string.ascii_letters.encode())
-    assert cgroups.unescape(octal(octets, every)) == octets
+    assert unescape(octal(octets, every)) == octets
 
 
 @pytest.mark.parametrize(
@@ -49,15 +50,15 @@ def test_mounts_of_another_form(
     monkeypatch: pytest.MonkeyPatch, line: bytes, found: list[Mount]
 ) -> None:
     """A line that lacks fields is no mount; optional fields may be missing."""
-    monkeypatch.setattr(cgroups, "read", lambda path: line + b"\n")
-    assert cgroups.mounts() == found
+    monkeypatch.setattr(mounts, "read", lambda path: line + b"\n")
+    assert mounts.mounts() == found
 
 
 def test_options_of_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the kernel escapes ends an option, and nothing else."""
     line = b"1 2 0:3 / /p - overlay none rw,lowerdir=/a\rb\x0bc\n"
-    monkeypatch.setattr(cgroups, "read", lambda path: line)
-    assert cgroups.mounts()[0].options == [b"rw", b"lowerdir=/a\rb\x0bc"]
+    monkeypatch.setattr(mounts, "read", lambda path: line)
+    assert mounts.mounts()[0].options == [b"rw", b"lowerdir=/a\rb\x0bc"]
 
 
 def test_no_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,5 +67,5 @@ def test_no_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(path: str) -> bytes:
         raise FileNotFoundError(path)
 
-    monkeypatch.setattr(cgroups, "read", fail)
-    assert cgroups.mounts() == []
+    monkeypatch.setattr(mounts, "read", fail)
+    assert mounts.mounts() == []

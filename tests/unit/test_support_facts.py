@@ -102,7 +102,8 @@ def test_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     give_files(monkeypatch, {})
     found = support()
     assert (found.seccomp, found.ptrace_scope, found.huge_page_size) == (None,) * 3
-    assert (found.swap_total, found.freezers, bool(found.priority)) == (0, (), True)
+    assert (found.swap_total, found.freezers, bool(found.priority)) == (None, (), True)
+    assert (found.swap.ok, found.swap.refused_by) == (False, "proc")
 
 
 def as_in_mountinfo(name: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from policy import Candidate
@@ -70,7 +71,10 @@ class Cgroup:
 
         PAGEOUT leaves memory there that goes to a disk; with zram it leaves nothing.
         """
-        if swap().frees_at_once or not os.path.exists(f"{self.directory}/memory.stat"):
+        with suppress(OSError):  # /proc hides the swap
+            if swap().frees_at_once:
+                return 0
+        if not os.path.exists(f"{self.directory}/memory.stat"):
             return 0
         with open(f"{self.directory}/memory.stat", "rb") as file:
             lines = dict(line.split() for line in file)
@@ -106,13 +110,18 @@ def _status(process: Process) -> Status | None:
 def members(root: str) -> dict[int, str]:
     """Return the directory of each process of a cgroup, by its ID."""
     found: dict[int, str] = {}
-    for directory, _, files in os.walk(root):
-        if "cgroup.procs" in files:
-            try:
-                text = Path(directory, "cgroup.procs").read_text("ascii")
-            except OSError:  # removed meanwhile, or a threaded one
-                continue
+    directories = [root]  # not os.walk(), whose recursion the cgroups' owner controls
+    while directories:
+        directory = directories.pop()
+        with suppress(OSError):  # removed meanwhile, or threaded
+            text = Path(directory, "cgroup.procs").read_text("ascii")
             found.update(dict.fromkeys(map(int, text.split()), directory))
+        with (
+            suppress(OSError),
+            os.scandir(directory) as entries,
+        ):  # or its path too long
+            below = [e.path for e in entries if e.is_dir(follow_symlinks=False)]
+            directories += below
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import time
@@ -49,5 +50,8 @@ def looked(n_known: int, n_left_alone: int) -> None:
     """Set the gauges after a look at all processes."""
     PROCESSES.set(n_known)
     BACKOFFS.set(n_left_alone)
-    SWAP_FREE.set(swap().free)
+    try:
+        SWAP_FREE.set(swap().free)
+    except OSError:  # /proc hides the swap: unknown is not 0
+        SWAP_FREE.set(math.nan)
     LOOKED.set_to_current_time()

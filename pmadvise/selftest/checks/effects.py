@@ -230,6 +230,8 @@ def _size_for_swap(size: int) -> int:
         Skip: Too little is free, or allowed.
     """
     support = pmadvise.support()
+    if support.swap_free is None:
+        raise Skip(str(support.swap))
     half = support.swap_free // 2
     if support.swap_allowed is not None and support.swap_allowed // 2 < half:
         half = support.swap_allowed // 2

@@ -44,7 +44,7 @@ def check_host(_size: int) -> str:
     words = [
         f"Linux {support.kernel} {support.machine}",
         f"{support.page_size}-byte pages",
-        f"{mib(support.swap_free)} of swap free" if support.swap_total else "no swap",
+        _swap(support),
         f"uid {os.geteuid()}" + (f" without {' and '.join(missing)}" * bool(missing)),
     ]
     if support.nice:
@@ -60,6 +60,12 @@ def check_host(_size: int) -> str:
     if support.seccomp == "filter":
         words.append("under a seccomp filter")
     return ", ".join(words)
+
+
+def _swap(support: pmadvise.Support) -> str:
+    if support.swap_free is None:
+        return "swap unknown"
+    return f"{mib(support.swap_free)} of swap free" if support.swap_total else "no swap"
 
 
 def check_syscall(_size: int) -> str:

@@ -1,0 +1,74 @@
+"""Reasons of a missing pressure file, and of COLLAPSE, as other kernels have them."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+from helpers.fake_files import give_files
+
+from pmadvise import Advice
+from pmadvise._reasons import no_pressure, of_range
+
+HOST = "/proc/pressure/memory"
+GROUP = "/cg/a/memory.pressure"
+
+
+@pytest.mark.parametrize(
+    ("path", "existing", "switch", "reason", "remedy"),
+    [
+        (HOST, {"/proc/version"}, None, "is off on this kernel", "boot with psi=1"),
+        (HOST, set(), None, "hidden", "without subset=pid"),
+        (HOST, {"/proc/version", "/proc/pressure"}, None, "hidden", "without subset"),
+        (
+            GROUP,
+            {"/cg/a/cgroup.procs", "/cg/a/cgroup.controllers"},
+            None,
+            "is off on this kernel",
+            "boot with psi=1",
+        ),
+        (
+            GROUP,
+            {"/cg/a/cgroup.procs", "/cg/a/cgroup.controllers"},
+            b"0\n",
+            "turned off for this cgroup",
+            "write 1 to /cg/a/cgroup.pressure",
+        ),
+        (GROUP, {"/cg/a/cgroup.procs"}, None, "cgroup v1", HOST),
+        (GROUP, {"/cg"}, None, "no such cgroup", "cgroup v2"),
+    ],
+)
+def test_no_pressure_file(
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    existing: set[str],
+    switch: bytes | None,
+    reason: str,
+    remedy: str,
+) -> None:
+    """Off on the kernel, off for the cgroup, hidden and wrong are told apart."""
+    monkeypatch.setattr(os.path, "exists", lambda path: path in existing)
+    give_files(monkeypatch, {} if switch is None else {"/cg/a/cgroup.pressure": switch})
+    answer = no_pressure(path, errno.ENOENT)
+    assert (reason in answer.reason, remedy in answer.remedy) == (True, True)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_pressure_that_may_not_be_written(number: int) -> None:
+    """A refusal is no absence."""
+    answer = no_pressure(HOST, number)
+    assert (answer.errno, answer.reason) == (number, "the caller may not write it")
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EAGAIN, "of a file and not yet written"),
+        (errno.EBUSY, "never touched"),
+        (errno.EINVAL, "PR_SET_THP_DISABLE"),
+    ],
+)
+def test_reasons_of_collapse(number: int, words: str) -> None:
+    """The causes of newer kernels are named."""
+    assert words in of_range(Advice.COLLAPSE, number)
