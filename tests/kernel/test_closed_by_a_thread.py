@@ -29,6 +29,12 @@ def in_a_thread(work: Callable[[], object]) -> None:
         pool.submit(work).result()
 
 
+def held(process: Process) -> None:
+    """Hold a process for a moment."""
+    with process.hold("sigstop"):
+        pass
+
+
 WORK: dict[str, Callable[[Process, int], object]] = {
     "check": lambda process, _: process.check(Advice.COLD),
     "status": lambda process, _: process.status(),
@@ -41,7 +47,7 @@ WORK: dict[str, Callable[[Process, int], object]] = {
     "resident": lambda process, at: process.resident([(at, PAGE)]),
     "selection": lambda process, _: process.selection(Advice.PAGEOUT),
     "advise": lambda process, at: process.cold([(at, PAGE)], measure=True),
-    "hold": lambda process, _: process.hold("sigstop").__enter__().__exit__(None),
+    "hold": lambda process, _: held(process),
     "from_pidfd": lambda process, _: Process.from_pidfd(process).close(),
     "support": lambda process, _: pmadvise.support(process),
     "process_madvise": lambda process, at: pmadvise.process_madvise(
