@@ -9,6 +9,7 @@ from pmadvise._ffi import ffi, lib
 
 TYPE_CHECKING = False  # to import typing takes longer than all the rest
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import Any
 
 PAGE_SIZE: int = os.sysconf("SC_PAGESIZE")
@@ -26,6 +27,18 @@ NULL: Any = ffi.NULL
 
 uninitialized: Any = ffi.new_allocator(should_clear_after_alloc=False)
 """Allocate as ffi.new() does, without writing zeros first."""
+
+
+def original(module: ModuleType) -> Any:
+    """Return another copy of a C module, as gevent and eventlet have not patched it.
+
+    Both replace functions in `_thread`, `select` and `time`, and remove some: by then a
+    new thread is a greenlet, which does not run while C code waits for it.
+    """
+    spec: Any = module.__spec__
+    copy = spec.loader.create_module(spec)
+    spec.loader.exec_module(copy)
+    return copy
 
 
 def check(result: int, call: str) -> int:
@@ -53,5 +66,6 @@ __all__ = [
     "ffi",
     "grown",
     "lib",
+    "original",
     "uninitialized",
 ]
