@@ -50,7 +50,12 @@ def setup(app: Sphinx) -> None:
 
 
 def _without_type(
-    _app: Sphinx, what: str, _name: str, _obj: object, _options: object, lines: list[str]
+    _app: Sphinx,
+    what: str,
+    _name: str,
+    _obj: object,
+    _options: object,
+    lines: list[str],
 ) -> None:
     # It takes the text before the first colon for the type, which is annotated here.
     if what in {"attribute", "data", "property"} and lines:
