@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 
-from pmadvise._ffi import ffi, lib
+try:
+    from pmadvise._ffi import ffi, lib
+except ModuleNotFoundError as error:
+    if error.name != "pmadvise._ffi":
+        raise
+    if sys.implementation.name != "cpython":
+        why = f"pmadvise needs CPython: it does not work on {sys.implementation.name}"
+    else:
+        why = (
+            "pmadvise._ffi is not built for this Python in "
+            f"{os.path.dirname(os.path.dirname(__file__))}: if these are the sources, "
+            "start Python elsewhere to use the installed package, or pip install -e ."
+        )
+    raise ImportError(why, name=error.name) from None
 
 TYPE_CHECKING = False  # to import typing takes longer than all the rest
 if TYPE_CHECKING:

@@ -104,16 +104,17 @@ class Holder:
 
 
 def _locked() -> _thread.LockType:
-    lock: _thread.LockType = _allocate_lock()
+    lock = _allocate_lock()
     lock.acquire()
     return lock
 
 
 def _allocate_lock() -> _thread.LockType:
     try:
-        return thread.allocate_lock()
+        lock: _thread.LockType = thread.allocate_lock()
     except RuntimeError as error:  # raised here for want of memory
         raise MemoryError(*error.args) from None
+    return lock
 
 
 def _unlock(lock: _thread.LockType) -> None:

@@ -164,7 +164,7 @@ def strikes(target: StressTarget) -> None:
 def traced_threads(monkeypatch: pytest.MonkeyPatch) -> list[AtLine]:
     """Trace the threads of holds by the AtLine that is put in here."""
     current: list[AtLine] = []
-    start = shared.thread.start_new_thread
+    start: Callable[..., int] = shared.thread.start_new_thread
 
     def start_traced(function: Callable[..., None], arguments: tuple[Any, ...]) -> int:
         def run() -> None:

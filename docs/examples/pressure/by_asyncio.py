@@ -7,6 +7,8 @@ import sys
 
 from pmadvise import Pressure
 
+HOST = "/proc/pressure/memory"
+
 
 async def watch(pressure: Pressure) -> None:
     """Print a line an event, until the cgroup is removed."""
@@ -30,7 +32,7 @@ async def watch(pressure: Pressure) -> None:
 
 
 if __name__ == "__main__":
-    with Pressure(*sys.argv[1:]) as trigger:
+    with Pressure(sys.argv[1] if sys.argv[1:] else HOST) as trigger:
         try:
             asyncio.run(watch(trigger))
         except OSError as error:

@@ -7,6 +7,8 @@ import sys
 
 from pmadvise import Pressure
 
+HOST = "/proc/pressure/memory"
+
 
 def watch(pressure: Pressure) -> None:
     """Print a line an event, until the cgroup is removed."""
@@ -20,7 +22,7 @@ def watch(pressure: Pressure) -> None:
 
 
 if __name__ == "__main__":
-    with Pressure(*sys.argv[1:]) as trigger:
+    with Pressure(sys.argv[1] if sys.argv[1:] else HOST) as trigger:
         try:
             watch(trigger)
         except OSError as error:
