@@ -20,14 +20,9 @@ def limited_api() -> dict[str, str]:
         return {"py_limited_api": "cp310"}
     # Free-threaded CPython has a limited API, abi3t, since 3.15; CFFI builds for it
     # since 2.1. Older versions of setuptools have no such tag.
+    builds = sys.version_info >= (3, 15) and cffi.__version_info__ >= (2, 1)
     tag = getattr(bdist_wheel, "stable_abi_tag", lambda *_: "")("cp", "315")
-    if (
-        sys.version_info >= (3, 15)
-        and cffi.__version_info__ >= (2, 1)
-        and "abi3t" in tag
-    ):
-        return {"py_limited_api": "cp315"}
-    return {}
+    return {"py_limited_api": "cp315"} if builds and "abi3t" in tag else {}
 
 
 setup(

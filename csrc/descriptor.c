@@ -118,7 +118,9 @@ pmadvise_descriptor_filesystem(int fd)
 {
     struct statfs status;
 
-    return fstatfs(fd, &status) < 0 ? -errno : (uint32_t)status.f_type;
+    if (fstatfs(fd, &status) < 0)
+        return -errno;
+    return (uint32_t)status.f_type;
 }
 
 /* Close it, once, whatever threads ask for that; -1 is closed already. */

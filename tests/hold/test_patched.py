@@ -1,4 +1,4 @@
-"""Interpreters that gevent or eventlet has patched: what works there, and never hangs."""
+"""Interpreters patched by gevent or eventlet: all works there."""
 
 from __future__ import annotations
 

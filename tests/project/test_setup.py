@@ -1,4 +1,4 @@
-"""Set-up: which Python is built for, how the wheel is tagged, what is told without it."""
+"""Set-up: Pythons that are refused, the tag of the wheel, and missing extensions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ def options_of(
 ) -> Any:
     """Return the options of the wheel that setup.py asks for with these tools."""
     options: dict[str, Any] = {}
-    monkeypatch.setattr(setuptools, "setup", options.update)
     monkeypatch.setattr(setuptools, "setup", lambda **given: options.update(given))
     monkeypatch.setattr(sysconfig, "get_config_var", lambda _: free_threaded)
     monkeypatch.setattr(sys, "version_info", (*python, 0, "final", 0))
