@@ -1,13 +1,31 @@
-"""What pyproject.toml cannot say: the CFFI module and the wheel's ABI tag."""
+"""What pyproject.toml cannot say: the CFFI module, and the tag of the wheel's ABI."""
 
+import sys
 import sysconfig
 
-from setuptools import setup
+if sys.implementation.name != "cpython":
+    sys.exit(
+        f"pmadvise needs CPython: it can't be built for {sys.implementation.name}, "
+        "whose threads and descriptors it has not been made for."
+    )
 
-# Free-threaded CPython before 3.15 has no limited API: its wheel is its own.
-limited_api = not sysconfig.get_config_var("Py_GIL_DISABLED")
+import cffi
+from setuptools import setup
+from setuptools.command import bdist_wheel
+
+
+def limited_api() -> dict[str, str]:
+    """Return the option by which the wheel is tagged as CFFI builds the extension."""
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return {"py_limited_api": "cp310"}
+    # Free-threaded CPython has a limited API, abi3t, since 3.15; CFFI builds for it
+    # since 2.1. Older versions of setuptools have no such tag.
+    builds = sys.version_info >= (3, 15) and cffi.__version_info__ >= (2, 1)
+    tag = getattr(bdist_wheel, "stable_abi_tag", lambda *_: "")("cp", "315")
+    return {"py_limited_api": "cp315"} if builds and "abi3t" in tag else {}
+
 
 setup(
     cffi_modules=["build_pmadvise.py:ffibuilder"],
-    options={"bdist_wheel": {"py_limited_api": "cp310"}} if limited_api else {},
+    options={"bdist_wheel": limited_api()},
 )

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "pmadvise.h"
@@ -106,6 +107,20 @@ int
 pmadvise_descriptor_dup(int other, int *fd)
 {
     return store(fcntl(other, F_DUPFD_CLOEXEC, 0), fd);
+}
+
+/*
+ * The magic number of the file system that a file is on, as in linux/magic.h.
+ * Returns it, or -errno.  See fstatfs(2).
+ */
+int64_t
+pmadvise_descriptor_filesystem(int fd)
+{
+    struct statfs status;
+
+    if (fstatfs(fd, &status) < 0)
+        return -errno;
+    return (uint32_t)status.f_type;
 }
 
 /* Close it, once, whatever threads ask for that; -1 is closed already. */

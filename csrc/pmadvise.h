@@ -68,6 +68,7 @@ int pmadvise_descriptor_openat(int directory, const char *path, int flags,
                                int *fd);
 int pmadvise_descriptor_pidfd_open(int pid, unsigned int flags, int *fd);
 int pmadvise_descriptor_dup(int other, int *fd);
+int64_t pmadvise_descriptor_filesystem(int fd);
 void pmadvise_descriptor_close(int *fd);
 
 /* ranges.c */

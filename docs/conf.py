@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import tomllib
+from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the API of this tree, whatever is installed
@@ -28,6 +29,7 @@ default_role = "code"  # `name` in a docstring
 smartquotes = False  # "--json" is not a dash
 autodoc_member_order = "bysource"
 napoleon_use_ivar = False
+napoleon_numpy_docstring = False  # a second look at each docstring
 
 html_theme = "furo"
 html_title = f"pmadvise {release}"
@@ -40,3 +42,21 @@ html_theme_options = {
     "source_branch": "main",
     "source_directory": "docs/",
 }
+
+
+def setup(app: Sphinx) -> None:
+    """Let napoleon see the docstring of each attribute with an empty type."""
+    app.connect("autodoc-process-docstring", _without_type, priority=400)  # before it
+
+
+def _without_type(
+    _app: Sphinx,
+    what: str,
+    _name: str,
+    _obj: object,
+    _options: object,
+    lines: list[str],
+) -> None:
+    # It takes the text before the first colon for the type, which is annotated here.
+    if what in {"attribute", "data", "property"} and lines:
+        lines[0] = f": {lines[0]}"

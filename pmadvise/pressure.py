@@ -6,13 +6,19 @@ import errno
 import math
 import os
 import select
+import stat
 
+from pmadvise._native.base import original
 from pmadvise._native.descriptor import Descriptor
-from pmadvise._proc.files import wait_for_event
+from pmadvise._proc.files import poll_now, read, wait_readable
 from pmadvise._reasons import no_pressure
 
 _SHORTEST, _LONGEST = 0.5, 10.0  # seconds: kernel/sched/psi.c, WINDOW_{MIN,MAX}_US
 _COMMON_WINDOW = 2.0  # seconds: without CAP_SYS_RESOURCE a multiple of this
+_PROC_MAGIC, _CGROUP2_MAGIC = 0x9FA0, 0x63677270  # linux/magic.h
+_HOST = "/proc/pressure"
+
+_select = original(select)
 
 
 class Pressure:
@@ -39,13 +45,14 @@ class Pressure:
             stall grows in proportion.
 
     Raises:
-        TypeError, ValueError: `stall` or `window` is wrong.
+        TypeError, ValueError: `stall` or `window` is wrong, or `path` is no pressure
+            file: nothing is written to it then.
         FileNotFoundError: There is no such file: no cgroup, or a kernel without PSI.
         PermissionError: The file may not be written.
         OSError: The kernel refuses the trigger; the message states the reason.
     """
 
-    __slots__ = ("_file", "path", "stall", "window")
+    __slots__ = ("_file", "_is_gone", "_ready", "path", "stall", "window")
 
     def __init__(
         self,
@@ -57,20 +64,18 @@ class Pressure:
         self.path = os.fspath(path)
         self.stall, self.window = _checked(stall, window)
         """The seconds that the kernel accepted."""
-        file = self._open()
+        file = _open(self.path)
         try:
             self._arm(file.fd)
+            # A pressure file is always readable, and EPOLLPRI is not what event loops
+            # wait for. This is readable once an event, as to look at it takes that.
+            self._ready: select.epoll = _select.epoll()
+            self._ready.register(file.fd, _select.EPOLLPRI)
         except BaseException:
             file.close()  # the traceback refers to it
             raise
+        self._is_gone = False
         self._file = file
-
-    def _open(self) -> Descriptor:
-        try:
-            return Descriptor.open(self.path, flags=os.O_RDWR | os.O_NONBLOCK)
-        except OSError as error:
-            path = os.fsdecode(self.path)
-            raise no_pressure(path, error.errno or errno.EIO).error(path) from None
 
     def _arm(self, fd: int) -> None:
         try:
@@ -98,21 +103,29 @@ class Pressure:
         os.write(fd, b"some %d %d\0" % (stall, window))
 
     def fileno(self) -> int:
-        """Return the file descriptor, for a selector: POLLPRI after it has fired.
+        """Return a file descriptor for a loop: readable once after it has fired.
 
-        POLLERR: the cgroup was removed. Unregister the descriptor then, or each poll(2)
-        returns at once.
+        The loop that finds it readable has taken the event: nothing is to be read. An
+        event is kept until a loop looks, but epoll(7) drops it when the descriptor is
+        registered or armed again: call ``wait(0)`` before that.
+
+        Once the cgroup has been removed it stays readable until ``wait(0)`` reports
+        that: call it in each callback.
 
         Raises:
             ValueError: This is closed.
         """
+        self._opened()
+        return self._ready.fileno()
+
+    def _opened(self) -> Descriptor:
         file = self._file
         if file is None:
             raise ValueError(f"the Pressure of {self.path} is closed")
-        return file.fd
+        return file
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it fires.
+        """Wait until it fires, and take the event.
 
         Args:
             timeout: Seconds, 0 or more; None: no limit.
@@ -122,18 +135,27 @@ class Pressure:
 
         Raises:
             ValueError: `timeout` is negative, or this is closed.
-            OSError: The cgroup has been removed (ENODEV).
+            OSError: The cgroup has been removed, or its PSI was switched off (ENODEV).
+                ``fileno()`` is not readable any more.
         """
-        events = wait_for_event(self.fileno(), select.POLLPRI, timeout)
-        if events & select.POLLERR:
-            text = f"{self.path}: the cgroup of this trigger has been removed"
+        file = self._opened()
+        fired = self._is_gone or wait_readable(self._ready.fileno(), timeout)
+        if fired and poll_now(file.fd, 0) & _select.POLLERR:
+            if not self._is_gone:
+                self._is_gone = True
+                self._ready.unregister(file.fd)  # or a loop would spin
+            text = (
+                f"{self.path}: the cgroup of this trigger has been removed, or its "
+                "cgroup.pressure was set to 0"
+            )
             raise OSError(errno.ENODEV, text)
-        return events != 0
+        return fired
 
     def close(self) -> None:
         """Remove the trigger; may be called again."""
         file, self._file = self._file, None
         if file is not None:
+            self._ready.close()
             file.close()
 
     def __enter__(self) -> Pressure:
@@ -144,6 +166,48 @@ class Pressure:
     def __exit__(self, *_: object) -> None:
         """Remove the trigger."""
         self.close()
+
+
+def _open(path: str) -> Descriptor:
+    """Open a pressure file to write to it.
+
+    Raises:
+        ValueError: It is no pressure file; none of another kind is opened.
+        OSError: It can't be opened; the message states the reason.
+    """
+    try:
+        place = Descriptor.open(path, flags=os.O_PATH)
+        try:
+            same = f"/proc/self/fd/{place.fd}"
+            if not _is_pressure_file(place, same):
+                raise ValueError(
+                    f"{path!r} is no pressure file: neither one of {_HOST} nor one of "
+                    "a cgroup of v2, such as memory.pressure"
+                )
+            return Descriptor.open(same, flags=os.O_RDWR | os.O_NONBLOCK)
+        finally:
+            place.close()
+    except OSError as error:
+        name = os.fsdecode(path)
+        raise no_pressure(name, error.errno or errno.EIO).error(name) from None
+
+
+def _is_pressure_file(place: Descriptor, same: str) -> bool:
+    """Return whether an O_PATH descriptor, `same` in /proc, is of a pressure file."""
+    status = os.fstat(place.fd)
+    if not stat.S_ISREG(status.st_mode):
+        return False
+    if place.filesystem == _PROC_MAGIC:  # where to read may do harm: /proc/kmsg
+        with os.scandir(_HOST) as entries:
+            return status.st_ino in [entry.stat().st_ino for entry in entries]
+    if place.filesystem != _CGROUP2_MAGIC:
+        return False
+    try:
+        return read(same).startswith(b"some ")
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # a file that is only written to: cgroup.kill
+            return False
+        raise
 
 
 def _checked(stall: float, window: float) -> tuple[float, float]:

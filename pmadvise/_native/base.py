@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 
-from pmadvise._ffi import ffi, lib
+try:
+    from pmadvise._ffi import ffi, lib
+except ModuleNotFoundError as error:
+    if error.name != "pmadvise._ffi":
+        raise
+    if sys.implementation.name != "cpython":
+        why = f"pmadvise needs CPython: it does not work on {sys.implementation.name}"
+    else:
+        why = (
+            "pmadvise._ffi is not built for this Python in "
+            f"{os.path.dirname(os.path.dirname(__file__))}: if these are the sources, "
+            "start Python elsewhere to use the installed package, or pip install -e ."
+        )
+    raise ImportError(why, name=error.name) from None
 
 TYPE_CHECKING = False  # to import typing takes longer than all the rest
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import Any
 
 PAGE_SIZE: int = os.sysconf("SC_PAGESIZE")
@@ -26,6 +41,18 @@ NULL: Any = ffi.NULL
 
 uninitialized: Any = ffi.new_allocator(should_clear_after_alloc=False)
 """Allocate as ffi.new() does, without writing zeros first."""
+
+
+def original(module: ModuleType) -> Any:
+    """Return another copy of a C module, as gevent and eventlet have not patched it.
+
+    Both replace functions in `_thread`, `select` and `time`, and remove some: by then a
+    new thread is a greenlet, which does not run while C code waits for it.
+    """
+    spec: Any = module.__spec__
+    copy = spec.loader.create_module(spec)
+    spec.loader.exec_module(copy)
+    return copy
 
 
 def check(result: int, call: str) -> int:
@@ -53,5 +80,6 @@ __all__ = [
     "ffi",
     "grown",
     "lib",
+    "original",
     "uninitialized",
 ]

@@ -88,6 +88,11 @@ class Descriptor:
         """The number; -1 once it is closed."""
         return int(self._cdata[0])
 
+    @property
+    def filesystem(self) -> int:
+        """The magic number of its file system, as in linux/magic.h; or -errno."""
+        return lib.pmadvise_descriptor_filesystem(self.fd)
+
     def close(self) -> None:
         """Close it for all that refer to it; may be called again."""
         _close(self._cdata)

@@ -12,8 +12,10 @@ import re
 import select
 import time
 
+from pmadvise._native.base import original
 from pmadvise._native.read import read_file
 
+_select = original(select)
 _POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
 _OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
 _FOREVER = 1e9  # s: an int may be too large for a float
@@ -78,16 +80,17 @@ def huge_page_size() -> int | None:
     return read_int("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
 
 
-def wait_for_event(fd: int, events: int, timeout: float | None = None) -> int:
-    """Wait for events of poll(2) on a file descriptor.
+def wait_readable(fd: int, timeout: float | None = None) -> bool:
+    """Wait until a file descriptor is readable, or has an error.
+
+    Where gevent or eventlet has patched `select`, other greenlets run meanwhile.
 
     Args:
         fd: The file descriptor.
-        events: Bits to wait for, such as select.POLLIN.
         timeout: Seconds, 0 or more; None: no limit.
 
     Returns:
-        The bits of the events that have happened; 0 after the timeout.
+        Whether it is; False after the timeout.
 
     Raises:
         ValueError: `timeout` is negative.
@@ -96,16 +99,30 @@ def wait_for_event(fd: int, events: int, timeout: float | None = None) -> int:
         raise ValueError(f"timeout {timeout!r} is negative")
     if timeout is None or timeout > _FOREVER:
         timeout = math.inf
-    poll = select.poll()
-    poll.register(fd, events)
+    if poll_now(fd, _select.POLLIN):
+        return True
     end = time.monotonic() + timeout
-    while True:
-        left = max(1000 * (end - time.monotonic()), 0)
-        ready = poll.poll(_POLL_MAX if left > _POLL_MAX else math.ceil(left))
-        if ready:
-            return ready[0][1]
-        if time.monotonic() >= end:
-            return 0
+    while (left := end - time.monotonic()) > 0:
+        if _readable_within(fd, left):
+            return True
+    return False
+
+
+def poll_now(fd: int, events: int) -> int:
+    """Return which events of poll(2) a file descriptor has."""
+    poll = _select.poll()
+    poll.register(fd, events)
+    return sum(events for _, events in poll.poll(0))
+
+
+def _readable_within(fd: int, seconds: float) -> bool:
+    milliseconds = min(math.ceil(min(1000 * seconds, _POLL_MAX)), _POLL_MAX)
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(fd, _select.POLLIN)
+        return bool(poll.poll(milliseconds))
+    # eventlet has removed it; its select() takes any number
+    return bool(select.select([fd], [], [], milliseconds / 1000)[0])
 
 
 _PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import select
 
 from pmadvise._native.descriptor import PIDFD_THREAD, Descriptor, pidfd_info
-from pmadvise._proc.files import read_stat, wait_for_event
+from pmadvise._proc.files import read_stat, wait_readable
 
 
 def pid_of(pidfd: int) -> int:
@@ -73,7 +72,7 @@ def has_ended(pidfd: int, timeout: float | None = 0) -> bool:
     Raises:
         ValueError: `timeout` is negative.
     """
-    return wait_for_event(pidfd, select.POLLIN, timeout) != 0
+    return wait_readable(pidfd, timeout)
 
 
 def no_mm(pidfd: int, proc: int) -> str | None:

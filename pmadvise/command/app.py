@@ -72,6 +72,7 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     epilog=_EPILOG,
     no_args_is_help=False,
+    help="Look at the memory of processes, and advise the kernel about it.",
 )
 @click.option(
     "--version",
@@ -83,7 +84,7 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
 )
 @options.common
 def app() -> None:
-    """Look at the memory of processes, and advise the kernel about it."""
+    """Take the options that stand before a verb: none but --version."""
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -31,15 +31,17 @@ class Row(NamedTuple):
     remedy: str = ""
 
 
-@click.command()
+_HELP = """Check what this host, this user and process PID allow.
+
+The kernel is asked; nothing is changed. A row that fails has the remedy."""
+
+
+@click.command(help=_HELP)
 @click.argument("pid", type=options.pid, required=False)
 @options.common
 @click.pass_context
 def check(context: click.Context, pid: int | None) -> None:
-    """Check what this host, this user and process PID allow.
-
-    The kernel is asked; nothing is changed. A row that fails has the remedy.
-    """
+    """Print the answers about the host, and about a process if one is given."""
     run(options.output_of(context), pid)
 
 

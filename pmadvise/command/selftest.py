@@ -6,17 +6,19 @@ import sys
 
 import click
 
+_HELP = """Try every advice on a child process, and look at the effect.
+
+The same as `python -m pmadvise.selftest`, with its options: --help has them."""
+
 
 @click.command(
+    help=_HELP,
     add_help_option=False,
     context_settings={"ignore_unknown_options": True},
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def selftest(arguments: tuple[str, ...]) -> None:
-    """Try every advice on a child process, and look at the effect.
-
-    The same as `python -m pmadvise.selftest`, with its options: --help has them.
-    """
+    """Pass the arguments on."""
     from pmadvise.selftest.command import main  # noqa: PLC0415 - not for the help
 
     sys.exit(main(list(arguments)))

@@ -24,7 +24,16 @@ _OTHER_LINES = 17
 _LEAST_GROUPS = 5
 
 
-@click.command()
+_HELP = """Show where the memory of processes is.
+
+Totals, as /proc/PID/status has them; a picture of the address space; and the
+mappings, in groups (heap, stacks, anonymous memory, each file), with the bytes in
+memory and in swap. Shared memory in swap is not seen: a process has no entry of it.
+
+TARGET is any number of PIDs, --cgroup PATH and --tree PID."""
+
+
+@click.command(help=_HELP)
 @options.targets
 @click.option("--all", "every", is_flag=True, help="Every mapping, not in groups.")
 @click.option(
@@ -43,14 +52,7 @@ def show(
     every: bool,
     watch: float | None,
 ) -> None:
-    """Show where the memory of processes is.
-
-    Totals, as /proc/PID/status has them; a picture of the address space; and the
-    mappings, in groups (heap, stacks, anonymous memory, each file), with the bytes in
-    memory and in swap. Shared memory in swap is not seen: a process has no entry of it.
-
-    TARGET is any number of PIDs, --cgroup PATH and --tree PID.
-    """
+    """Open the targets and print them."""
     from pmadvise.command.targets import Targets  # noqa: PLC0415 - not for the help
 
     options.require_targets(pid, cgroup, tree)

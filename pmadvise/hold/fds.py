@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import _thread
 import fcntl
 import functools
 import os
-import threading
 from collections.abc import Callable
+
+from pmadvise._native.base import original
 
 _STDERR = 2
 
-fork_lock = threading.RLock()
+fork_lock = original(_thread).RLock()
 """Reentrant: a finalizer that forks may run while it is held."""
 
 

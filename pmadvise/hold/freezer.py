@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
-import threading
 from typing import ClassVar
 
 from pmadvise import _reasons
+from pmadvise._native.base import original
 from pmadvise._proc.cgroup_tree import CgroupWalk, pids_in
 from pmadvise._proc.cgroups import (
     VERSIONS,
@@ -229,7 +230,7 @@ class _SharedCgroup:
     """A cgroup and the stops that use it; `lock` is held to freeze and to thaw it."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock: _thread.LockType = original(_thread).allocate_lock()
         self.users: set[FreezerStop] = set()
         self.frozen: FrozenCgroup | None = None
 
@@ -261,7 +262,7 @@ def _join(
     with fork_lock:
         shared = frozen_cgroups.setdefault(key, _SharedCgroup())
         shared.users.add(user)
-    wait = min(max(deadline.left(), 0), threading.TIMEOUT_MAX)
+    wait = min(max(deadline.left(), 0), _thread.TIMEOUT_MAX)
     if not shared.lock.acquire(timeout=wait):
         raise TimeoutError(errno.ETIMEDOUT, "another hold is freezing the cgroup")
     try:

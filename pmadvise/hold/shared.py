@@ -8,14 +8,14 @@ runs. Holders only put messages into its inbox, each by one call into C, and wai
 
 from __future__ import annotations
 
+import _queue
 import _thread
 import contextlib
 import errno
-import queue
-import time
 import weakref
 from collections.abc import Callable
 
+from pmadvise._native.base import original
 from pmadvise._native.task import task_ended, task_own
 from pmadvise.hold.stop import (
     RETRIES,
@@ -25,10 +25,13 @@ from pmadvise.hold.stop import (
     Stop,
     StopFactory,
     release,
+    sleep,
     why_broken,
 )
 from pmadvise.hold.target import ProcessKey
 
+thread = original(_thread)
+"""Threads and locks of the system, even where greenlets have taken their names."""
 _HAND_OVER = 1_000_000
 """Microseconds that a thread may take to end after it handed over."""
 
@@ -108,9 +111,10 @@ def _locked() -> _thread.LockType:
 
 def _allocate_lock() -> _thread.LockType:
     try:
-        return _thread.allocate_lock()
+        lock: _thread.LockType = thread.allocate_lock()
     except RuntimeError as error:  # raised here for want of memory
         raise MemoryError(*error.args) from None
+    return lock
 
 
 def _unlock(lock: _thread.LockType) -> None:
@@ -142,7 +146,7 @@ class SharedStop:
         self._stop: Stop | None = None
         self._factory: StopFactory | None = None
         self._message: object = None
-        self.inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self.inbox: _queue.SimpleQueue[object] = _queue.SimpleQueue()
         self.tid = 0
         self.ended = False
 
@@ -155,7 +159,7 @@ class SharedStop:
         if self.tid == 0:
             task_own()
             try:
-                _thread.start_new_thread(self._run, ())
+                thread.start_new_thread(self._run, ())
             except RuntimeError as error:
                 raise OSError(errno.EAGAIN, str(error)) from None
 
@@ -201,11 +205,11 @@ class SharedStop:
                     pass
             except SpentThreadError:
                 with contextlib.suppress(RuntimeError):  # no thread: perhaps later
-                    _thread.start_new_thread(self._serve, (self.tid,))
+                    thread.start_new_thread(self._serve, (self.tid,))
                     return True
-                time.sleep(TICK)
+                sleep(TICK)
             except Exception:  # no memory: the state tells what is left to do
-                time.sleep(TICK)
+                sleep(TICK)
             else:
                 break
         return False
@@ -213,7 +217,7 @@ class SharedStop:
     def _serve_message(self) -> bool:
         """Serve one message, or a tick without one; return whether to go on."""
         if self._message is None:
-            with contextlib.suppress(queue.Empty):
+            with contextlib.suppress(_queue.Empty):
                 self._message = self.inbox.get(timeout=TICK)
         self._remove_leavers()
         if isinstance(self._message, Holder):

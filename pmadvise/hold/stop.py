@@ -7,8 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import ClassVar, Protocol
 
+from pmadvise._native.base import original
 from pmadvise.hold.target import HeldProcess
 
+sleep: Callable[[float], None] = original(time).sleep
+"""Sleep for some seconds; the thread of a stop has no greenlets to run meanwhile."""
 TICK = 0.01
 """Seconds between checks of a hold, and between attempts to release a stop."""
 RETRIES = (None,) * 1000
@@ -74,7 +77,7 @@ def pauses(at: float) -> Iterator[None]:
             os.sched_yield()  # a check takes longer than most targets need to stop
             yield
     while (left := at - time.monotonic()) > 0:
-        time.sleep(min(pause, left))
+        sleep(min(pause, left))
         pause = min(2 * pause, 1e-3)
         yield
 
@@ -135,7 +138,7 @@ def retry(act: Callable[[], None]) -> None:
         try:
             return act()
         except Exception:
-            time.sleep(TICK)
+            sleep(TICK)
     return None
 
 

@@ -6,13 +6,16 @@ import contextlib
 import errno
 import functools
 import os
+import posix
 import select
 import signal
 import time
 
+from pmadvise._native.base import original
 from pmadvise.hold.fds import OwnedFd
 from pmadvise.hold.stop import Deadline, pauses
 
+_select = original(select)
 _SHELL = "/bin/sh"
 _ANSWER = b"42\n"
 _DISMISSAL = 1
@@ -61,8 +64,8 @@ class Watchdog:
         except OSError as error:
             raise _refusal(f"{_SHELL} can't be started ({error.strerror})") from None
         self._close_its_ends()
-        poll = select.poll()
-        poll.register(self._answers.fd, select.POLLIN)
+        poll = _select.poll()
+        poll.register(self._answers.fd, _select.POLLIN)
         for _ in deadline.pauses():
             # Short waits, as the caller may give up meanwhile.
             if poll.poll(int(max(0, min(5, deadline.left() * 1000)))):
@@ -77,7 +80,7 @@ class Watchdog:
 
     def broken(self) -> str | None:
         """Return why it no longer watches, None if it does."""
-        poll = select.poll()
+        poll = _select.poll()
         if self._answers is None or (fd := self._answers.fd) < 0:
             return None  # the caller closed all descriptors, so it thaws the cgroup
         poll.register(fd, 0)
@@ -98,7 +101,7 @@ class Watchdog:
             with contextlib.suppress(
                 OSError
             ):  # another wait reaped it, or an ignored SIGCHLD
-                os.waitpid(self._pid, 0)
+                posix.waitpid(self._pid, 0)
             self._pid = 0
         if self._answers is not None:
             self._answers.close()
@@ -106,7 +109,7 @@ class Watchdog:
     def _wait_for_end(self) -> None:
         """Wait for its end, and kill it if it takes too long."""
         if self._answers is not None and (fd := self._answers.fd) >= 0:
-            poll = select.poll()
+            poll = _select.poll()
             poll.register(fd, 0)
             if poll.poll(_DISMISSAL * 1000):
                 return
@@ -120,7 +123,7 @@ class Watchdog:
     def _end(self) -> str:
         """Return how it ended, in words."""
         try:
-            _, status = os.waitpid(self._pid, 0)
+            _, status = posix.waitpid(self._pid, 0)
         except ChildProcessError:
             return "exit status unknown: another wait in the caller reaped it"
         except OSError as error:
@@ -139,7 +142,7 @@ class Watchdog:
 
 def _spawn(script: str, files: dict[int, int]) -> int:
     spawn = functools.partial(
-        os.posix_spawn,
+        posix.posix_spawn,  # not gevent's, which watches the child
         _SHELL,
         ["sh", "-c", script],
         {},

@@ -6,6 +6,7 @@ import errno
 import resource
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from pmadvise import Report, _reasons
 from pmadvise._proc.files import lines, read_or_none
@@ -25,6 +26,19 @@ _TRIES = 20
 
 class Skip(Exception):
     """A check can't be made here; the message names what is missing."""
+
+
+Check = TypeVar("Check", bound=Callable[[int], str])
+
+
+def summary(text: str) -> Callable[[Check], Check]:
+    """Give a check its line in the help; Python removes docstrings with -OO."""
+
+    def describe(check: Check) -> Check:
+        check.__doc__ = text
+        return check
+
+    return describe
 
 
 def mib(size: int) -> str:

@@ -118,3 +118,23 @@ def test_man_page_has_all() -> None:
     for command in ("show", "cold", "pageout", "willneed", "collapse", "check"):
         assert f"\n.SS {command}\n" in page
     assert {name for name in IN_HELP if f"--{name}" in page} == IN_HELP
+
+
+VERBS = ["cold", "pageout", "willneed", "collapse", "show", "check", "selftest"]
+
+
+@pytest.mark.parametrize("arguments", [[], *([verb] for verb in VERBS)], ids=" ".join)
+def test_help_without_docstrings(arguments: list[str]) -> None:
+    """The help is the same under -OO, by which Python removes all docstrings."""
+    texts = [
+        subprocess.run(
+            [sys.executable, *options, "-m", "pmadvise", *arguments, "--help"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+        for options in ([], ["-OO"])
+    ]
+    assert texts[0] == texts[1] != ""

@@ -29,6 +29,7 @@ LAYERS = """
     selftest
     command
     __main__
+    _pyinstaller
 """
 
 # Not below it for these, whatever the rows say.

@@ -75,6 +75,18 @@ def mount_proc(options: str) -> None:
     _checked(libc.mount(b"proc", b"/proc", b"proc", 0, options.encode()))
 
 
+def mount_proc_at(directory: Path) -> None:
+    """Mount another /proc, that only the calling process sees, on a directory."""
+    libc = _private_mounts()
+    _checked(libc.mount(b"proc", bytes(directory), b"proc", 0, None))
+
+
+def bind(source: str, target: Path) -> None:
+    """Put a file over another, in mounts that are private already."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    _checked(libc.mount(source.encode(), bytes(target), None, _MS_BIND, None))
+
+
 def unshare_pids() -> None:
     """Let the next fork be the first process of a new pid namespace."""
     _checked(ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWPID))

@@ -137,7 +137,7 @@ def _sources() -> str:
 def _tool(name: str) -> str:
     if importlib.util.find_spec(name):
         return ""
-    return f"no {name}: pip install --group lint --group package"
+    return f"no {name}: pip install --group lint --group package --group interop"
 
 
 PROGRAMS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import errno
 import itertools
@@ -206,7 +205,7 @@ def test_no_thread(
         raise RuntimeError("can't start new thread")
 
     before = hold_census()
-    monkeypatch.setattr(_thread, "start_new_thread", refuse)
+    monkeypatch.setattr(shared.thread, "start_new_thread", refuse)
     with pytest.raises(OSError, match="can't start new thread") as caught:
         target.hold(method).__enter__()
     assert caught.value.errno == errno.EAGAIN

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from helpers.filters import PAGEMAP_SCAN, PROCMAP_QUERY, run_test_without
+from helpers.short_memory import small_cgroup_of_its_own
 from helpers.targets import Target
 
 from pmadvise import Process, pidfd_open
@@ -55,3 +57,10 @@ def fork(target: Target) -> Iterator[Process]:
     with Process(pid) as handle:
         yield handle
     os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def small_cgroup() -> Iterator[Path]:
+    """A cgroup whose processes may have 32 MiB in memory: of v2, or else of v1."""
+    with small_cgroup_of_its_own() as path:
+        yield path

@@ -5,27 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import select
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers.children import value_of_child
 from helpers.hold_targets import Cgroup, cgroup_of
-from helpers.targets import MIB
-from helpers.waiting import until
+from helpers.namespaces import bind, mount_proc_at
+from helpers.short_memory import short_of_memory
 
 from pmadvise import Pressure
-from pmadvise._proc.cgroups import hierarchies
-
-HOG = """
-import mmap, os
-open(os.path.join({path!r}, "cgroup.procs"), "w").write(str(os.getpid()))
-memory = mmap.mmap(-1, 64 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-while True:
-    for offset in range(0, len(memory), mmap.PAGESIZE):
-        memory[offset] = 1
-"""
 
 
 @pytest.fixture
@@ -90,47 +79,44 @@ def test_closed() -> None:
         pressure.wait(0)
 
 
-@pytest.fixture
-def small_cgroup() -> Iterator[Path]:
-    """A cgroup whose processes may have 32 MiB in memory: of v2, or else of v1."""
-    for hierarchy in hierarchies():
-        mount = Path(os.fsdecode(hierarchy.mount))
-        if hierarchy.version == 2:
-            if "memory" not in (mount / "cgroup.controllers").read_text().split():
-                continue
-            (mount / "cgroup.subtree_control").write_text("+memory")
-            limit = "memory.max"
-        elif b"memory" in hierarchy.controllers:
-            limit = "memory.limit_in_bytes"
-        else:
-            continue
-        path = mount / f"pmadvise-test-{os.getpid()}-pressure"
-        path.mkdir()
-        (path / limit).write_text(str(32 * MIB))
-        yield path
-        procs = path / "cgroup.procs"
-        until(lambda procs=procs: not procs.read_text(), "its processes are gone")  # type: ignore[misc]
-        path.rmdir()
-        return
-    raise AssertionError("no hierarchy has the memory controller")
-
-
 @pytest.mark.needs_root
 @pytest.mark.needs_swap
 @pytest.mark.needs_cgroup2
 def test_fires(small_cgroup: Path) -> None:
     """Pressure fires it: for wait(), and for poll(2) by its fileno()."""
     poll = select.poll()
-    with (
-        Pressure(stall=0.01) as pressure,
-        subprocess.Popen(
-            [sys.executable, "-c", HOG.format(path=str(small_cgroup))],
-        ) as hog,
-    ):
-        poll.register(pressure, select.POLLPRI)
-        assert poll.poll(60_000) == [(pressure.fileno(), select.POLLPRI)]
+    with Pressure(stall=0.01) as pressure, short_of_memory(small_cgroup):
+        poll.register(pressure, select.POLLIN)
+        assert poll.poll(60_000) == [(pressure.fileno(), select.POLLIN)]
         assert pressure.wait(60) is True
-        hog.kill()
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_cgroup2
+def test_no_loop_spins_on_a_removed_cgroup(cgroup: Cgroup) -> None:
+    """wait() reports the removal each time; the descriptor is readable until then."""
+    below = cgroup.child()
+    with Pressure(below.path / "memory.pressure") as pressure:
+        below.close()
+        poll = select.poll()
+        poll.register(pressure, select.POLLIN)
+        assert poll.poll(60_000) == [(pressure.fileno(), select.POLLIN)]
+        for _ in range(2):
+            with pytest.raises(OSError, match="has been removed"):
+                pressure.wait(0)
+            assert poll.poll(0) == []
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_cgroup2
+def test_psi_is_switched_off(cgroup: Cgroup) -> None:
+    """A cgroup without PSI is told from a kernel without it, before and after."""
+    with Pressure(cgroup.path / "memory.pressure") as pressure:
+        (cgroup.path / "cgroup.pressure").write_text("0")
+        with pytest.raises(OSError, match=r"cgroup\.pressure was set to 0"):
+            pressure.wait(60)
+    with pytest.raises(FileNotFoundError, match=r"write 1 to .*/cgroup\.pressure"):
+        Pressure(cgroup.path / "memory.pressure")
 
 
 @pytest.mark.needs_root
@@ -154,8 +140,87 @@ def test_wait_for_ages(monkeypatch: pytest.MonkeyPatch) -> None:
 
         def poll(self, milliseconds: int) -> list[tuple[int, int]]:
             """Fire at once."""
-            return [(0, select.POLLPRI)]
+            return [(0, select.POLLIN)]
 
     monkeypatch.setattr(select, "poll", Poll)
-    with Pressure() as pressure:
+    with Pressure(stall=2.0) as pressure:
         assert pressure.wait(timeout=10**400)
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    """A file of 30 bytes."""
+    path = tmp_path / "plain"
+    path.write_bytes(b"x" * 30)
+    return path
+
+
+def make_fifo(path: Path) -> Path:
+    """Return a FIFO that nobody reads."""
+    os.mkfifo(path)
+    return path
+
+
+def make_link(path: Path) -> Path:
+    """Return a symbolic link to a device."""
+    path.symlink_to("/dev/null")
+    return path
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        make_fifo,
+        make_link,
+        lambda path: path.parent,
+        lambda _: "/dev/zero",
+        lambda _: "/proc/self/mem",
+        lambda _: "/proc/self/comm",
+        lambda _: "/proc/pressure",
+    ],
+    ids=["fifo", "link", "directory", "device", "mem", "comm", "folder"],
+)
+def test_no_pressure_file(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    """A file of another kind is refused by its name, and nothing stays open."""
+    path = str(make(tmp_path / "made"))
+    comm = Path("/proc/self/comm").read_text()
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(ValueError, match=f"{path!r} is no pressure file"):
+        Pressure(path)
+    assert os.listdir("/proc/self/fd") == before
+    assert Path("/proc/self/comm").read_text() == comm
+
+
+def test_a_plain_file_is_not_written(plain: Path, tmp_path: Path) -> None:
+    """Neither a plain file nor one by a symbolic link is changed."""
+    link = tmp_path / "link"
+    link.symlink_to(plain)
+    for path in plain, link:
+        with pytest.raises(ValueError, match="is no pressure file"):
+            Pressure(path)
+    assert plain.read_bytes() == b"x" * 30
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_cgroup2
+@pytest.mark.parametrize("name", ["cgroup.procs", "cgroup.kill", "cgroup.pressure"])
+def test_no_pressure_file_of_a_cgroup(cgroup: Cgroup, name: str) -> None:
+    """Another file of a cgroup is refused."""
+    with pytest.raises(ValueError, match="is no pressure file"):
+        Pressure(cgroup.path / name)
+
+
+@pytest.mark.needs_mounts
+def test_another_mount_of_proc(tmp_path: Path) -> None:
+    """The host's file is known in every mount of /proc, and under another name."""
+    outside, renamed = tmp_path / "proc", tmp_path / "psi"
+    outside.mkdir()
+    renamed.touch()
+
+    def use() -> tuple[bool, bool]:
+        mount_proc_at(outside)
+        bind("/proc/pressure/memory", renamed)
+        with Pressure(outside / "pressure/memory") as one, Pressure(renamed) as other:
+            return one.wait(0), other.wait(0)
+
+    assert value_of_child(use) == (False, False)

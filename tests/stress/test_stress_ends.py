@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import functools
 import os
@@ -19,6 +18,7 @@ from helpers.waiting import until
 
 import pmadvise
 from pmadvise import Advice, Process
+from pmadvise.hold import shared
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_compiler]
 
@@ -164,7 +164,7 @@ def strikes(target: StressTarget) -> None:
 def traced_threads(monkeypatch: pytest.MonkeyPatch) -> list[AtLine]:
     """Trace the threads of holds by the AtLine that is put in here."""
     current: list[AtLine] = []
-    start = _thread.start_new_thread
+    start: Callable[..., int] = shared.thread.start_new_thread
 
     def start_traced(function: Callable[..., None], arguments: tuple[Any, ...]) -> int:
         def run() -> None:
@@ -173,7 +173,7 @@ def traced_threads(monkeypatch: pytest.MonkeyPatch) -> list[AtLine]:
 
         return start(run, ())
 
-    monkeypatch.setattr(_thread, "start_new_thread", start_traced)
+    monkeypatch.setattr(shared.thread, "start_new_thread", start_traced)
     return current
 
 

@@ -48,7 +48,7 @@ class Daemon:
         poll = select.poll()
         try:
             pressure = Pressure()
-            poll.register(pressure, select.POLLPRI)
+            poll.register(pressure, select.POLLIN)
         except OSError as error:  # a kernel without PSI
             log("no_pressure", message=str(error))
         notify("READY=1")

@@ -16,13 +16,14 @@ from pmadvise.selftest.requirements import (
     require_raises,
     require_whole,
     retry_until,
+    summary,
 )
 
 _LARGE = 3 << 30
 
 
+@summary("Provoke each error: a wrong call raises its own.")
 def check_errors(_size: int) -> str:
-    """Provoke each error: a wrong call raises its own."""
     call, call_range = pmadvise.process_madvise, pmadvise.process_madvise_range
     with Child() as child:
         child.require_permission()
@@ -79,8 +80,8 @@ def check_errors(_size: int) -> str:
     return f"{len(cases) + 1} wrong calls, each with its own error"
 
 
+@summary("Advise a vector with a hole: the call stops there, advise() goes on.")
 def check_partial(_size: int) -> str:
-    """Advise a vector with a hole: the call stops there, advise() goes on."""
     with Child() as child:
         child.require_permission()
         address = child.map(SMALL)
@@ -103,8 +104,8 @@ def check_partial(_size: int) -> str:
     return "the call stops at a hole, advise() goes on and reports it"
 
 
+@summary("Advise a range with a hole: it is skipped, the rest is advised.")
 def check_hole(_size: int) -> str:
-    """Advise a range with a hole: it is skipped, the rest is advised."""
     with Child() as child:
         child.require_permission()
         address = child.map(SMALL)
@@ -135,8 +136,8 @@ def _skips(report: Report) -> list[tuple[int, int, int]]:
     return [(skip.address, skip.length, skip.errno) for skip in report.skipped]
 
 
+@summary("Advise locked memory: it is skipped, in a default selection too.")
 def check_locked(_size: int) -> str:
-    """Advise locked memory: it is skipped, in a default selection too."""
     with Child() as child:
         child.require_permission()
         address = child.map(SMALL)
@@ -164,8 +165,8 @@ def check_locked(_size: int) -> str:
     return "a locked page is skipped with EINVAL, by default too"
 
 
+@summary("Advise 1,025 ranges: too many for a call, but not for advise().")
 def check_ranges(_size: int) -> str:
-    """Advise 1,025 ranges: too many for a call, but not for advise()."""
     with Child() as child:
         child.require_permission()
         first = child.map(PAGE_SIZE)
@@ -189,8 +190,8 @@ def check_ranges(_size: int) -> str:
     return f"{len(pairs)} ranges advised"
 
 
+@summary("Advise more than 2 GiB: too much for a call, but not for advise().")
 def check_large(_size: int) -> str:
-    """Advise more than 2 GiB: too much for a call, but not for advise()."""
     with Child() as child:
         child.require_permission()
         try:

@@ -24,14 +24,15 @@ from pmadvise.selftest.requirements import (
     mib,
     require_whole,
     retry_until,
+    summary,
 )
 
 _IDLE = 3.0
 """Seconds without a page after which nothing more is read from a disk."""
 
 
+@summary("Clear the Referenced marks of memory by COLD, and change nothing else.")
 def check_cold(size: int) -> str:
-    """Clear the Referenced marks of memory by COLD, and change nothing else."""
     with Child() as child:
         child.require_permission(Advice.COLD)
         address = child.map(size)
@@ -53,8 +54,8 @@ def check_cold(size: int) -> str:
     return f"Referenced {mib(before)} -> {mib(after)}, memory intact"
 
 
+@summary("Move anonymous memory to swap by PAGEOUT.")
 def check_pageout(size: int) -> str:
-    """Move anonymous memory to swap by PAGEOUT."""
     with Child() as child:
         child.require_permission(Advice.PAGEOUT)
         size = _size_for_swap(size)
@@ -82,8 +83,8 @@ def check_pageout(size: int) -> str:
     return f"VmSwap 0 -> {mib(swapped)}, Rss less by as much, memory intact"
 
 
+@summary("Put a file that a child maps out of memory by PAGEOUT.")
 def check_pageout_file(size: int) -> str:
-    """Put a file that a child maps out of memory by PAGEOUT."""
     with Child() as child:
         child.require_permission(Advice.PAGEOUT)
     size = max(size // 4, SMALL)
@@ -110,8 +111,8 @@ def check_pageout_file(size: int) -> str:
     return f"page cache {mib(before)} -> {mib(after)} of a file, contents intact"
 
 
+@summary("Fill the page cache by WILLNEED, and the swap cache where that shows.")
 def check_willneed(size: int) -> str:
-    """Fill the page cache by WILLNEED, and the swap cache where that shows."""
     with Child() as child:
         child.require_permission(Advice.WILLNEED)
     size = max(size // 2, SMALL)
@@ -160,8 +161,8 @@ def _willneed_swap(size: int) -> str:
     return f"swap cache {mib(before)} -> {mib(after)}, memory intact"
 
 
+@summary("Make huge pages of small ones by COLLAPSE.")
 def check_collapse(size: int) -> str:
-    """Make huge pages of small ones by COLLAPSE."""
     with Child() as child:
         child.require_permission(Advice.COLLAPSE)
         huge = pmadvise.support().huge_page_size

@@ -15,7 +15,7 @@ from pmadvise._native.process_madvise import probe
 from pmadvise.advice import REMOTE
 from pmadvise.selftest.child import Child
 from pmadvise.selftest.libc import libc
-from pmadvise.selftest.requirements import SMALL, TOLERANCE, Skip, mib
+from pmadvise.selftest.requirements import SMALL, TOLERANCE, Skip, mib, summary
 
 # include/uapi/asm-generic/mman-common.h and unistd.h, a second time: a wrong number in
 # pmadvise differs from these.
@@ -23,8 +23,8 @@ _NUMBERS = {"WILLNEED": 3, "COLD": 20, "PAGEOUT": 21, "COLLAPSE": 25}
 _NR_PROCESS_MADVISE = 440
 
 
+@summary("Describe this host, and the rights of this process.")
 def check_host(_size: int) -> str:
-    """Describe this host, and the rights of this process."""
     support = pmadvise.support()
     json.dumps(support.to_dict(), allow_nan=False)
     if support.page_size != mmap.PAGESIZE or support.page_size & (
@@ -68,8 +68,8 @@ def _swap(support: pmadvise.Support) -> str:
     return f"{mib(support.swap_free)} of swap free" if support.swap_total else "no swap"
 
 
+@summary("Make the system calls independently of pmadvise, and compare.")
 def check_syscall(_size: int) -> str:
-    """Make the system calls independently of pmadvise, and compare."""
     support = pmadvise.support()
     _compare_pidfd_open()
     with Child() as child:
@@ -141,15 +141,15 @@ def _independent_probe(pidfd: int, advice: int) -> int | None:
     return -ctypes.get_errno() if result < 0 else int(result)
 
 
+@summary("Ask whether a child may be advised, and compare with support().")
 def check_permission(_size: int) -> str:
-    """Ask whether a child may be advised, and compare with support()."""
     with Child() as child:
         child.require_permission()
     return f"uid {os.geteuid()} may advise its child"
 
 
+@summary("Let a process advise its own memory with COLD.")
 def check_own(_size: int) -> str:
-    """Let a process advise its own memory with COLD."""
     support = pmadvise.support()
     if not support.process_madvise:
         raise Skip(str(support.process_madvise))
@@ -170,8 +170,8 @@ def check_own(_size: int) -> str:
     )
 
 
+@summary("Find a child's mapping, and notice that half of it goes.")
 def check_maps(_size: int) -> str:
-    """Find a child's mapping, and notice that half of it goes."""
     with Child() as child:
         address = child.map(SMALL)
         space = child.process.maps()
@@ -190,8 +190,8 @@ def check_maps(_size: int) -> str:
     return f"{len(space)} mappings read" + ("" if fast else f"; {fast}")
 
 
+@summary("Find which pages of a child are in memory.")
 def check_resident(_size: int) -> str:
-    """Find which pages of a child are in memory."""
     with Child() as child:
         address = child.map(SMALL, 0)
         child.fill_small(address, SMALL // 2)  # a huge page would be more

@@ -20,6 +20,7 @@ from pmadvise.selftest.requirements import (
     mib,
     require_raises,
     require_whole,
+    summary,
 )
 
 NOBODY = 65534
@@ -27,8 +28,8 @@ _STEPS = 50
 _YAMA_ADMIN_ONLY = 2  # Documentation/admin-guide/LSM/Yama.rst
 
 
+@summary("Try another user's process, and one without CAP_SYS_NICE: both are refused.")
 def check_stranger(_size: int) -> str:
-    """Try another user's process, and one without CAP_SYS_NICE: both are refused."""
     if os.geteuid() != 0:
         return _try_process_1()
     with Child() as target, Child() as asking:
@@ -80,8 +81,8 @@ def _try_process_1() -> str:
     raise AssertionError(f"support() answers {target.may}, and process 1 was advised")
 
 
+@summary("Let a target exec: no old address is advised.")
 def check_exec(_size: int) -> str:
-    """Let a target exec: no old address is advised."""
     with Child() as child:
         child.require_permission()
         address = child.map(SMALL)
@@ -102,8 +103,8 @@ def check_exec(_size: int) -> str:
     return "noticed: nothing advised before maps() is called again"
 
 
+@summary("Let a target end: that is noticed between calls and before the first.")
 def check_exit(_size: int) -> str:
-    """Let a target end: that is noticed between calls and before the first."""
     with Child() as child:
         child.require_permission()
         address = child.map(SMALL)
@@ -161,8 +162,8 @@ def _check_hold(child: Child, method: str) -> str:
     return f"no step in {_STEPS} of another process, and it runs on"
 
 
+@summary("Hold a child by ptrace.")
 def check_hold_ptrace(_size: int) -> str:
-    """Hold a child by ptrace."""
     with Child() as child:
         try:
             return _check_hold(child, "ptrace")
@@ -180,8 +181,8 @@ def check_hold_ptrace(_size: int) -> str:
             raise Skip(f"{error.strerror}: {remedy}") from None
 
 
+@summary("Hold a child by the freezer of a cgroup of its own.")
 def check_hold_freezer(_size: int) -> str:
-    """Hold a child by the freezer of a cgroup of its own."""
     directories = host.freezer_directories()
     if not directories:
         raise Skip(
@@ -196,8 +197,8 @@ def check_hold_freezer(_size: int) -> str:
     return f"cgroup v{version}: {detail}"
 
 
+@summary("Hold a child by SIGSTOP.")
 def check_hold_sigstop(_size: int) -> str:
-    """Hold a child by SIGSTOP."""
     with Child() as child:
         return _check_hold(child, "sigstop")
 

@@ -102,6 +102,7 @@ check_descriptors(struct input *in)
     result = pmadvise_descriptor_dup(given, &fd);
     CHECK((result == 0) == (given >= 0) && (fd >= 0) == (given >= 0));
     CHECK(fd < 0 || (fd != given && fcntl(fd, F_GETFD) & FD_CLOEXEC));
+    CHECK((pmadvise_descriptor_filesystem(fd) >= 0) == (fd >= 0));
     pmadvise_descriptor_close(&fd);
     CHECK(pmadvise_descriptor_dup(wrong, &fd) == -EBADF && fd == -1);
     CHECK(pmadvise_descriptor_pidfd_open(wrong, 0, &fd) < 0 && fd == -1);
