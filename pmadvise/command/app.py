@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 
 import click
 
+from pmadvise._streams import INTERRUPTED, printable
 from pmadvise.command import options
-from pmadvise.command.output import INTERRUPTED, Output
-from pmadvise.command.text import error_text, printable
+from pmadvise.command.output import Output
 
 _EPILOG = """\b
 Exit status: 0 everything requested was advised, or the budget was used up;
@@ -97,14 +96,10 @@ def run(arguments: list[str] | None = None) -> int:
         return _usage(error)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:  # the reader has seen enough
-        sys.stdout = open(os.devnull, "w", encoding="ascii")  # noqa: SIM115
-        return 1
     except OSError as error:
-        output.error("", error_text(error))
+        output.error("", error)
     except Exception as error:
-        if output.debug:
-            raise
+        output.trace(error)
         text = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
         output.error("", text)
     return output.status()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 
@@ -19,7 +17,7 @@ def selftest(arguments: tuple[str, ...]) -> None:
     """
     from pmadvise.selftest.command import main  # noqa: PLC0415 - not for the help
 
-    sys.exit(main(list(arguments)))
+    raise click.exceptions.Exit(main(list(arguments)))
 
 
 COMMANDS = {"selftest": selftest}

@@ -12,7 +12,7 @@ from helpers.names import names
 from helpers.targets import MIB, Target
 from hypothesis import given
 
-from pmadvise.command.text import printable
+from pmadvise._streams import printable
 
 HOSTILE = [
     b"\x1b[2J\x1b[31m",
