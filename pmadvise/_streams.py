@@ -176,7 +176,8 @@ def run(name: str, main: Callable[[], int]) -> int:
         try:
             status = main()
         except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+            code = end.code
+            status = code if isinstance(code, int) else int(code is not None)
         except KeyboardInterrupt:
             status = INTERRUPTED
         out.flush()

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pmadvise._streams import (
@@ -19,8 +19,9 @@ from pmadvise._streams import (
 from pmadvise.command.text import error_text
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.console import Console, RenderableType
+
+    from pmadvise.command.table import Column, Table
 
 _LEAST_WIDTH = 20
 """Columns of a terminal; a narrower one breaks the lines itself."""
@@ -48,24 +49,28 @@ class Output:
                 soft_wrap=False,
                 _environ=_environment(),
             )
-            if console.width < _LEAST_WIDTH:
+            # Set only here: a width that is set does not follow a resize.
+            if console.width < _LEAST_WIDTH:  # noqa: PLR1730
                 console.width = _LEAST_WIDTH
             self._consoles[err] = console
         return self._consoles[err]
 
-    def table(self, gap: int = 1) -> Table:
-        """Return an empty table with a line below its titles.
+    def table(self, columns: Sequence[Column], gap: int = 1) -> Table:
+        """Return an empty table.
 
         Args:
-            gap: Blanks between columns.
+            columns: Its columns.
+            gap: Blanks between them.
         """
-        from rich import box  # noqa: PLC0415 - slow, --help needs none
-        from rich.table import Table  # noqa: PLC0415 - for the same reason
+        from pmadvise.command.table import Table  # noqa: PLC0415 - rich is slow
 
-        lines = box.SIMPLE_HEAD
-        if self.ascii_only:  # rich's own box for ASCII has bars between columns
-            lines = box.Box(str(lines).replace("─", "-"), ascii=True)
-        return Table(box=lines, padding=(0, gap - 1, 0, 0), show_edge=False)
+        rule = "-" if self.ascii_only else "─"
+        return Table(columns, self.ellipsis, rule, gap)
+
+    def print(self, *parts: RenderableType) -> None:
+        """Print what rich can render, and the parts of tables."""
+        for part in parts:
+            self.console().print(part, crop=False)
 
     @property
     def ellipsis(self) -> str:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 _MINUTE = 60
+_SHORT = 5
 
 
 def shorten(text: str, width: int, ellipsis: str) -> str:
-    """Return a text that is at most `width` characters long; its end is kept."""
-    if len(text) <= width:
+    """Return a text that is at most `width` columns long; its end is kept."""
+    from rich.cells import cell_len  # noqa: PLC0415 - slow, --help needs none
+
+    if cell_len(text) <= width:
         return text
-    return ellipsis + text[len(text) - max(width - len(ellipsis), 1) :]
+    text = text[-width:]
+    while text and cell_len(text) > width - len(ellipsis):
+        text = text[1:]
+    return ellipsis + text
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def size(n_bytes: int) -> str:
-    """Return bytes in few characters: "1.5M" is 1.5 MiB."""
+    """Return bytes in at most five characters: "1.5M" is 1.5 MiB."""
     import humanize  # noqa: PLC0415 - for results alone
 
-    return humanize.naturalsize(n_bytes, gnu=True)
+    text = humanize.naturalsize(n_bytes, gnu=True)
+    if len(text) > _SHORT:
+        text = humanize.naturalsize(n_bytes, gnu=True, format="%.0f")
+    return text
 
 
 def long_size(n_bytes: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from helpers.targets import GIB, MIB
 
-from pmadvise import Advice, Process, Remaining, Report, Skip, Status, Swap
+from pmadvise import Advice, Remaining, Report, Skip, Status, Swap
 from pmadvise.command.outcome import lines
 from pmadvise.command.targets import TargetEntry
 from pmadvise.command.work import Order, Outcome, Selection
@@ -34,8 +34,7 @@ def report(
 
 def told(result: Report, swap: Swap = ZRAM, order: Order = ORDER, n: int = 1) -> str:
     """Return what is told of `n` such reports."""
-    process: Process | None = None
-    outcomes = [Outcome(TargetEntry(i, "x", process), result) for i in range(n)]
+    outcomes = [Outcome(TargetEntry(i, NOTHING), result) for i in range(n)]
     return "\n".join(lines(outcomes, order, swap))
 
 

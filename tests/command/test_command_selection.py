@@ -182,9 +182,9 @@ class Impatient(Silence):
 def test_a_second_interrupt(target: Target, selection: Selection) -> None:
     """Ctrl-C twice ends it at once; the report has what was done all the same."""
     target.filled(64 * MIB)
-    with Targets([target.pid, os.getpid()], (), ()) as targets:
-        order = Order(Advice.COLD, selection)
-        first, second = work.advise(targets, order, threading.Event(), Impatient())
+    targets = Targets([target.pid, os.getpid()], (), ())
+    order = Order(Advice.COLD, selection)
+    first, second = work.advise(targets, order, threading.Event(), Impatient())
     assert first.report is not None
     assert second.report is not None
     assert 0 < first.report.advised < first.report.requested
