@@ -14,7 +14,10 @@ import select
 import signal
 import sys
 from collections.abc import Callable
-from typing import TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C."""
@@ -106,10 +109,22 @@ class Stream(io.TextIOBase):
 
     def write_unescaped(self, text: str) -> int:
         """Write a text whose escape sequences are the program's own."""
-        self._pending += text.encode(self._encoding, "backslashreplace")
+        self.write_octets(text.encode(self._encoding, "backslashreplace"))
+        return len(text)
+
+    def write_octets(self, octets: Buffer) -> int:
+        """Write bytes as they are."""
+        n_before = len(self._pending)
+        self._pending += octets
+        length = len(self._pending) - n_before
         if not self._is_buffered or len(self._pending) >= _ENOUGH:
             self.flush()
-        return len(text)
+        return length
+
+    @property
+    def buffer(self) -> io.RawIOBase:
+        """The stream for bytes, which click writes completions to."""
+        return _Octets(self)
 
     def flush(self) -> None:
         """Write what is pending; wait where the reader is slow."""
@@ -131,6 +146,25 @@ class Stream(io.TextIOBase):
             poll.register(self._number, select.POLLOUT)
             poll.poll()
             return 0
+
+
+class _Octets(io.RawIOBase):
+    """The view of a Stream for bytes."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def writable(self) -> bool:
+        """Return that it is for writing."""
+        return True
+
+    def write(self, octets: Buffer) -> int:
+        """Write bytes."""
+        return self._stream.write_octets(octets)
+
+    def flush(self) -> None:
+        """Write what is pending."""
+        self._stream.flush()
 
 
 class _Unescaped:

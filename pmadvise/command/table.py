@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from rich.cells import cell_len
@@ -24,8 +24,8 @@ class Column(NamedTuple):
     title: str
     """Of one line or more."""
     kind: str = "number"
-    """ "number", "name" (it may be cut, with a mark), or "extra": it is left out where
-    there is no space for it."""
+    """ "number", "text", "name" (it may be cut, with a mark), or "extra": it is left
+    out where there is no space for it."""
 
 
 class Table:
@@ -44,10 +44,12 @@ class Table:
         self._columns = columns
         self._ellipsis, self._rule, self._gap = ellipsis, rule, gap
         self._rows: list[Sequence[Cell]] = []
+        self._lengths: list[list[int]] = []
 
     def add(self, *cells: Cell) -> None:
         """Add a row, with a cell for each column."""
         self._rows.append(cells)
+        self._lengths.append([_length(cell) for cell in cells])
 
     def render(self, width: int) -> Iterator[Segments]:
         """Yield the lines for a width, some rows at a time."""
@@ -64,12 +66,10 @@ class Table:
 
     def _widths(self, width: int) -> dict[int, int] | None:
         """Return the width of each column that is shown, None if they do not fit."""
-        natural = [
+        titles = [
             max(map(cell_len, column.title.split("\n"))) for column in self._columns
         ]
-        for row in self._rows:
-            for index, cell in enumerate(row):
-                natural[index] = max(natural[index], _length(cell))
+        natural = [max(lengths) for lengths in zip(titles, *self._lengths, strict=True)]
         kinds = [column.kind for column in self._columns]
         name = kinds.index("name")
         for shown in (
@@ -88,27 +88,44 @@ class Table:
         height = max(map(len, titles.values()))
         for level in range(height):
             blank = [""] * height
-            row = [(blank + title)[-height:][level] for title in titles.values()]
-            yield self._line(dict(zip(widths, row, strict=True)), widths, "bold")
+            row = {i: (blank + title)[-height:][level] for i, title in titles.items()}
+            lengths = {i: cell_len(text) for i, text in row.items()}
+            yield self._line({i: ((row[i], "bold"),) for i in row}, lengths, widths)
         length = sum(widths.values()) + self._gap * (len(widths) - 1)
         yield [Segment(self._rule * length)]
-        for cells in self._rows:
-            yield self._line({index: cells[index] for index in widths}, widths)
+        for cells, cell_lengths in zip(self._rows, self._lengths, strict=True):
+            yield self._line(cells, cell_lengths, widths)
 
     def _line(
-        self, cells: dict[int, Cell], widths: dict[int, int], style: str = ""
+        self,
+        cells: Mapping[int, Cell] | Sequence[Cell],
+        lengths: Mapping[int, int] | Sequence[int],
+        widths: dict[int, int],
     ) -> list[Segment]:
         segments: list[Segment] = []
-        blanks = 0
-        for index, cell in cells.items():
-            kind, width = self._columns[index].kind, widths[index]
-            text = self._fitted(cell, width)
-            padding = max(width - _length(text), 0)
-            before = padding if kind == "number" else 0
-            if blanks + before:
-                segments.append(Segment(" " * (blanks + before)))
-            segments += _segments(text, style)
-            blanks = padding - before + self._gap
+        text = ""  # without a style, and not yet a segment: there are many
+        behind = 0  # blanks
+        for index, width in widths.items():
+            cell, padding = cells[index], width - lengths[index]
+            if padding < 0:
+                cell, padding = self._fitted(cell, width), 0
+            text += " " * behind
+            behind = self._gap
+            if self._columns[index].kind == "number":
+                text += " " * padding
+            else:
+                behind += padding
+            if isinstance(cell, str):
+                text += cell
+                continue
+            for piece, style in cell:
+                if not style:
+                    text += piece
+                elif piece:
+                    segments += Segment(text), Segment(piece, _style(style))
+                    text = ""
+        if text:
+            segments.append(Segment(text))
         return segments
 
     def _fitted(self, cell: Cell, width: int) -> Cell:
@@ -148,20 +165,18 @@ _styles: dict[str, Style] = {}
 
 
 def _style(name: str) -> Style | None:
-    if not name:
-        return None
-    if name not in _styles:
+    if name and name not in _styles:
         _styles[name] = Style.parse(name)
-    return _styles[name]
+    return _styles.get(name)
 
 
-def _segments(cell: Cell, style: str = "") -> list[Segment]:
+def _segments(cell: Cell) -> list[Segment]:
     if isinstance(cell, str):
-        return [Segment(cell, _style(style))] if cell else []
+        return [Segment(cell)]
     return [Segment(text, _style(name)) for text, name in cell if text]
 
 
 def _length(cell: Cell) -> int:
     if isinstance(cell, str):
         return len(cell) if cell.isascii() else cell_len(cell)
-    return sum(len(text) for text, _ in cell)
+    return sum([len(text) for text, _ in cell])
