@@ -101,28 +101,59 @@ def _of_cgroup(cgroup: Cgroup) -> Iterator[Process]:
             identity.close()
 
 
-def _tree(root: Identity) -> list[Identity]:
-    """Open the descendants of a process; all at once, as each proves the next."""
+def _tree(root: Identity) -> Iterator[Identity]:
+    """Find the descendants of a process now; open each when it is asked for.
+
+    There may be more of them than file descriptors.
+    """
     children: dict[int, list[int]] = {}
     for pid in _listed():
-        try:
-            stat = Stat(read(f"/proc/{pid}/stat"))
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it exits, or is hidden
-        children.setdefault(stat.parent, []).append(pid)
-    family = [root]
+        stat = _stat(pid)
+        if stat is not None:
+            children.setdefault(stat.parent, []).append(pid)
+    starts: dict[int, int] = {}
+    if not root.is_hidden:
+        starts[root.number] = root.stat().start_ticks
+    family = [*starts]
     for parent in family:
-        for child in _opened(children.get(parent.number, ())):
+        for child in _opened(children.get(parent, ())):
             try:
-                is_child = child.stat().parent == parent.number
+                stat, still = child.stat(), _stat(parent)
             except ProcessLookupError:
-                is_child = False
-            # The parent has not ended, so its ID was its own all the time.
-            if is_child and not parent.has_ended():
-                family.append(child)
-            else:
+                continue
+            finally:
                 child.close()
-    return [identity for identity in family if identity.why_no_mm() is None]
+            # The ID and the start time name a process for ever: it is the same parent.
+            is_same = still is not None and still.start_ticks == starts[parent]
+            if is_same and stat.parent == parent:
+                starts[child.number] = stat.start_ticks
+                family.append(child.number)
+    return _again(root, starts)
+
+
+def _again(root: Identity, starts: dict[int, int]) -> Iterator[Identity]:
+    """Open the processes of these IDs and start times, the root first."""
+    if root.why_no_mm() is None:
+        yield root
+    else:
+        root.close()
+    for identity in _opened(pid for pid in starts if pid != root.number):
+        try:
+            is_same = identity.stat().start_ticks == starts[identity.number]
+        except ProcessLookupError:
+            is_same = False
+        if is_same:
+            yield identity
+        else:
+            identity.close()
+
+
+def _stat(pid: int) -> Stat | None:
+    """Return the stat of a process, None if it exits meanwhile or is hidden."""
+    try:
+        return Stat(read(f"/proc/{pid}/stat"))
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
 
 
 _HOLD_TIMEOUT = 1.0
