@@ -111,9 +111,10 @@ def _tree(root: Identity) -> Iterator[Identity]:
         stat = _stat(pid)
         if stat is not None:
             children.setdefault(stat.parent, []).append(pid)
-    starts: dict[int, int] = {}
-    if not root.is_hidden:
-        starts[root.number] = root.stat().start_ticks
+    try:
+        starts = {root.number: root.stat().start_ticks}
+    finally:
+        root.close()
     family = [*starts]
     for parent in family:
         for child in _opened(children.get(parent, ())):
@@ -128,16 +129,12 @@ def _tree(root: Identity) -> Iterator[Identity]:
             if is_same and stat.parent == parent:
                 starts[child.number] = stat.start_ticks
                 family.append(child.number)
-    return _again(root, starts)
+    return _again(starts)
 
 
-def _again(root: Identity, starts: dict[int, int]) -> Iterator[Identity]:
-    """Open the processes of these IDs and start times, the root first."""
-    if root.why_no_mm() is None:
-        yield root
-    else:
-        root.close()
-    for identity in _opened(pid for pid in starts if pid != root.number):
+def _again(starts: dict[int, int]) -> Iterator[Identity]:
+    """Open the processes of these IDs and start times."""
+    for identity in _opened(starts):
         try:
             is_same = identity.stat().start_ticks == starts[identity.number]
         except ProcessLookupError:
