@@ -102,14 +102,10 @@ def _of_cgroup(cgroup: Cgroup) -> Iterator[Process]:
 
 
 def _tree(root: Identity) -> Iterator[Identity]:
-    """Find the descendants of a process now; open each when it is asked for.
-
-    There may be more of them than file descriptors.
-    """
+    """Find a family now; open one when it is asked for, as descriptors may be few."""
     children: dict[int, list[int]] = {}
     for pid in _listed():
-        stat = _stat(pid)
-        if stat is not None:
+        if (stat := _stat(pid)) is not None:
             children.setdefault(stat.parent, []).append(pid)
     try:
         starts = {root.number: root.stat().start_ticks}
