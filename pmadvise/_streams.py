@@ -65,26 +65,19 @@ class Stream(io.TextIOBase):
     """A standard stream, by its file descriptor.
 
     Args:
-        number: The file descriptor.
+        number: The file descriptor; -1 if it was closed, which no write survives.
         encoding: What it cannot encode is escaped.
         is_buffered: Whether to write only when there is much, or on flush().
-        lost: Why nothing can be written: it was closed.
 
     Attributes:
         lost: The error of the first write that failed; nothing is written after it.
     """
 
-    def __init__(
-        self,
-        number: int,
-        encoding: str,
-        is_buffered: bool,
-        lost: BaseException | None = None,
-    ) -> None:
+    def __init__(self, number: int, encoding: str, is_buffered: bool) -> None:
         self._number, self._encoding = number, encoding
         self._is_buffered = is_buffered
         self._pending = bytearray()
-        self.lost = lost
+        self.lost: BaseException | None = None
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -93,11 +86,13 @@ class Stream(io.TextIOBase):
 
     def fileno(self) -> int:
         """Return the file descriptor."""
+        if self._number < 0:
+            raise io.UnsupportedOperation("the stream was closed")
         return self._number
 
     def isatty(self) -> bool:
         """Return whether it is a terminal."""
-        return self.lost is None and os.isatty(self._number)
+        return os.isatty(self._number)
 
     def writable(self) -> bool:
         """Return that it is for writing."""
@@ -240,11 +235,9 @@ def _standard_streams() -> tuple[Stream, Stream]:
     is_c = os.environ.get("LC_ALL") in ("C", "POSIX")
     streams = [
         Stream(
-            number,
+            -1 if file is None else number,  # None: it was closed when Python began
             "ascii" if is_c else encoding_of(file),
             is_buffered=number == 1,
-            # None: it was closed when Python began
-            lost=None if file else OSError(errno.EBADF, os.strerror(errno.EBADF)),
         )
         for number, file in zip((1, 2), files, strict=True)
     ]
