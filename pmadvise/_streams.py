@@ -65,19 +65,25 @@ class Stream(io.TextIOBase):
     """A standard stream, by its file descriptor.
 
     Args:
-        number: The file descriptor; -1 if it was closed, which no write survives.
+        number: The file descriptor; None if it was closed, which no write survives.
         encoding: What it cannot encode is escaped.
         is_buffered: Whether to write only when there is much, or on flush().
 
     Attributes:
         lost: The error of the first write that failed; nothing is written after it.
+        is_stuck: Whether a signal handler raised while the latest write waited.
     """
 
-    def __init__(self, number: int, encoding: str, is_buffered: bool) -> None:
+    def __init__(self, number: int | None, encoding: str, is_buffered: bool) -> None:
         self._number, self._encoding = number, encoding
         self._is_buffered = is_buffered
-        self._pending = bytearray()
-        self.lost: BaseException | None = None
+        self._file: io.BufferedWriter | None = None
+        if number is not None:
+            # In C, so that a signal handler that raises neither loses nor repeats text.
+            file = io.FileIO(number, "wb", closefd=False)
+            self._file = io.BufferedWriter(file, _ENOUGH)
+        self.lost: OSError | None = None
+        self.is_stuck = False
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -86,13 +92,13 @@ class Stream(io.TextIOBase):
 
     def fileno(self) -> int:
         """Return the file descriptor."""
-        if self._number < 0:
+        if self._number is None:
             raise io.UnsupportedOperation("the stream was closed")
         return self._number
 
     def isatty(self) -> bool:
         """Return whether it is a terminal."""
-        return os.isatty(self._number)
+        return self._number is not None and os.isatty(self._number)
 
     def writable(self) -> bool:
         """Return that it is for writing."""
@@ -107,14 +113,23 @@ class Stream(io.TextIOBase):
         self.write_octets(text.encode(self._encoding, "backslashreplace"))
         return len(text)
 
-    def write_octets(self, octets: Buffer) -> int:
+    def write_octets(self, octets: bytes) -> None:
         """Write bytes as they are."""
-        n_before = len(self._pending)
-        self._pending += octets
-        length = len(self._pending) - n_before
-        if not self._is_buffered or len(self._pending) >= _ENOUGH:
+        if self._file is None:
+            self.lost = OSError(errno.EBADF, os.strerror(errno.EBADF))
+            return
+        left, self.is_stuck = memoryview(octets), True
+        while left and self.lost is None:
+            try:
+                left = left[self._file.write(left[:_ENOUGH]) :]
+            except BlockingIOError as error:
+                left = left[error.characters_written :]
+                self.flush()
+            except OSError as error:
+                self.lost = error
+        self.is_stuck = False
+        if not self._is_buffered:
             self.flush()
-        return length
 
     @property
     def buffer(self) -> io.RawIOBase:
@@ -123,24 +138,27 @@ class Stream(io.TextIOBase):
 
     def flush(self) -> None:
         """Write what is pending; wait where the reader is slow."""
-        pending, self._pending = memoryview(bytes(self._pending)), bytearray()
-        try:
-            while pending and self.lost is None:
-                pending = pending[self._write(pending) :]
-        except OSError as error:
-            self.lost = error
-        except BaseException as error:  # such as Ctrl-C: to wait again is not wanted
-            self.lost = error
-            raise
+        if self._file is None or self._number is None:
+            return
+        self.is_stuck = True
+        while self.lost is None:
+            try:
+                self._file.flush()
+                break
+            except BlockingIOError:
+                poll = select.poll()
+                poll.register(self._number, select.POLLOUT)
+                poll.poll()
+            except OSError as error:
+                self.lost = error
+        self.is_stuck = False
 
-    def _write(self, octets: memoryview) -> int:
-        try:
-            return os.write(self._number, octets)
-        except BlockingIOError:
-            poll = select.poll()
-            poll.register(self._number, select.POLLOUT)
-            poll.poll()
-            return 0
+    def give_up(self) -> None:
+        """Write what is pending to nobody, at this program's end: nothing waits."""
+        if self._number is not None:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._number)
+            os.close(null)
 
 
 class _Octets(io.RawIOBase):
@@ -155,7 +173,9 @@ class _Octets(io.RawIOBase):
 
     def write(self, octets: Buffer) -> int:
         """Write bytes."""
-        return self._stream.write_octets(octets)
+        copy = bytes(octets)
+        self._stream.write_octets(copy)
+        return len(copy)
 
     def flush(self) -> None:
         """Write what is pending."""
@@ -200,8 +220,8 @@ def run(name: str, main: Callable[[], int]) -> int:
         name: Of the program, for that line.
         main: Returns its exit status, or raises SystemExit.
     """
+    out, err = _standard_streams()
     try:
-        out, err = _standard_streams()
         try:
             status = main()
         except SystemExit as end:
@@ -209,13 +229,16 @@ def run(name: str, main: Callable[[], int]) -> int:
             status = code if isinstance(code, int) else int(code is not None)
         except KeyboardInterrupt:
             status = INTERRUPTED
+        if status == INTERRUPTED and out.is_stuck:
+            out.give_up()
         out.flush()
-        if isinstance(out.lost, OSError):
+        if out.lost is not None:
             status = status or 1
             if out.lost.errno != errno.EPIPE:
                 err.write(f"{name}: stdout: {out.lost.strerror}\n")
     except KeyboardInterrupt:
         status = INTERRUPTED
+        out.give_up()
     if status == INTERRUPTED:  # once more would be a traceback
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return status
@@ -235,7 +258,7 @@ def _standard_streams() -> tuple[Stream, Stream]:
     is_c = os.environ.get("LC_ALL") in ("C", "POSIX")
     streams = [
         Stream(
-            -1 if file is None else number,  # None: it was closed when Python began
+            None if file is None else number,  # it was closed when Python began
             "ascii" if is_c else encoding_of(file),
             is_buffered=number == 1,
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import array
 import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 from helpers.command import COMMAND, Done, environment
 from helpers.needs import ROOT
 from helpers.targets import PAGE, Target
+from helpers.waiting import until
 
 SELFTEST = (sys.executable, "-m", "pmadvise.selftest", "--only", "maps")
 VERBS = ("show", "cold", "pageout", "willneed", "collapse", "check")
@@ -120,6 +123,34 @@ def test_non_blocking(many: Target) -> None:
             text = file.read()
     found = json.loads(text)
     assert (running.returncode, len(found["mappings"]) > 4000) == (0, True)
+
+
+@pytest.mark.parametrize("flags", [0, os.O_NONBLOCK], ids=["blocking", "non-blocking"])
+def test_ctrl_c_ends_a_wait(many: Target, flags: int) -> None:
+    """Ctrl-C while nobody reads ends the command, once and without a traceback."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETFL, flags)
+    with subprocess.Popen(
+        [*COMMAND, "show", "--json", str(many.pid)],
+        cwd=ROOT,
+        env=environment(),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+    ) as running:
+        os.close(writer)
+        capacity = fcntl.fcntl(reader, fcntl.F_GETPIPE_SZ)
+        until(lambda: pending(reader) == capacity)
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=60)
+        os.close(reader)
+    assert (running.returncode, errors.strip()) == (130, b"")
+
+
+def pending(pipe: int) -> int:
+    """Return the bytes that wait in a pipe."""
+    count = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return count[0]
 
 
 def test_a_reader_that_leaves_ends_a_watch(target: Target) -> None:
