@@ -1,13 +1,21 @@
 """Entry point of the command `pmadvise` and of ``python -m pmadvise``."""
 
 import sys
-from importlib.util import find_spec
 
 _NEEDED = ("click", "humanize", "rich")
 
 
 def main() -> int:
     """Run the command; return its exit status."""
+    try:
+        from pmadvise import _streams  # noqa: PLC0415 - Ctrl-C may come already
+
+        return _streams.run("pmadvise", _command)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _command() -> int:
     missing = [name for name in _NEEDED if not _is_installed(name)]
     if missing:
         print(
@@ -22,6 +30,8 @@ def main() -> int:
 
 
 def _is_installed(name: str) -> bool:
+    from importlib.util import find_spec  # noqa: PLC0415 - Ctrl-C may come already
+
     try:
         return find_spec(name) is not None
     except ModuleNotFoundError:  # from a finder

@@ -86,31 +86,60 @@ def _cgroups_of(identity: Identity) -> bytes | None:
         return None
 
 
-def members_of_tree(root: Identity, left_out: set[str]) -> list[Identity]:
-    """Open a process and its descendants; all at once, as each proves the next."""
+def members_of_tree(root: Identity, left_out: set[str]) -> Iterator[Identity]:
+    """Find a process and its descendants now; open each when it is asked for.
+
+    Args:
+        root: Taken over.
+        left_out: Gets the reasons.
+    """
     children: dict[int, list[int]] = {}
     for pid in _listed(left_out):
-        try:
-            stat = Stat(read(f"/proc/{pid}/stat"))
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it exits
-        except PermissionError:
-            left_out.add(str(_reasons.hidden()))
-            continue
-        children.setdefault(stat.parent, []).append(pid)
-    family = [root]
+        if (stat := _stat(pid, left_out)) is not None:
+            children.setdefault(stat.parent, []).append(pid)
+    try:
+        starts = {root.number: root.stat().start_ticks}
+    finally:
+        root.close()
+    family = [*starts]
     for parent in family:
-        for child in _opened(children.get(parent.number, ()), left_out):
+        for child in _opened(children.get(parent, ()), left_out):
             try:
-                is_child = child.stat().parent == parent.number
+                stat, still = child.stat(), _stat(parent, left_out)
             except ProcessLookupError:
-                is_child = False
-            # The parent has not ended, so its ID was its own all the time.
-            if is_child and not parent.has_ended():
-                family.append(child)
-            else:
+                continue
+            finally:
                 child.close()
-    return [identity for identity in family if identity.why_no_mm() is None]
+            # The ID and the start time name a process for ever: it is the same parent.
+            is_same = still is not None and still.start_ticks == starts[parent]
+            if is_same and stat.parent == parent:
+                starts[child.number] = stat.start_ticks
+                family.append(child.number)
+    return _opened_again(starts, left_out)
+
+
+def _opened_again(starts: dict[int, int], left_out: set[str]) -> Iterator[Identity]:
+    """Open the processes of these IDs and start times."""
+    for identity in _opened(starts, left_out):
+        try:
+            is_same = identity.stat().start_ticks == starts[identity.number]
+        except ProcessLookupError:
+            is_same = False
+        if is_same:
+            yield identity
+        else:
+            identity.close()
+
+
+def _stat(pid: int, left_out: set[str]) -> Stat | None:
+    """Return the stat of a process, None if it exits meanwhile or is hidden."""
+    try:
+        return Stat(read(f"/proc/{pid}/stat"))
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    except PermissionError:
+        left_out.add(str(_reasons.hidden()))
+        return None
 
 
 def _listed(left_out: set[str]) -> Iterator[int]:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pmadvise.command.progress import Bars
     from pmadvise.command.targets import TargetEntry, Targets
     from pmadvise.command.work import Order, Outcome, Silence
-    from pmadvise.memory import Swap
     from pmadvise.report import Report
 
 _HELP = """{summary}
@@ -28,7 +27,7 @@ TARGET is any number of PIDs, --cgroup PATH and --tree PID. Without a selection:
 {default}. --anon, --file and --shared add up; --path, --min-size and --range narrow the
 selection.
 
-Sizes: 4096, 64K, 1.5GiB (units of 1024). Times: 10ms, 2s."""
+Sizes: 4096, 64K, 1.5GiB (units of 1024). Times: 10ms, 2s, 5min, 1h."""
 
 
 class Verb(NamedTuple):
@@ -111,16 +110,16 @@ _limits = options.together(
     click.option(
         "--budget",
         metavar="SIZE|N%",
-        type=options.budget,
+        type=options.share,
         help="Advise at most so many bytes that are in memory (willneed: that are "
         "not), of all targets together. N%: of their VmRSS (willneed: VmSwap).",
     ),
     click.option(
         "--swap-floor",
-        metavar="SIZE",
-        type=options.size,
+        metavar="SIZE|N%",
+        type=options.share,
         default=0,
-        help="Leave so much swap free; for pageout.",
+        help="Leave so much swap free; for pageout. N%: of all swap.",
     ),
     click.option(
         "--max-stall",
@@ -175,7 +174,7 @@ def _command(advice: Advice, verb: Verb) -> click.Command:
         ranges: tuple[tuple[int, int], ...],
         min_size: int,
         budget: int | Share | None,
-        swap_floor: int,
+        swap_floor: int | Share,
         max_stall: float,
         timeout: float | None,
         hold: str | None,
@@ -187,23 +186,28 @@ def _command(advice: Advice, verb: Verb) -> click.Command:
             Order,
             Selection,
             bytes_of,
+            floor_of,
         )
 
         options.require_targets(pid, cgroup, tree)
-        with Targets(pid, cgroup, tree) as targets:
-            if isinstance(budget, Share):
-                budget = bytes_of(budget, targets, advice)
-            order = Order(
-                advice,
-                Selection(anon, file, shared, path, ranges, min_size),
-                budget=budget,
-                swap_floor=swap_floor if advice == Advice.PAGEOUT else 0,
-                max_stall=None if max_stall == math.inf else max_stall,
-                timeout=timeout,
-                hold=hold,
-                dry_run=dry_run,
-            )
-            run_order(options.output_of(context), targets, order, force)
+        targets = Targets(pid, cgroup, tree)
+        if isinstance(budget, Share):
+            budget = bytes_of(budget, targets, advice)
+        if advice != Advice.PAGEOUT:
+            swap_floor = 0
+        elif isinstance(swap_floor, Share):
+            swap_floor = floor_of(swap_floor)
+        order = Order(
+            advice,
+            Selection(anon, file, shared, path, ranges, min_size),
+            budget=budget,
+            swap_floor=swap_floor,
+            max_stall=None if max_stall == math.inf else max_stall,
+            timeout=timeout,
+            hold=hold,
+            dry_run=dry_run,
+        )
+        run_order(options.output_of(context), targets, order, force)
 
     text = _HELP.format(summary=verb.summary, default=verb.default)
     return click.command(advice.name.lower(), help=text)(command)
@@ -220,6 +224,7 @@ def run_order(output: Output, targets: Targets, order: Order, force: bool) -> No
         Interrupts,
         advise,
         refusal,
+        swap_or_error,
         swap_warning,
     )
 
@@ -229,7 +234,7 @@ def run_order(output: Output, targets: Targets, order: Order, force: bool) -> No
         for target in targets:
             if target.error is None:
                 target.error = refusal(target.pid, order.advice)
-    warning = swap_warning(order.advice, _swap())
+    warning = swap_warning(order.advice, swap_or_error())
     if warning is not None and any(map(_has_memory, targets)):
         output.warn(warning)
     with Interrupts() as interrupts:
@@ -239,24 +244,9 @@ def run_order(output: Output, targets: Targets, order: Order, force: bool) -> No
     _print(output, outcomes, order)
 
 
-def _swap() -> Swap | OSError:
-    """Return the swap space, or why it can't be seen."""
-    from pmadvise.memory import swap  # noqa: PLC0415 - not for the help
-
-    try:
-        return swap()
-    except OSError as error:
-        return error
-
-
 def _has_memory(target: TargetEntry) -> bool:
     """Return whether there is anything to advise: not in a kernel thread."""
-    if target.error is not None or target.process is None:
-        return False
-    try:
-        return target.process.status().rss > 0
-    except ProcessLookupError:
-        return False
+    return target.error is None and target.status is not None and target.status.rss > 0
 
 
 def _observer(output: Output, order: Order) -> Silence | Bars:
@@ -279,17 +269,20 @@ def _print(output: Output, outcomes: list[Outcome], order: Order) -> None:
         to_json,
         why_ended,
     )
+    from pmadvise.command.work import swap_or_error  # noqa: PLC0415 - not for the help
 
     if output.json:
         for outcome in outcomes:
             output.write_json(to_json(outcome, order))
     elif not output.quiet:
-        now = _swap()
+        now = swap_or_error()
         print_results(
             output, outcomes, order, None if isinstance(now, OSError) else now
         )
     for outcome in outcomes:
         report = outcome.report
+        if outcome.has_gone:
+            continue
         if outcome.error is not None:
             output.error(outcome.target.subject, outcome.error)
         elif report is None or not (report.ended in LOST or _is_done(report, order)):

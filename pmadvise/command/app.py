@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 
 import click
 
+from pmadvise._streams import INTERRUPTED, printable
 from pmadvise.command import options
-from pmadvise.command.output import INTERRUPTED, Output
-from pmadvise.command.text import error_text, printable
+from pmadvise.command.output import Output
 
 _EPILOG = """\b
 Exit status: 0 everything requested was advised, or the budget was used up;
-1 something was not, or failed; 2 wrong usage; 130 interrupted by Ctrl-C, after
-the report. Errors are one line each on stderr. NO_COLOR turns colours off.
+1 something was not, failed, or could not be written; 2 wrong usage; 130
+interrupted by Ctrl-C, after the report. A process of a cgroup or tree that exits
+meanwhile is no failure. Errors are one line each on stderr. NO_COLOR turns
+colours off.
 
 \b
 Shell completion, for bash (or zsh; for fish: ... | source):
@@ -98,14 +99,10 @@ def run(arguments: list[str] | None = None) -> int:
         return _usage(error)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:  # the reader has seen enough
-        sys.stdout = open(os.devnull, "w", encoding="ascii")  # noqa: SIM115
-        return 1
     except OSError as error:
-        output.error("", error_text(error))
+        output.error("", error)
     except Exception as error:
-        if output.debug:
-            raise
+        output.trace(error)
         text = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
         output.error("", text)
     return output.status()

@@ -13,7 +13,7 @@ from pmadvise.command.output import Output
 from pmadvise.command.text import long_size
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
     from pmadvise import Answer, Support, TargetSupport
 
@@ -58,23 +58,33 @@ def run(output: Output, pid: int | None) -> None:
     if output.json:
         output.write_json(answers.to_dict())
     elif not output.quiet:
-        output.console().print(_table(output, rows))
+        output.print(*_lines(output, rows))
 
 
-def _table(output: Output, rows: list[Row]) -> Table:
-    from rich.text import Text  # noqa: PLC0415 - not for the help
+def _lines(output: Output, rows: list[Row]) -> Iterator[RenderableType]:
+    """Yield the rows, the answer beside the question or below it where it is narrow."""
+    from rich.padding import Padding  # noqa: PLC0415 - not for the help
+    from rich.text import Text  # noqa: PLC0415 - likewise
 
-    table = output.table(gap=2)
-    table.add_column("", no_wrap=True, overflow="crop")
-    table.add_column("what", no_wrap=True, overflow="crop")
-    table.add_column("found, and what to do", overflow="fold")
+    marks = {key: mark[output.ascii_only] for key, mark in _MARKS.items()}
+    left = max(map(len, marks.values())) + 2
+    column = max(len(row.what) for row in rows) + 2
+    is_narrow = output.console().width < left + 2 * column
     for row in rows:
-        mark = _MARKS[row.mark][output.ascii_only]
         text = Text(output.name(row.seen))
         if row.remedy:
             text.append("\n" + output.name(row.remedy), style="bold")
-        table.add_row(Text(mark, style=_STYLES[row.mark]), row.what, text)
-    return table
+        head = Text(marks[row.mark].ljust(left), style=_STYLES[row.mark])
+        head.append(row.what, style="default")
+        if is_narrow:
+            yield head
+            yield Padding(text, (0, 0, 0, left), expand=False)
+            continue
+        width = output.console().width - left - column
+        for number, line in enumerate(text.wrap(output.console(), width)):
+            before = head if number == 0 else Text()
+            before.pad_right(left + column - len(before))
+            yield before.append_text(line)
 
 
 def _rows(answers: Support) -> Iterator[Row]:

@@ -19,8 +19,9 @@ from pmadvise.command.output import Output
 
 _SIZE = re.compile(r"([0-9]*\.?[0-9]+) ?([kmgtpe]?)(?:i?b)?", re.IGNORECASE)
 _UNITS = ("", *"kmgtpe")
-_TIME = re.compile(r"([0-9]*\.?[0-9]+) ?(us|ms|s|m|h)?")
-_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+_TIME = re.compile(r"([0-9]*\.?[0-9]+) ?(us|ms|s|min|h)")
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+_MAX_HOURS = 8760
 _RANGE = re.compile(r"(?:0x)?([0-9a-f]+)-(?:0x)?([0-9a-f]+)", re.IGNORECASE)
 _DIGITS = re.compile(r"[0-9]{1,10}")
 _MAX_BYTES = 1 << 64
@@ -35,7 +36,7 @@ def output_of(context: click.Context) -> Output:
 
 
 class Share(NamedTuple):
-    """A part of the memory of the targets."""
+    """A part of a whole, such as the memory of the targets."""
 
     percent: float
 
@@ -63,11 +64,14 @@ def size(text: str | int) -> int:
 
 
 def time(text: str) -> float:
-    """Return seconds: of 10ms, 2s, 1.5m, or a number of seconds."""
+    """Return seconds: of 10ms, 2s, 1.5min, 1h; up to a year. A unit is required."""
     match = _TIME.fullmatch(text.strip())
     if not match:
-        raise _refused(text, "a time, such as 10ms or 2s")
-    return float(match[1]) * _SECONDS[match[2]]
+        raise _refused(text, "a time with its unit, such as 10ms, 2s, 5min or 1h")
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if seconds > _MAX_HOURS * _SECONDS["h"]:
+        raise _refused(text, f"a time of {_MAX_HOURS}h or less")
+    return seconds
 
 
 def positive_time(text: str) -> float:
@@ -83,9 +87,9 @@ def stall(text: str) -> float:
     return math.inf if text == "none" else positive_time(text)
 
 
-def budget(text: str) -> int | Share:
+def share(text: str | int) -> int | Share:
     """Return a size, or of N% a Share."""
-    if not text.endswith("%"):
+    if isinstance(text, int) or not text.endswith("%"):
         return size(text)
     try:
         percent = float(text[:-1])

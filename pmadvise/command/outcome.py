@@ -10,7 +10,8 @@ from rich.text import Text
 from pmadvise._reasons import errno_name
 from pmadvise.advice import Advice, advice_name
 from pmadvise.command.output import Output
-from pmadvise.command.text import count, duration, long_size, size
+from pmadvise.command.table import Cell, Column
+from pmadvise.command.text import count, duration, error_text, long_size, size
 from pmadvise.command.work import Order, Outcome
 from pmadvise.memory import Swap
 from pmadvise.report import Report
@@ -29,6 +30,10 @@ _ENDED = {
     "exited": "the process exited",
     "refused": "the permission was lost meanwhile",
 }
+_TOUCHED = (
+    "touched again since, or touched too recently to be on an LRU list, or "
+    "memory.swap.max of its cgroup is reached"
+)
 _FEW = 1 << 20
 _MANY = 3
 """Outcomes whose notes are no longer one by one."""
@@ -77,11 +82,13 @@ def notes(outcome: Outcome, order: Order, now: Swap | None) -> Iterator[Note]:
     """Yield the sentences about one outcome."""
     report = outcome.report
     if report is None:
+        if outcome.ended == "refused":
+            yield Note(None, "nothing was tried: refused, as the error tells")
         return
+    if outcome.held is not None:
+        yield Note(None, outcome.held)
     if not report.requested and report.ended == "complete":
-        where = "swap" if order.advice == Advice.WILLNEED else "memory"
-        text = f"nothing to advise: none of what is selected is in {where}"
-        yield Note(None, text)
+        yield Note(None, f"nothing to advise: {_why_nothing(outcome, order)}")
     groups: dict[str, int] = {}
     for skip in report.skipped:
         text = f"skipped: {skip.reason} ({errno_name(skip.errno)})"
@@ -95,12 +102,27 @@ def notes(outcome: Outcome, order: Order, now: Swap | None) -> Iterator[Note]:
     if order.advice == Advice.PAGEOUT:
         yield from _stayed(report, now)
         yield from _swapped(report, now)
-    elif order.advice == Advice.WILLNEED and report.advised:
-        yield Note(
-            report.advised,
-            "are read ahead, into the swap cache or the page cache: the process has "
-            "them in memory at its next touch",
-        )
+    elif report.advised:
+        yield Note(report.advised, _EFFECTS[order.advice])
+
+
+_EFFECTS = {
+    Advice.COLD: "are cold now: they stay in memory until it is short, and are then "
+    "the first that the kernel reclaims",
+    Advice.WILLNEED: "are read ahead, into the swap cache or the page cache: the "
+    "process has them in memory at its next touch",
+    Advice.COLLAPSE: "were collapsed: each whole huge page of them is a huge page "
+    "now, or was one before",
+}
+
+
+def _why_nothing(outcome: Outcome, order: Order) -> str:
+    if not outcome.matched:
+        return f"no mapping matches {order.selection}"
+    if order.advice == Advice.COLLAPSE:
+        return "no block of a huge page of what is selected is half in memory"
+    where = "swap" if order.advice == Advice.WILLNEED else "memory"
+    return f"none of what is selected is in {where}"
 
 
 def why_ended(report: Report, order: Order) -> Note:
@@ -136,10 +158,7 @@ def _stayed(report: Report, now: Swap | None) -> Iterator[Note]:
     elif now.free < _FEW:
         why = "no swap is free"
     else:
-        why = (
-            "touched again since, or touched too recently to be on an LRU list, or "
-            "memory.swap.max of its cgroup is reached"
-        )
+        why = _TOUCHED
     yield Note(own, f"stayed in memory: {why}")
 
 
@@ -166,55 +185,47 @@ def print_results(
     output: Output, outcomes: list[Outcome], order: Order, now: Swap | None
 ) -> None:
     """Print the table, and below it the sentences."""
-    shown = [outcome for outcome in outcomes if outcome.report is not None]
-    if not shown:
-        return
-    console = output.console()
+    wide = output.console().width >= _WIDE
     arrow = "->" if output.ascii_only else "→"
-    separator = f" {arrow} " if console.width >= _WIDE else f"\n{arrow} "
+    if wide:
+        arrow = f" {arrow} "
+    titles = ["asked", "advised", "skipped", "in memory", "in swap"]
     if order.dry_run:
-        separator = ""
-    table = output.table(gap=2 if console.width >= _WIDE else 1)
-    table.add_column("PID", justify="right", no_wrap=True, overflow="crop")
-    table.add_column("name", overflow="fold")
-    would = "would be\nadvised" if order.dry_run else "advised"
-    for title in ("asked", would, "skipped", "in memory", "in swap"):
-        table.add_column(title, justify="right", no_wrap=True, overflow="crop")
-    if not order.dry_run:
-        table.add_column("time", justify="right", no_wrap=True, overflow="crop")
-        table.add_column(
-            "longest\ncall", justify="right", no_wrap=True, overflow="crop"
-        )
+        titles[1] = "would be\nadvised"
+    else:
+        titles += ["time", "longest\ncall"]
+    table = output.table(
+        [Column("PID"), Column("name", "name"), *map(Column, titles)],
+        gap=2 if wide else 1,
+    )
+    shown = [outcome for outcome in outcomes if outcome.report is not None]
     for outcome in shown:
         assert outcome.report is not None
-        table.add_row(*_row(output, outcome, outcome.report, separator))
-    console.print(table)
-    for line in lines(shown, order, now):
-        console.print(Text(output.name(line)))
+        table.add(*_row(output, outcome, outcome.report, arrow, order.dry_run))
+    if shown:
+        output.print(*table.render(output.console().width))
+    for line in lines(outcomes, order, now):
+        output.print(Text(output.name(line)))
 
 
 def _row(
-    output: Output, outcome: Outcome, report: Report, separator: str
-) -> list[Text | str]:
+    output: Output, outcome: Outcome, report: Report, arrow: str, dry_run: bool
+) -> list[Cell]:
     skipped = sum(skip.length for skip in report.skipped)
-    cells: list[Text | str] = [
+    cells: list[Cell] = [
         str(outcome.target.pid),
-        Text(output.name(outcome.target.name)),
+        output.name(outcome.target.name),
         size(report.requested),
-        Text(size(report.advised), style="green" if report.advised else ""),
-        Text(size(skipped), style="yellow" if skipped else "dim"),
-        _change(report, "rss", separator),
-        _change(report, "swap", separator),
+        ((size(report.advised), "green" if report.advised else ""),),
+        ((size(skipped), "yellow" if skipped else "dim"),),
     ]
-    if separator:
+    for name in ("rss", "swap"):
+        before = _of(report.before, name)
+        after = "" if dry_run else f"{arrow}{_of(report.after, name)}"
+        cells.append(before + after)
+    if not dry_run:
         cells += [duration(report.elapsed), duration(report.longest_call)]
     return cells
-
-
-def _change(report: Report, name: str, separator: str) -> str:
-    """Return a number before and after."""
-    before = _of(report.before, name)
-    return f"{before}{separator}{_of(report.after, name)}" if separator else before
 
 
 def _of(status: Status | None, name: str) -> str:
@@ -233,10 +244,13 @@ def to_json(outcome: Outcome, order: Order) -> dict[str, object]:
         "advice": advice_name(order.advice),
         "dry_run": order.dry_run,
         **{name: body[name] for name in _FROM_REPORT},
-        "ended": None if report is None else report.ended,
+        "ended": outcome.ended,
         "error": None
-        if error is None
-        else {"errno": error.errno, "message": error.strerror or str(error)},
+        if error is None or outcome.has_gone
+        else {
+            "errno": error.errno,
+            "message": error_text(error, str(outcome.target.pid)),
+        },
     }
 
 

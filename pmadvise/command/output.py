@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from pmadvise.command.text import error_text, printable
+from pmadvise._streams import (
+    INTERRUPTED,
+    encoding_of,
+    for_escapes,
+    is_lost,
+    printable,
+)
+from pmadvise.command.text import error_text
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.console import Console, RenderableType
 
-INTERRUPTED = 130
+    from pmadvise.command.table import Column, Table
+
+_LEAST_WIDTH = 20
+"""Columns of a terminal; a narrower one breaks the lines itself."""
 
 
 class Output:
@@ -24,13 +33,7 @@ class Output:
     def __init__(self) -> None:
         self.json = self.quiet = self.debug = False
         self.failed = self.interrupted = False
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                # Python takes the C locale for UTF-8; who asks for it wants ASCII.
-                is_c = os.environ.get("LC_ALL") in ("C", "POSIX")
-                encoding = "ascii" if is_c else None
-                stream.reconfigure(encoding=encoding, errors="backslashreplace")
-        self.ascii_only = not _encoding(sys.stdout).startswith("utf")
+        self.ascii_only = not encoding_of(sys.stdout).startswith("utf")
         self._consoles: dict[bool, Console] = {}
 
     def console(self, err: bool = False) -> Console:
@@ -38,28 +41,36 @@ class Output:
         if err not in self._consoles:
             from rich.console import Console  # noqa: PLC0415 - slow, --help needs none
 
-            self._consoles[err] = Console(
-                file=sys.stderr if err else sys.stdout,
+            console = Console(
+                file=for_escapes(sys.stderr if err else sys.stdout),
                 markup=False,
                 emoji=False,
                 highlight=False,
                 soft_wrap=False,
+                _environ=_environment(),
             )
+            # Set only here: a width that is set does not follow a resize.
+            if console.width < _LEAST_WIDTH:  # noqa: PLR1730
+                console.width = _LEAST_WIDTH
+            self._consoles[err] = console
         return self._consoles[err]
 
-    def table(self, gap: int = 1) -> Table:
-        """Return an empty table with a line below its titles.
+    def table(self, columns: Sequence[Column], gap: int = 1) -> Table:
+        """Return an empty table.
 
         Args:
-            gap: Blanks between columns.
+            columns: Its columns.
+            gap: Blanks between them.
         """
-        from rich import box  # noqa: PLC0415 - slow, --help needs none
-        from rich.table import Table  # noqa: PLC0415 - for the same reason
+        from pmadvise.command.table import Table  # noqa: PLC0415 - rich is slow
 
-        lines = box.SIMPLE_HEAD
-        if self.ascii_only:  # rich's own box for ASCII has bars between columns
-            lines = box.Box(str(lines).replace("─", "-"), ascii=True)
-        return Table(box=lines, padding=(0, gap - 1, 0, 0), show_edge=False)
+        rule = "-" if self.ascii_only else "─"
+        return Table(columns, self.ellipsis, rule, gap)
+
+    def print(self, *parts: RenderableType) -> None:
+        """Print what rich can render, and the parts of tables."""
+        for part in parts:
+            self.console().print(part, crop=False)
 
     @property
     def ellipsis(self) -> str:
@@ -75,13 +86,26 @@ class Output:
         sys.stdout.write(json.dumps(value) + "\n")
         sys.stdout.flush()
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether nobody reads the results any more, or nothing can be written."""
+        return is_lost(sys.stdout)
+
     def error(self, subject: str, error: OSError | str) -> None:
         """Write a line about something that failed, and remember that it did."""
         self.failed = True
-        if self.debug and isinstance(error, OSError):
-            traceback.print_exception(error)
-        text = error if isinstance(error, str) else error_text(error)
+        if isinstance(error, str):
+            text = error
+        else:
+            self.trace(error)
+            text = error_text(error, subject)
         self._write(f"{subject}: {text}" if subject else text)
+
+    def trace(self, error: BaseException) -> None:
+        """Write the traceback of an error, if that is wanted."""
+        if self.debug:
+            for line in _traceback(error):
+                sys.stderr.write(f"{self._escaped(line)}\n")
 
     def warn(self, text: str) -> None:
         """Write a line about something to know, unless that is unwanted."""
@@ -90,9 +114,11 @@ class Output:
 
     def _write(self, text: str) -> None:
         # All that a message holds may come from a target.
-        line = printable(text, not _encoding(sys.stderr).startswith("utf"))
-        sys.stderr.write(f"pmadvise: {line}\n")
+        sys.stderr.write(f"pmadvise: {self._escaped(text)}\n")
         sys.stderr.flush()
+
+    def _escaped(self, text: str) -> str:
+        return printable(text, not encoding_of(sys.stderr).startswith("utf"))
 
     def status(self) -> int:
         """Return the exit status."""
@@ -101,5 +127,24 @@ class Output:
         return 1 if self.failed else 0
 
 
-def _encoding(stream: TextIO) -> str:
-    return (getattr(stream, "encoding", None) or "utf-8").lower()
+def _environment() -> Mapping[str, str]:
+    """Return the environment without a width or height that says nothing: 0."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("COLUMNS", "LINES") or value.strip("0")
+    }
+
+
+def _traceback(error: BaseException) -> Iterator[str]:
+    """Yield the lines of a traceback, of which a message is one whatever it holds."""
+    cause = error.__cause__
+    if cause is None and not error.__suppress_context__:
+        cause = error.__context__
+    if cause is not None:
+        yield from _traceback(cause)
+        yield "which led to:"
+    yield "Traceback (most recent call last):"
+    for frame in traceback.format_tb(error.__traceback__):
+        yield from frame.rstrip("\n").split("\n")
+    yield f"{type(error).__name__}: {error}"

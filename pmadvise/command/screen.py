@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from pmadvise.command.layout import (
@@ -18,8 +17,9 @@ from pmadvise.command.layout import (
     draw,
 )
 from pmadvise.command.output import Output
+from pmadvise.command.table import Cell, Column
 from pmadvise.command.targets import TargetEntry
-from pmadvise.command.text import count, long_size, shorten, size
+from pmadvise.command.text import count, long_size, size
 from pmadvise.status import Status
 
 _STYLES = {IN_MEMORY: "green", SWAPPED: "magenta", ABSENT: "bright_black"}
@@ -36,16 +36,15 @@ _STATES = {
 }
 _BAR = 16
 _SHORT_BAR = 8
-_NUMBERS = ("maps", "size", "in memory", "in swap")
-_SIZES = {"size": 7, "in memory": 9, "in swap": 7}
-_GROUP_COLUMNS = {"maps": 5, **_SIZES, "": _BAR, "mapping": 0}
-_MAPPING_COLUMNS = {"perms": 5, **_SIZES, "": _SHORT_BAR, "mapping": 0}
-_LEAST_NAME = 8
-_ROWS_AT_ONCE = 500
+_SIZES = (Column("size"), Column("in memory"), Column("in swap"))
+_LAST = (Column("", "extra"), Column("mapping", "name"))
+_GROUP_COLUMNS = (Column("maps"), *_SIZES, *_LAST)
+_MAPPING_COLUMNS = (Column("address", "text"), Column("perms", "text"), *_SIZES, *_LAST)
 _GROUPS = 20
 _ROWS = 8
-_LABEL = 15
-"""Characters of the address before a row, and the blank behind it."""
+_MOST_CELLS = 1000
+_DIGITS = 12
+"""Of an address at least."""
 
 
 class Screen:
@@ -76,7 +75,7 @@ class Screen:
         if self._every:
             yield from self._mappings(layout)
         else:
-            yield self._groups(layout)
+            yield from self._groups(layout)
 
     def _totals(
         self, target: TargetEntry, status: Status, layout: Layout | None
@@ -109,23 +108,26 @@ class Screen:
         yield line
 
     def _picture(self, layout: Layout) -> Iterator[Text]:
-        picture = draw(layout, max(self._width - _LABEL, 1), _ROWS)
+        last = max(mapping.vma.start for mapping in layout.mappings)
+        digits = max(len(f"{last:x}"), _DIGITS)
+        label = digits + len("0x ")
+        picture = draw(layout, max(min(self._width, _MOST_CELLS) - label, 1), _ROWS)
         for row in picture.rows:
-            text = Text(f"{row.start:#014x} ", style="bright_black", no_wrap=True)
+            text = Text(f"0x{row.start:0{digits}x} ", "bright_black", no_wrap=True)
             for cell in row.cells:
-                text.append_text(self._sign(cell.index(max(cell))))
+                text.append(*self._sign(cell.index(max(cell))))
             yield text
         legend = Text("  ")
         for kind, name in ((IN_MEMORY, "memory"), (SWAPPED, "swap"), (ABSENT, "none")):
-            legend.append_text(self._sign(kind)).append(f" {name}  ")
+            legend.append(*self._sign(kind)).append(f" {name}  ")
         yield legend.append(
             f"a cell: {long_size(picture.cell)}; long empty parts are cut short"
         )
 
-    def _sign(self, kind: int, n: int = 1) -> Text:
-        return Text(self._signs[kind] * n, style=_STYLES[kind])
+    def _sign(self, kind: int, n: int = 1) -> tuple[str, str]:
+        return self._signs[kind] * n, _STYLES[kind]
 
-    def _bar(self, n_bytes: int, resident: int, swapped: int, width: int) -> Text:
+    def _bar(self, n_bytes: int, resident: int, swapped: int, width: int) -> Cell:
         """Return the parts of a size as a bar; what is there has a cell at least."""
         cells = {}
         for kind, part in ((IN_MEMORY, resident), (SWAPPED, swapped)):
@@ -134,64 +136,33 @@ class Screen:
             larger = IN_MEMORY if cells[IN_MEMORY] > cells[SWAPPED] else SWAPPED
             cells[larger] -= cells[IN_MEMORY] + cells[SWAPPED] - width
         cells[ABSENT] = width - sum(cells.values())
-        return Text.assemble(*(self._sign(kind, n) for kind, n in cells.items()))
+        return tuple(self._sign(kind, n) for kind, n in cells.items())
 
-    def _table(self, columns: dict[str, int]) -> Table:
-        """Return a table whose columns have these widths; the last gets the rest."""
-        table = self._output.table()
-        for title, width in columns.items():
-            table.add_column(
-                title,
-                justify="right" if title in _NUMBERS else "left",
-                width=width or self._rest(columns),
-                no_wrap=True,
-                overflow="crop",
-            )
-        return table
-
-    def _rest(self, columns: dict[str, int]) -> int:
-        """Return the width of the last column, beside the others and the gaps."""
-        return max(self._width - sum(columns.values()) - len(columns) + 1, _LEAST_NAME)
-
-    def _groups(self, layout: Layout) -> Table:
-        table = self._table(_GROUP_COLUMNS)
+    def _groups(self, layout: Layout) -> Iterator[RenderableType]:
+        table = self._output.table(_GROUP_COLUMNS)
         for group in cut(layout.groups(), self._n_groups):
-            table.add_row(
-                str(group.mappings),
-                *self._sizes(group, layout, _BAR),
-                self._name(group.name, _GROUP_COLUMNS),
-            )
-        return table
+            sizes = self._sizes(group, layout, _BAR)
+            name = self._output.name(group.name)
+            table.add(str(group.mappings), *sizes, name)
+        yield from table.render(self._width)
 
-    def _mappings(self, layout: Layout) -> Iterator[Table]:
-        """Yield the parts of one table: rich is slow, and the first part is early."""
-        longest = max(len(f"{mapping.vma.start:x}") for mapping in layout.mappings)
-        columns = {"address": max(longest, 12), **_MAPPING_COLUMNS}
-        for first in range(0, len(layout.mappings), _ROWS_AT_ONCE):
-            table = self._table(columns)
-            table.show_header = first == 0
-            for mapping in layout.mappings[first : first + _ROWS_AT_ONCE]:
-                group = Group(mapping.vma.path)
-                group.add(mapping)
-                table.add_row(
-                    f"{mapping.vma.start:012x}",
-                    mapping.vma.perms,
-                    *self._sizes(group, layout, _SHORT_BAR),
-                    self._name(group.name, columns),
-                )
-            yield table
+    def _mappings(self, layout: Layout) -> Iterator[RenderableType]:
+        table = self._output.table(_MAPPING_COLUMNS)
+        for mapping in layout.mappings:
+            vma = mapping.vma
+            group = Group(vma.path)
+            group.add(mapping)
+            sizes = self._sizes(group, layout, _SHORT_BAR)
+            name = self._output.name(vma.path)
+            table.add(f"{vma.start:0{_DIGITS}x}", vma.perms, *sizes, name)
+        yield from table.render(self._width)
 
-    def _sizes(self, group: Group, layout: Layout, bar: int) -> list[Text]:
+    def _sizes(self, group: Group, layout: Layout, bar: int) -> list[Cell]:
         if layout.refusal is not None:
-            return [Text(size(group.size)), Text("?"), Text("?"), Text()]
+            return [size(group.size), "?", "?", ""]
         return [
-            Text(size(group.size)),
-            Text(size(group.resident), style="" if group.resident else "dim"),
-            Text(size(group.swapped), style="" if group.swapped else "dim"),
+            size(group.size),
+            ((size(group.resident), "" if group.resident else "dim"),),
+            ((size(group.swapped), "" if group.swapped else "dim"),),
             self._bar(group.size, group.resident, group.swapped, bar),
         ]
-
-    def _name(self, name: str, columns: dict[str, int]) -> Text:
-        """Return a name that fits into the last column."""
-        width = self._rest(columns)
-        return Text(shorten(self._output.name(name), width, self._output.ellipsis))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 _HELP = """Try every advice on a child process, and look at the effect.
@@ -21,7 +19,7 @@ def selftest(arguments: tuple[str, ...]) -> None:
     """Pass the arguments on."""
     from pmadvise.selftest.command import main  # noqa: PLC0415 - not for the help
 
-    sys.exit(main(list(arguments)))
+    raise click.exceptions.Exit(main(list(arguments)))
 
 
 COMMANDS = {"selftest": selftest}

@@ -38,7 +38,7 @@ TARGET is any number of PIDs, --cgroup PATH and --tree PID."""
 @click.option("--all", "every", is_flag=True, help="Every mapping, not in groups.")
 @click.option(
     "--watch",
-    metavar="SECONDS",
+    metavar="TIME",
     type=options.positive_time,
     help="Refresh in place, until Ctrl-C or the end of the targets.",
 )
@@ -56,8 +56,7 @@ def show(
     from pmadvise.command.targets import Targets  # noqa: PLC0415 - not for the help
 
     options.require_targets(pid, cgroup, tree)
-    with Targets(pid, cgroup, tree) as targets:
-        run(options.output_of(context), targets, every, watch)
+    run(options.output_of(context), Targets(pid, cgroup, tree), every, watch)
 
 
 COMMANDS = {"show": show}
@@ -94,9 +93,10 @@ def _print(output: Output, targets: Targets, every: bool) -> None:
             output.write_json(to_json(target, status, layout))
         elif status is not None and not output.quiet:
             if index:
-                output.console().print()
-            for part in screen.parts(target, status, layout):
-                output.console().print(part)
+                output.print("")
+            output.print(*screen.parts(target, status, layout))
+        if output.is_lost:
+            return
 
 
 def _watch(output: Output, targets: Targets, every: bool, seconds: float) -> None:
@@ -107,7 +107,7 @@ def _watch(output: Output, targets: Targets, every: bool, seconds: float) -> Non
 
     console = output.console()
     if output.json or not console.is_terminal:
-        while _some_live(targets):
+        while not output.is_lost and _some_live(targets):
             _print(output, targets, every)
             time.sleep(seconds)
         return
@@ -123,7 +123,7 @@ def _watch(output: Output, targets: Targets, every: bool, seconds: float) -> Non
 
 
 def _some_live(targets: Targets) -> bool:
-    return any(target.process and target.process.alive for target in targets)
+    return any(target.alive for target in targets)
 
 
 def _looks(
@@ -133,22 +133,20 @@ def _looks(
     from pmadvise.command.layout import read_layout  # noqa: PLC0415 - not for the help
 
     for target in targets:
-        if target.process is None:
-            if target.error is not None:
-                output.error(target.subject, target.error)
-                target.error = None  # once is enough
-            yield target, None, None
-            continue
-        status = layout = None
+        status = layout = error = None
         try:
-            status = target.process.status()
-            layout = read_layout(target.process)
-            if layout.refusal is not None:
-                raise layout.refusal
-        except OSError as error:
-            if str(error) != str(target.error):  # once is enough
+            if target.status is None and target.error is not None:
+                raise target.error
+            with target.open() as process:
+                status = process.status()
+                layout = read_layout(process)
+            error = layout.refusal
+        except OSError as refusal:
+            error = refusal
+        if error is not None and not target.may_have_gone(error):
+            if str(error) != target.reported:  # once is enough
                 output.error(target.subject, error)
-            target.error = error
+            target.reported = str(error)
         yield target, status, layout
 
 

@@ -2,47 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 _MINUTE = 60
-
-
-def printable(text: str, ascii_only: bool = False) -> str:
-    r"""Return a text that no terminal interprets, on one line.
-
-    The name of a process or of a file is chosen by its owner. Control characters,
-    escape sequences, characters that change the direction of text and undecodable bytes
-    become escapes as in Python (a backslash too, so that each stands for one name).
-
-    >>> print(printable("a\x1b[2J\u202eb\udcff"))
-    a\x1b[2J\u202eb\xff
-    """
-    return "".join(
-        one
-        if one.isprintable() and one != "\\" and (one.isascii() or not ascii_only)
-        else _escape(one)
-        for one in text
-    )
-
-
-def _escape(one: str) -> str:
-    if "\udc80" <= one <= "\udcff":  # a byte, by surrogateescape
-        return f"\\x{ord(one) - 0xDC00:02x}"
-    return one.encode("unicode_escape").decode("ascii")
+_SHORT = 5
 
 
 def shorten(text: str, width: int, ellipsis: str) -> str:
-    """Return a text that is at most `width` characters long; its end is kept."""
-    if len(text) <= width:
+    """Return a text that is at most `width` columns long; its end is kept."""
+    from rich.cells import cell_len  # noqa: PLC0415 - slow, --help needs none
+
+    if cell_len(text) <= width:
         return text
-    return ellipsis + text[len(text) - max(width - len(ellipsis), 1) :]
+    text = text[-width:]
+    while text and cell_len(text) > width - len(ellipsis):
+        text = text[1:]
+    return ellipsis + text
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def size(n_bytes: int) -> str:
-    """Return bytes in few characters: "1.5M" is 1.5 MiB."""
+    """Return bytes in at most five characters: "1.5M" is 1.5 MiB."""
     import humanize  # noqa: PLC0415 - for results alone
 
-    return humanize.naturalsize(n_bytes, gnu=True)
+    text = humanize.naturalsize(n_bytes, gnu=True)
+    if len(text) > _SHORT:
+        text = humanize.naturalsize(n_bytes, gnu=True, format="%.0f")
+    return text
 
 
 def long_size(n_bytes: int) -> str:
@@ -68,9 +55,24 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def error_text(error: OSError) -> str:
-    """Return the message of an error, without the number of its errno."""
-    if error.strerror:
-        path = f": {os.fsdecode(error.filename)}" if error.filename else ""
-        return f"{error.strerror}{path}"
-    return str(error) or type(error).__name__
+def error_text(error: OSError, subject: str = "") -> str:
+    """Return the message of an error, each fact once.
+
+    The package's messages are "CALL: STRERROR: REASON". The text of the errno is left
+    out where a reason follows it, and a call of the process where the line has it.
+
+    Args:
+        error: What was raised.
+        subject: The words before the message, such as "4242 name".
+    """
+    if not error.strerror:
+        return str(error) or type(error).__name__
+    parts = error.strerror.split(": ")
+    general = os.strerror(error.errno or 0)
+    if general in parts[:-1]:
+        parts.remove(general)
+    pid = subject.partition(" ")[0]
+    if len(parts) > 1 and parts[0] in (f"pidfd_open({pid})", f"process {pid}"):
+        del parts[0]
+    path = f": {os.fsdecode(error.filename)}" if error.filename else ""
+    return ": ".join(parts) + path

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import math
 import operator
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Iterable, Iterator
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 
 from pmadvise.advice import Advice
 from pmadvise.command.options import Share
-from pmadvise.command.targets import TargetEntry
+from pmadvise.command.targets import TargetEntry, TargetProcess
 from pmadvise.command.text import long_size
 from pmadvise.group import advise_each
 from pmadvise.maps import AddressSpace
-from pmadvise.memory import Swap
+from pmadvise.memory import Swap, swap
 from pmadvise.process import Process
 from pmadvise.ranges import Ranges
-from pmadvise.report import Report
+from pmadvise.report import Ended, Report
 
 if TYPE_CHECKING:
     from pmadvise.command.progress import Bars
@@ -47,6 +47,20 @@ class Selection:
     def is_default(self) -> bool:
         """Whether nothing was asked for, so that the advice selects."""
         return self == Selection()
+
+    def __str__(self) -> str:
+        """Return the options as they were given."""
+        kinds = {"--anon": self.anon, "--file": self.file, "--shared": self.shared}
+        words = [option for option, is_given in kinds.items() if is_given]
+        words += [f"--path {shlex.quote(path)}" for path in self.paths]
+        words += [f"--range {a:x}-{a + length:x}" for a, length in self.ranges]
+        if self.min_size:
+            words.append(f"--min-size {self.min_size}")
+        return " ".join(words)
+
+    def matches(self, process: Process) -> bool:
+        """Return whether a mapping is what the options ask for; errors as of()."""
+        return len(self._mappings(process.maps())) > 0
 
     def of(self, process: Process, advice: Advice) -> Ranges | None:
         """Return the ranges to advise, None for the default selection of the advice.
@@ -104,6 +118,27 @@ class Outcome:
     target: TargetEntry
     report: Report | None
     error: OSError | None = None
+    matched: bool = True
+    """Whether there is any memory of the selection, in memory or not."""
+    held: str | None = None
+    """How it was held meanwhile."""
+
+    @property
+    def ended(self) -> Ended | None:
+        """The end of the report, which is "refused" for want of a right."""
+        if isinstance(self.error, PermissionError):
+            return "refused"
+        if self.has_gone:
+            return "exited"
+        return None if self.report is None else self.report.ended
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether it is a member of a group that has exited, as members may."""
+        if self.error is not None:
+            return self.target.may_have_gone(self.error)
+        is_over = self.report is not None and self.report.ended == "exited"
+        return self.target.is_member and is_over
 
 
 class Interrupts:
@@ -142,13 +177,22 @@ class Silence:
 
 def bytes_of(share: Share, targets: Iterable[TargetEntry], advice: Advice) -> int:
     """Return a share of the memory of targets: in memory, for WILLNEED in swap."""
-    total = 0
-    for target in targets:
-        if target.process is not None:
-            with contextlib.suppress(OSError):
-                status = target.process.status()
-                total += status.swap if advice == Advice.WILLNEED else status.rss
+    statuses = [target.status for target in targets if target.status is not None]
+    total = sum(s.swap if advice == Advice.WILLNEED else s.rss for s in statuses)
     return math.floor(total * share.percent / 100)
+
+
+def floor_of(share: Share) -> int:
+    """Return a share of the swap; OSError where it can't be seen."""
+    return math.ceil(swap().total * share.percent / 100)
+
+
+def swap_or_error() -> Swap | OSError:
+    """Return the swap of the host, or why it can't be seen."""
+    try:
+        return swap()
+    except OSError as error:
+        return error
 
 
 def refusal(pid: int, advice: Advice) -> OSError | None:
@@ -194,18 +238,32 @@ def advise(
 ) -> list[Outcome]:
     """Advise the targets in their order, by advise_each(): its rules are the rules."""
     listed = list(targets)
-    able = [t for t in listed if t.process is not None and t.error is None]
-    results: dict[int, Report | OSError] = {}
+    turns: list[_Turn] = []
+    outcomes: dict[int, Outcome] = {}
 
     def handles() -> Iterator[Process]:
-        for target in able:
-            observer.begin(target)
-            assert target.process is not None
-            yield target.process
+        # One is open at a time: there may be more targets than descriptors.
+        for target in listed:
+            if target.error is not None:
+                continue
+            try:
+                process = target.open()
+            except OSError as error:
+                outcomes[target.pid] = Outcome(target, None, error)
+                continue
+            with process:
+                observer.begin(target)
+                turns.append(_Turn(target, process))
+                yield process
+                turns[-1].note_hold()
 
     def select(process: Process) -> Ranges | None:
-        return order.selection.of(process, order.advice)
+        ranges = order.selection.of(process, order.advice)
+        if ranges is not None and not ranges:
+            turns[-1].matched = order.selection.matches(process)
+        return ranges
 
+    results: list[Report | OSError] = []
     try:
         done = advise_each(
             handles(),
@@ -221,23 +279,47 @@ def advise(
             measure=True,
             dry_run=order.dry_run,
         )
+        results += [result for _, result in done]
     except KeyboardInterrupt as error:  # the second Ctrl-C
         stop.set()
-        done = [*getattr(error, "reports", ())]
+        results += [result for _, result in getattr(error, "reports", ())]
         report = getattr(error, "report", None)
-        if report is not None and len(done) < len(able):
-            results[id(able[len(done)].process)] = report
+        if report is not None and len(results) < len(turns):
+            results.append(report)
     finally:
         observer.end()
-    results.update((id(process), result) for process, result in done)
+    for turn, result in zip(turns, results, strict=False):
+        outcomes[turn.target.pid] = turn.outcome(result)
     nothing = Report(order.advice, 0, 0, (), 0, 0.0, 0.0, "cancelled")
-    outcomes = []
-    for target in listed:
-        result = results.get(id(target.process))
-        if target.process is None or target.error is not None:
-            outcomes.append(Outcome(target, None, target.error))
-        elif isinstance(result, OSError):
-            outcomes.append(Outcome(target, getattr(result, "report", None), result))
-        else:
-            outcomes.append(Outcome(target, result or nothing))
-    return outcomes
+    return [
+        outcomes.get(target.pid)
+        or Outcome(target, None if target.error else nothing, target.error)
+        for target in listed
+    ]
+
+
+@dataclass
+class _Turn:
+    """The turn of a target, and what is to be told of it beside the result."""
+
+    target: TargetEntry
+    process: TargetProcess
+    matched: bool = True
+    held: str | None = None
+
+    def note_hold(self) -> None:
+        """Note how the target was held, and whether that was broken."""
+        hold = self.process.held
+        if hold is not None and hold.method != "auto":
+            self.held = f"held meanwhile by {hold.method}"
+            if hold.broken:
+                self.held += f", but not all the time: {hold.broken}"
+
+    def outcome(self, result: Report | OSError) -> Outcome:
+        """Return the outcome for a result of advise_each()."""
+        if isinstance(result, OSError):
+            report = getattr(result, "report", None)
+            if not (report and report.requested):  # refused before there was any work
+                report = None
+            return Outcome(self.target, report, result)
+        return Outcome(self.target, result, None, self.matched, self.held)

@@ -6,8 +6,23 @@ and user cannot advise another process; 2 if the options are wrong; 128 and the 
 of the signal that interrupted it. It leaves nothing behind in any case.
 """
 
-from pmadvise.selftest.checks import CHECKS
-from pmadvise.selftest.command import main, run
-from pmadvise.selftest.report import Result
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pmadvise.selftest.checks import CHECKS
+    from pmadvise.selftest.command import main, run
+    from pmadvise.selftest.report import Result
 
 __all__ = ["CHECKS", "Result", "main", "run"]
+
+_LAZY = {"CHECKS": "checks", "Result": "report", "main": "command", "run": "command"}
+
+
+def __getattr__(name: str) -> object:
+    """Load a name on first use: the program can take Ctrl-C before that."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - only on first use
+
+    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value

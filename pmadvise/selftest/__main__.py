@@ -2,6 +2,21 @@
 
 import sys
 
-from pmadvise.selftest.command import main
 
-sys.exit(main())
+def _main() -> int:
+    from pmadvise.selftest.command import main  # noqa: PLC0415 - Ctrl-C may come
+
+    return main()
+
+
+def _run() -> int:
+    try:
+        from pmadvise import _streams  # noqa: PLC0415 - likewise
+
+        return _streams.run("python -m pmadvise.selftest", _main)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(_run())

@@ -11,11 +11,14 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from signal import SIGCHLD
 from types import FrameType
+from typing import NoReturn
 
 from pmadvise import Advice
 from pmadvise._native.process_madvise import probe
 from pmadvise._reasons import how_to_allow
+from pmadvise._streams import for_escapes, printable
 from pmadvise.selftest.checks import CHECKS
 from pmadvise.selftest.child import clean_up, signals_blocked
 from pmadvise.selftest.program import SIGNALS
@@ -26,6 +29,14 @@ _MAX_MIB = 1 << 20
 _KILLED = "a seccomp filter kills callers of process_madvise: " + how_to_allow(
     "process_madvise"
 )
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong, and exit."""
+        self.exit(2, f"{self.prog}: {printable(message)} (see {self.prog} --help)\n")
 
 
 class _Interrupted(BaseException):
@@ -85,7 +96,7 @@ def _run_all(
 def _show_progress(text: str) -> None:
     """Show the progress on a terminal; the log of a CI is no terminal."""
     if sys.stderr.isatty() and not os.environ.get("CI"):
-        sys.stderr.write(f"\r\033[K{text}")
+        for_escapes(sys.stderr).write(f"\r\033[K{text}")
         sys.stderr.flush()
 
 
@@ -129,11 +140,15 @@ def _survives() -> bool:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let signals raise _Interrupted, except those that are ignored."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:
+    """Let signals raise _Interrupted, except those that are ignored.
+
+    An ignored SIGCHLD, which is inherited, would reap the children unasked.
+    """
+    before = {number: signal.getsignal(number) for number in (*SIGNALS, SIGCHLD)}
+    for number in SIGNALS:
+        if before[number] != signal.SIG_IGN:
             signal.signal(number, _interrupt)
+    signal.signal(SIGCHLD, signal.SIG_DFL)
     try:
         yield
     finally:
@@ -174,7 +189,7 @@ def _size(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m pmadvise.selftest",
         allow_abbrev=False,
         description="Try what process_madvise(2) can do on this host. Prints a line "

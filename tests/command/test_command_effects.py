@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from helpers.targets import GIB, MIB
 
-from pmadvise import Advice, Process, Remaining, Report, Skip, Status, Swap
+from pmadvise import Advice, Remaining, Report, Skip, Status, Swap
 from pmadvise.command.outcome import lines
 from pmadvise.command.targets import TargetEntry
 from pmadvise.command.work import Order, Outcome, Selection
@@ -34,8 +34,7 @@ def report(
 
 def told(result: Report, swap: Swap = ZRAM, order: Order = ORDER, n: int = 1) -> str:
     """Return what is told of `n` such reports."""
-    process: Process | None = None
-    outcomes = [Outcome(TargetEntry(i, "x", process), result) for i in range(n)]
+    outcomes = [Outcome(TargetEntry(i, NOTHING), result) for i in range(n)]
     return "\n".join(lines(outcomes, order, swap))
 
 
@@ -99,3 +98,27 @@ def test_nothing_to_advise() -> None:
     empty = replace(report(), requested=0, advised=0)
     assert "nothing to advise" in told(empty)
     assert "nothing to advise" in told(empty, order=replace(ORDER, dry_run=True))
+
+
+@pytest.mark.parametrize(
+    ("advice", "words"),
+    [
+        (Advice.COLD, "64.0 MiB are cold now: they stay in memory until it is short"),
+        (Advice.WILLNEED, "64.0 MiB are read ahead"),
+        (Advice.COLLAPSE, "64.0 MiB were collapsed: each whole huge page of them"),
+    ],
+)
+def test_each_advice_tells_its_effect(advice: Advice, words: str) -> None:
+    """What was advised ends with what came of it; a dry run has no effect."""
+    result = replace(report(), advice=advice)
+    order = replace(ORDER, advice=advice)
+    assert words in told(result, order=order)
+    assert told(result, order=replace(order, dry_run=True)) == ""
+
+
+@pytest.mark.parametrize("result", [report(moved=MIB), report(stayed=MIB)])
+def test_hidden_swap(result: Report) -> None:
+    """Where the swap can't be seen, nothing of it is claimed."""
+    text = "\n".join(lines([Outcome(TargetEntry(1, NOTHING), result)], ORDER, None))
+    assert "hidden" in text
+    assert "swap is off" not in text

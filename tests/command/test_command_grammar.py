@@ -35,10 +35,17 @@ def test_size(text: str, n_bytes: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("10ms", 0.01), ("2s", 2.0), ("1.5m", 90.0), ("3", 3.0), ("500us", 0.0005)],
+    [
+        ("10ms", 0.01),
+        ("2s", 2.0),
+        ("1.5min", 90.0),
+        ("1h", 3600.0),
+        ("500us", 0.0005),
+        ("8760h", 31_536_000.0),
+    ],
 )
 def test_time(text: str, seconds: float) -> None:
-    """A time is a number of seconds, or has a unit."""
+    """A time has a unit."""
     assert options.time(text) == pytest.approx(seconds)
 
 
@@ -47,9 +54,9 @@ def test_no_stall_limit() -> None:
     assert options.stall("none") == math.inf
 
 
-def test_budget_of_a_share() -> None:
-    """A budget may be a share of the memory."""
-    assert (options.budget("50%"), options.budget("1M")) == (Share(50.0), 1 << 20)
+def test_share() -> None:
+    """A budget and a floor may be a share."""
+    assert (options.share("50%"), options.share("1M")) == (Share(50.0), 1 << 20)
 
 
 def test_addresses() -> None:
@@ -65,8 +72,12 @@ def test_addresses() -> None:
             for text in ("", "x", "-1", "nan", "inf", "5XiB", "1e99")
         ),
         *((options.time, text) for text in ("", "x", "-1s", "nan", "inf", "5 days")),
-        *((options.positive_time, text) for text in ("0", "0ms", "none")),
-        *((options.budget, text) for text in ("101%", "-1%", "x%", "nan%", "%")),
+        *(
+            (options.time, text)
+            for text in ("0", "10", "1.5m", "8761h", "9" * 400 + "s")
+        ),
+        *((options.positive_time, text) for text in ("0s", "0ms", "none")),
+        *((options.share, text) for text in ("101%", "-1%", "x%", "nan%", "%")),
         *((options.address_range, text) for text in ("", "1-2", "2000-1000", "x-y")),
         *((options.address_range, text) for text in ("1000", "0-1" + "0" * 16 + "000")),
         *((options.pid, text) for text in ("0", "-1", "x", "", "4294967296", "1.5")),
@@ -86,7 +97,9 @@ def test_refused(read: Callable[[str], object], text: str) -> None:
         ["pageout", "abc"],
         ["pageout", "0"],
         ["pageout", "1", "--budget", "much"],
-        ["pageout", "1", "--max-stall", "0"],
+        ["pageout", "1", "--max-stall", "0s"],
+        ["pageout", "1", "--swap-floor", "101%"],
+        ["show", "1", "--watch", "9999999999s"],
         ["pageout", "1", "--hold", "rope"],
         ["pageout", "1", "--range", "1-2"],
         ["page-out", "1"],
@@ -120,8 +133,19 @@ def test_options_before_the_command(target: Target) -> None:
     ]
 
 
+@pytest.mark.parametrize("option", ["--max-stall", "--timeout", "--watch"], ids=str)
+def test_a_time_without_a_unit(option: str) -> None:
+    """A bare number is refused, with an example of what is wanted."""
+    verb = "show" if option == "--watch" else "pageout"
+    done = run(verb, 1, option, "10")
+    assert (done.status, done.out, len(done.errors)) == (2, "", 1)
+    assert "'10'" in done.err
+    assert "10ms" in done.err
+
+
 def test_selftest_takes_its_own_options() -> None:
     """`pmadvise selftest` is the selftest, options and status."""
     listed = run("selftest", "--list")
     assert (listed.status, "pageout" in listed.out.split("\n")) == (0, True)
-    assert run("selftest", "--size", "none").status == 2
+    wrong = run("selftest", "--size", "none")
+    assert (wrong.status, wrong.out, len(wrong.errors)) == (2, "", 1)

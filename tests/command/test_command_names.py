@@ -11,8 +11,9 @@ from helpers.command import run, terminal
 from helpers.names import names
 from helpers.targets import MIB, Target
 from hypothesis import given
+from hypothesis.strategies import text
 
-from pmadvise.command.text import printable
+from pmadvise._streams import Stream, printable
 
 HOSTILE = [
     b"\x1b[2J\x1b[31m",
@@ -115,6 +116,27 @@ def test_names_stay_different(one: bytes, other: bytes) -> None:
     """Two names are never shown as the same."""
     same = printable(os.fsdecode(one)) == printable(os.fsdecode(other))
     assert same == (os.fsdecode(one) == os.fsdecode(other))
+
+
+@pytest.mark.parametrize("verb", ["show", "cold"])
+def test_a_traceback_is_harmless(verb: str) -> None:
+    """With --debug too the name of a cgroup, or a message, is escaped, on one line."""
+    done = run(verb, "--cgroup", "/x\x1b[2J\npmadvise: all is well\u202e", "--debug")
+    assert "Traceback" in done.err
+    assert is_harmless(done.err)
+    assert [line for line in done.errors if line.startswith("pmadvise: all")] == []
+
+
+@given(text())
+def test_a_stream_is_harmless(written: str) -> None:
+    """Whatever is written to a Stream, only the newline is a control character."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as file:
+        stream = Stream(writer, "utf-8", is_buffered=True)
+        stream.write(written)
+        stream.flush()
+        os.close(writer)
+        assert is_harmless(file.read().decode())
 
 
 def test_a_usage_error_is_one_line() -> None:

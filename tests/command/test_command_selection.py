@@ -184,9 +184,9 @@ def test_targets_that_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
         warnings.warn("some processes are left out: why", RuntimeWarning, stacklevel=1)
 
     monkeypatch.setattr("pmadvise.command.targets.processes", found)
-    with Targets([], ["/a"], []) as targets:
-        assert [target.pid for target in targets] == [os.getppid()]
-        [(subject, error)] = targets.errors
+    targets = Targets([], ["/a"], [])
+    assert [target.pid for target in targets] == [os.getppid()]
+    [(subject, error)] = targets.errors
     assert (subject, "left out: why" in str(error)) == ("--cgroup /a", True)
 
 
@@ -201,9 +201,9 @@ class Impatient(Silence):
 def test_a_second_interrupt(target: Target, selection: Selection) -> None:
     """Ctrl-C twice ends it at once; the report has what was done all the same."""
     target.filled(64 * MIB)
-    with Targets([target.pid, os.getpid()], (), ()) as targets:
-        order = Order(Advice.COLD, selection)
-        first, second = work.advise(targets, order, threading.Event(), Impatient())
+    targets = Targets([target.pid, os.getpid()], (), ())
+    order = Order(Advice.COLD, selection)
+    first, second = work.advise(targets, order, threading.Event(), Impatient())
     assert first.report is not None
     assert second.report is not None
     assert 0 < first.report.advised < first.report.requested

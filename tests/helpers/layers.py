@@ -13,7 +13,7 @@ LAYERS = """
     _ffi
     _native
     advice  ranges
-    _arguments
+    _arguments  _streams
     _proc
     _reasons
     _handle
