@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -65,6 +66,7 @@ seize(int proc, int tid)
     int refusal = 0;
     int signal = stopped_with(tid);
     siginfo_t info;
+    struct stat status;
 
     /*
      * Of the caller's own child, a waitpid(2) elsewhere in it would take the
@@ -85,7 +87,8 @@ seize(int proc, int tid)
          * stranger.
          */
         snprintf(path, sizeof(path), "task/%d", tid);
-        if (faccessat(proc, path, F_OK, 0) < 0)
+        /* not by faccessat(2), which asks for the real user's rights */
+        if (fstatat(proc, path, &status, 0) < 0)
             return kill(tid, 0) < 0 && errno == ESRCH ? -ESRCH : -EXDEV;
     }
     /* it works on our tracees alone, so a refusal of one is forgotten */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from contextlib import AbstractContextManager, nullcontext
 
@@ -65,6 +66,18 @@ def c_uint(name: str, value: int) -> int:
     """Return `value` as an unsigned int of C; errors as c_int()."""
     # As in C, -1 is every bit set: let the kernel reject it.
     return c_int(name, value) & 0xFFFFFFFF
+
+
+def seconds(name: str, value: float) -> float:
+    """Return a number of seconds, 0 or more; errors as c_int()."""
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{name} {value!r} is not a number of seconds")
+    if not value >= 0:  # NaN too
+        raise ValueError(f"{name} {value!r} is not 0 seconds or more")
+    try:
+        return float(value)
+    except OverflowError:  # an int that is too large for a float
+        return math.inf
 
 
 def aligned(ranges: RangesLike) -> Ranges:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import operator
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from pmadvise import _reasons
 from pmadvise._advise.keywords import Cancel, EachOptions, Unpack
-from pmadvise._advise.limits import Clock, Limits, StopAdvising
+from pmadvise._advise.limits import (
+    CallerError,
+    Clock,
+    Limits,
+    StopAdvising,
+    attach,
+    of_caller,
+)
 from pmadvise._arguments import aligned, c_int
 from pmadvise._handle.identity import Identity
 from pmadvise._members import members_of_cgroup, members_of_host, members_of_tree
@@ -111,8 +119,8 @@ class _Guard:
 
     def is_set(self) -> bool:
         """Return whether the work is to end."""
-        if (self._cancel is not None and self._cancel.is_set()) or (
-            self._stop is not None and self._stop()
+        if (self._cancel is not None and of_caller(self._cancel.is_set)) or (
+            self._stop is not None and of_caller(self._stop)
         ):
             self.ended = "cancelled"
         elif self.free_swap() == 0:
@@ -190,23 +198,57 @@ def advise_each(
         if callback is not None and not callable(callback):
             raise TypeError(f"{name} {callback!r} is not callable")
     if hold is not None:
-        from pmadvise.hold import METHODS  # noqa: PLC0415 - not all need it
+        from pmadvise.hold import check_method  # noqa: PLC0415 - not all need it
 
-        if hold not in ("auto", *METHODS):
-            raise ValueError(f"hold {hold!r} is none of auto, {', '.join(METHODS)}")
+        check_method("hold", hold)
     if number != Advice.PAGEOUT:
         floor = 0
     if floor:
         swap()  # raises, before anything is advised, where it is hidden
+    _check_listed(processes)
     guard = _Guard(limits.cancel, stop, floor, limits.dry_run)
     work = _Work(Advice(number), limits, guard, select, hold)
     try:
-        for process in processes:
+        for index, process in enumerate(processes):
+            _check_process(index, process)
             work.advise(process)
-    except BaseException as error:
-        BaseException.__setattr__(error, "reports", work.results)
-        raise
-    return work.results
+        return work.results
+    except CallerError as cover:
+        error = cover.error
+    except BaseException as other:
+        error = other
+    attach(error, "reports", work.results)
+    try:
+        raise error
+    finally:
+        del error
+
+
+def _check_listed(processes: Iterable[Process]) -> None:
+    """Check what is there already; an iterator's are checked in their turn."""
+    if isinstance(processes, (list, tuple)):
+        for index, process in enumerate(processes):
+            _check_process(index, process)
+
+
+def _check_process(index: int, process: Process) -> None:
+    if not isinstance(process, Process):
+        raise TypeError(f"processes[{index}] {process!r} is not a Process")
+
+
+def _is_of_library(error: BaseException) -> bool:
+    """Return whether this package raised an exception: no callback or signal handler.
+
+    A function of the standard library raises it for the module that called it.
+    """
+    package, trace = "pmadvise", error.__traceback__
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        name = module.partition(".")[0]
+        if name not in sys.stdlib_module_names or name == "__main__":
+            package = name
+        trace = trace.tb_next
+    return package == "pmadvise"
 
 
 class _Work:
@@ -238,6 +280,8 @@ class _Work:
         try:
             outcome: Report | OSError = self._advise(process)
         except OSError as error:
+            if not _is_of_library(error):
+                raise
             # The frames of a traceback would keep open files as long as the result.
             outcome = error.with_traceback(None)
         self.results.append((process, outcome))
@@ -271,7 +315,7 @@ class _Work:
         )
         run = process._run(self._advice, limits)
         try:
-            report = run.run(ranges)
+            report = run.run_covered(ranges)
         finally:
             self._guard.use(run.counted)
             if self._left is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Generator, Iterator
 
@@ -91,6 +92,14 @@ def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     if not reason.startswith(LACKED_FOR_GOOD):
         report.outcome = "failed"
         report.longrepr = f"skipped, which --strict-kernel forbids: {reason}"
+
+
+@pytest.fixture
+def no_gc() -> Iterator[None]:
+    """No garbage collection: an exception that strikes in a callback of it is lost."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pmadvise import _reasons
+from pmadvise._advise.limits import of_caller
 from pmadvise._native.base import PAGE_SIZE
 from pmadvise.ranges import Ranges
 from pmadvise.report import Skip
@@ -76,7 +77,7 @@ class Account:
     def progress(self) -> None:
         """Inform the caller."""
         if self._on_progress is not None:
-            self._on_progress(self.done, self.requested)
+            of_caller(self._on_progress, self.done, self.requested)
 
 
 class Budget:

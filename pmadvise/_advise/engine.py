@@ -11,7 +11,7 @@ from pmadvise._advise.limits import Clock, Limits, StopAdvising
 from pmadvise._advise.pacer import Pacer
 from pmadvise._advise.profiles import Profile
 from pmadvise._handle.mm import MmEnd
-from pmadvise._native.base import IOV_MAX
+from pmadvise._native.base import IOV_MAX, MAX_RW_COUNT
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.ranges import Batches, RangeArray
 from pmadvise.ranges import Ranges
@@ -29,10 +29,13 @@ _LOOK_INTERVAL = 0.001
 class _Cut:
     """Ranges cut at the boundaries of VMAs, and how far they were worked through."""
 
-    __slots__ = ("_at", "_mapped", "_pieces", "batches", "is_current")
+    __slots__ = ("_are_cut", "_at", "_mapped", "_pieces", "batches", "is_current")
 
-    def __init__(self, vmas: VmaArray, array: RangeArray, is_current: bool) -> None:
+    def __init__(
+        self, vmas: VmaArray, array: RangeArray, is_current: bool, max_element: int
+    ) -> None:
         self._pieces, self._mapped = vmas.cut(array)
+        self._are_cut = max_element < MAX_RW_COUNT
         self._at = 0
         self.is_current = is_current
         self.batches: Batches | None = None
@@ -56,7 +59,7 @@ class _Cut:
             return self._pieces.get(self._at - 1)
         hole = self._mapped.find(0, self._at)
         stop = len(self._pieces) if hole < 0 else hole
-        self.batches = Batches(self._pieces, self._at, stop)
+        self.batches = Batches(self._pieces, self._at, stop, self._are_cut)
         self._at = stop
         return None
 
@@ -144,14 +147,14 @@ class Engine:
         return "complete"
 
     def _cut(self, ranges: Ranges, vmas: VmaArray | None = None) -> _Cut:
-        if vmas is not None:
-            return _Cut(vmas, ranges._array, is_current=False)
+        is_current = vmas is None
         try:
-            vmas = self._kernel.vmas_of(ranges)
+            if vmas is None:
+                vmas = self._kernel.vmas_of(ranges)
         except ProcessLookupError:
             self._look()
             raise
-        return _Cut(vmas, ranges._array, is_current=True)
+        return _Cut(vmas, ranges._array, is_current, self._max_element)
 
     def _check(self) -> None:
         """End the work if a limit is reached or the target has gone."""

@@ -5,13 +5,19 @@ from __future__ import annotations
 import operator
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
+from pmadvise._arguments import seconds
 from pmadvise.report import Ended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from pmadvise._advise.keywords import Cancel
+
+    T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +39,9 @@ class Limits:
             TypeError: One is of the wrong type.
             ValueError: One is out of range.
         """
-        for name, seconds in (("max_stall", self.max_stall), ("timeout", self.timeout)):
-            if seconds is None:
-                continue
-            if not isinstance(seconds, (int, float)):
-                raise TypeError(f"{name} {seconds!r} is not a number of seconds")
-            if not seconds >= 0:  # NaN too
-                raise ValueError(f"{name} {seconds!r} is not 0 seconds or more")
+        for name, value in (("max_stall", self.max_stall), ("timeout", self.timeout)):
+            if value is not None:  # and this class is frozen
+                object.__setattr__(self, name, seconds(name, value))
         if self.max_stall == 0:
             raise ValueError(
                 f"max_stall {self.max_stall!r} is not more than 0 seconds: pass None "
@@ -52,7 +54,7 @@ class Limits:
                 raise TypeError(f"budget {self.budget!r} is not an int") from None
             if budget < 0:
                 raise ValueError(f"budget {budget} is negative")
-            object.__setattr__(self, "budget", budget)  # frozen
+            object.__setattr__(self, "budget", budget)
         if self.cancel is not None and not callable(
             getattr(self.cancel, "is_set", None)
         ):
@@ -67,6 +69,39 @@ class StopAdvising(Exception):
     def __init__(self, ended: Ended) -> None:
         super().__init__(ended)
         self.ended: Ended = ended
+
+
+class CallerError(BaseException):
+    """An exception of a function of the caller's, on its way to the caller.
+
+    In this cover it is never taken for one of the target, nor for the end of a
+    generator; run() and advise_each() take the cover off.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def of_caller(function: Callable[..., T], *arguments: object) -> T:
+    """Call a function of the caller's.
+
+    Raises:
+        CallerError: It raised an exception.
+    """
+    try:
+        return function(*arguments)
+    except CallerError:
+        raise
+    except BaseException as error:
+        raise CallerError(error) from None
+
+
+def attach(error: BaseException, name: str, value: object) -> None:
+    """Set an attribute of an exception of the caller's, where its class lets us."""
+    with suppress(AttributeError, TypeError):
+        # Past any __setattr__ of its own: some exceptions are frozen.
+        BaseException.__setattr__(error, name, value)
 
 
 class Clock:
@@ -90,7 +125,7 @@ class Clock:
     def check(self) -> None:
         """Raise StopAdvising when the time is over or the caller cancels."""
         cancel, timeout = self._limits.cancel, self._limits.timeout
-        if cancel is not None and cancel.is_set():
+        if cancel is not None and of_caller(cancel.is_set):
             raise StopAdvising("cancelled")
         if timeout is not None and self.elapsed() >= timeout:
             raise StopAdvising("timeout")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from pmadvise._advise.engine import Engine
 from pmadvise._advise.kernel import Kernel, Rehearsal
-from pmadvise._advise.limits import Clock, Limits, StopAdvising
+from pmadvise._advise.limits import CallerError, Clock, Limits, StopAdvising, attach
 from pmadvise._advise.profiles import Source, profile_of
 from pmadvise._handle.mm import Mm
 from pmadvise._native.process_madvise import probe
@@ -25,6 +25,11 @@ def require_permission(pidfd: int, advice: int) -> None:
     answer = probe(pidfd, advice)
     if answer < 0:
         raise explain(pidfd, advice, -answer)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Return whether an exception is that of a right that is missing."""
+    return isinstance(error, PermissionError)
 
 
 class Run:
@@ -60,6 +65,17 @@ class Run:
                 leaves this has the Report so far as `.report`.
         """
         try:
+            return self.run_covered(ranges)
+        except CallerError as cover:
+            error = cover.error
+        try:
+            raise error
+        finally:
+            del error
+
+    def run_covered(self, ranges: Ranges | None) -> Report:
+        """Advise as run() does; the exception of a callback is in a CallerError."""
+        try:
             try:
                 for pause in self.steps(ranges):
                     if pause:
@@ -69,8 +85,12 @@ class Run:
             finally:  # inside, as a signal handler may raise there too
                 self._kernel.close()
         except BaseException as error:
-            # Past any __setattr__ of its own: some exceptions are frozen.
-            BaseException.__setattr__(error, "report", self._report("cancelled"))
+            so_far = self._report("refused" if _is_refusal(error) else "cancelled")
+            attach(
+                error.error if isinstance(error, CallerError) else error,
+                "report",
+                so_far,
+            )
             raise
 
     def steps(self, ranges: Ranges | None) -> Iterator[float]:

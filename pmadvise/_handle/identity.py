@@ -13,6 +13,8 @@ from pmadvise._native.descriptor import Descriptor
 from pmadvise._proc.files import Stat, read_in
 from pmadvise._proc.pidfds import directory_of, has_ended, no_mm, pid_of
 
+_Descriptors = tuple[Descriptor, Descriptor | None]
+
 
 def open_pidfd(pid: int) -> Descriptor:
     """Open a pidfd of a process by its ID; errors as pidfd_open()."""
@@ -35,7 +37,7 @@ class Identity:
         ProcessLookupError: The process has been reaped.
     """
 
-    __slots__ = ("_files", "_pidfd", "_proc", "_users", "closed", "number", "pid")
+    __slots__ = ("_descriptors", "_files", "_users", "is_hidden", "number", "pid")
 
     def __init__(self, pidfd: Descriptor, pid: int) -> None:
         self.pid = int(pid)
@@ -45,11 +47,11 @@ class Identity:
         except BaseException:
             pidfd.close()  # the traceback refers to it
             raise
-        self._pidfd, self._proc = pidfd, proc
+        self.is_hidden = proc is None
+        """Whether the directory /proc/PID could not be opened."""
+        self._descriptors: _Descriptors | None = (pidfd, proc)
         self._files: set[weakref.ref[Descriptor]] = set()
         self._users: set[_Use] = set()
-        self.closed = False
-        """Whether close() was called."""
 
     @classmethod
     def open(cls, pid: int) -> Identity:
@@ -69,7 +71,7 @@ class Identity:
             number = fileno_of(pidfd)
             copy = Descriptor.copy_of(number)
         try:
-            pid = pid_of(copy.fd)
+            pid = pid_of(copy.fd, number)
             if pid == 0:
                 raise ValueError(
                     f"the process of pidfd {number} is not of this pid namespace"
@@ -81,8 +83,22 @@ class Identity:
 
     def close(self) -> None:
         """Close all file descriptors, once no Pin is left; may be called again."""
-        self.closed = True
-        self._close_unless_used()
+        descriptors, self._descriptors = self._descriptors, None
+        self._close_unless_used(descriptors)
+
+    def _close_unless_used(self, descriptors: _Descriptors | None) -> None:
+        """Close them if this is closed: Identity.close(), or the last one to unpin."""
+        # Two threads may come here at once: a Descriptor is closed only once.
+        if self.closed and not self._users:
+            files = [reference() for reference in list(self._files)]
+            for descriptor in (*(descriptors or ()), *files):
+                if descriptor is not None:
+                    descriptor.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self._descriptors is None
 
     def pin(self) -> Pin:
         """Return a context manager that keeps the file descriptors open meanwhile.
@@ -94,27 +110,26 @@ class Identity:
         Raises:
             ValueError: This is closed.
         """
-        pin = Pin(self)
-        # close() may be called meanwhile: it sets `closed` before it looks for users.
-        if self.closed and not self._is_used_here(2):
+        pin = Pin(self, self._opened())
+        # close() may be called meanwhile: it closes before it looks for users.
+        if self.closed and len(self._uses_here()) == 1:
             pin.release()
             raise self._is_closed()
         return pin
 
-    def _is_used_here(self, n_pins: int) -> bool:
-        """Return whether this thread has so many pins."""
-        thread = _thread.get_ident()
-        return sum(use.thread == thread for use in list(self._users)) >= n_pins
+    def _opened(self) -> _Descriptors:
+        """Return the descriptors; those of a pin of this thread if this is closed."""
+        descriptors = self._descriptors
+        if descriptors is not None:
+            return descriptors
+        for use in self._uses_here():
+            return use.descriptors
+        raise self._is_closed()
 
-    def _close_unless_used(self) -> None:
-        # Two threads may come here at once: a Descriptor is closed only once.
-        if self.closed and not self._users:
-            self._pidfd.close()
-            if self._proc is not None:
-                self._proc.close()
-            for file in [reference() for reference in list(self._files)]:
-                if file is not None:
-                    file.close()
+    def _uses_here(self) -> list[_Use]:
+        """Return the uses of this thread."""
+        thread = _thread.get_ident()
+        return [use for use in list(self._users) if use.thread == thread]
 
     def close_with_this(self, file: Descriptor) -> None:
         """Close another file of the process with these; called under a pin."""
@@ -130,9 +145,7 @@ class Identity:
         Raises:
             ValueError: This is closed.
         """
-        if self.closed and not self._is_used_here(1):
-            raise self._is_closed()
-        return self._pidfd.fd
+        return self._opened()[0].fd
 
     @property
     def proc(self) -> int:
@@ -142,16 +155,10 @@ class Identity:
             ValueError: This is closed.
             PermissionError: It is hidden: hidepid, or no /proc of this namespace.
         """
-        if self.closed and not self._is_used_here(1):
-            raise self._is_closed()
-        if self._proc is None:
+        _, proc = self._opened()
+        if proc is None:
             raise _reasons.hidden().error(f"process {self.pid}")
-        return self._proc.fd
-
-    @property
-    def is_hidden(self) -> bool:
-        """Whether the directory /proc/PID could not be opened."""
-        return self._proc is None
+        return proc.fd
 
     def open_file(self, name: str, flags: int = 0) -> Descriptor:
         """Open a file of /proc/PID for reading, or with other flags.
@@ -245,10 +252,11 @@ class Pin:
 
     __slots__ = ("__weakref__", "_identity", "_use")
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, descriptors: _Descriptors) -> None:
         self._identity = identity
         # Not by __del__: that is Python code, which a signal handler may interrupt.
         self._use = _Use(self, identity._users.discard)
+        self._use.descriptors = descriptors
         self._use.thread = _thread.get_ident()
         identity._users.add(self._use)
 
@@ -263,14 +271,15 @@ class Pin:
     def release(self) -> None:
         """End the use; may be called again."""
         self._identity._users.discard(self._use)
-        self._identity._close_unless_used()
+        self._identity._close_unless_used(self._use.descriptors)
 
 
 class _Use(weakref.ref[Pin]):
-    """A Pin that exists, and its thread."""
+    """A Pin that exists; it owns the descriptors, with the Identity unless closed."""
 
-    __slots__ = ("thread",)
+    __slots__ = ("descriptors", "thread")
 
+    descriptors: _Descriptors
     thread: int
     # By identity: that of a Pin which has gone can't be found out any more.
     __hash__ = object.__hash__

@@ -153,14 +153,18 @@ class Batches:
         array: The ranges to be handed out.
         start: Index of the first.
         stop: Index behind the last.
+        are_cut: Whether elements are so short that a range makes many of a call.
     """
 
     __slots__ = ("_array", "_index", "_offset", "_stop", "_vector")
 
-    def __init__(self, array: RangeArray, start: int, stop: int) -> None:
+    def __init__(
+        self, array: RangeArray, start: int, stop: int, are_cut: bool = False
+    ) -> None:
         self._array, self._stop = array, stop
         self._index, self._offset = ffi.new("size_t *", start), ffi.new("size_t *")
-        self._vector = ffi.new("struct pmadvise_range[]", min(stop - start, IOV_MAX))
+        capacity = IOV_MAX if are_cut else min(stop - start, IOV_MAX)
+        self._vector = ffi.new("struct pmadvise_range[]", capacity)
 
     def next(
         self, max_bytes: int, max_element: int, alignment: int, capacity: int

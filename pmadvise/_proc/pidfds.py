@@ -10,11 +10,15 @@ from pmadvise._native.descriptor import PIDFD_THREAD, Descriptor, pidfd_info
 from pmadvise._proc.files import read_stat, wait_readable
 
 
-def pid_of(pidfd: int) -> int:
+def pid_of(pidfd: int, name: int | None = None) -> int:
     """Return the process ID of a pidfd whose process has not been reaped.
 
     The number is that of /proc, which may show another pid namespace: 0 if the process
     is not in that namespace.
+
+    Args:
+        pidfd: The file descriptor.
+        name: The number for messages, if it is a duplicate of the caller's.
 
     Raises:
         OSError: It is no open file descriptor, or there is no /proc.
@@ -22,13 +26,14 @@ def pid_of(pidfd: int) -> int:
         ProcessLookupError: The process has been reaped.
     """
     flags, pid = pidfd_info(pidfd)
+    name = pidfd if name is None else name
     if flags == -errno.EINVAL:
-        raise ValueError(f"file descriptor {pidfd} is not a pidfd")
+        raise ValueError(f"file descriptor {name} is not a pidfd")
     if flags < 0:
-        name = f"/proc/self/fdinfo/{pidfd}"
-        raise OSError(-flags, os.strerror(-flags), name)
+        path = f"/proc/self/fdinfo/{name}"
+        raise OSError(-flags, os.strerror(-flags), path)
     if flags & PIDFD_THREAD:
-        raise ValueError(f"pidfd {pidfd} is of a thread, not of a process")
+        raise ValueError(f"pidfd {name} is of a thread, not of a process")
     if pid < 0:
         raise ProcessLookupError(errno.ESRCH, "the process has exited")
     return pid

@@ -52,8 +52,9 @@ class TargetAnswers:
         else:
             self.pid = int(getattr(target, "pid", 0))
             with pin_of(target):
-                copy = Descriptor.copy_of(fileno_of(target))
-            self._open_pidfd(copy)
+                number = fileno_of(target)
+                copy = Descriptor.copy_of(number)
+            self._open_pidfd(copy, number)
 
     def _open_pid(self, pid: int) -> None:
         try:
@@ -65,9 +66,9 @@ class TargetAnswers:
         else:
             self._identify(pidfd)
 
-    def _open_pidfd(self, copy: Descriptor) -> None:
+    def _open_pidfd(self, copy: Descriptor, number: int) -> None:
         try:
-            self.pid = self.pid or pid_of(copy.fd)
+            self.pid = self.pid or pid_of(copy.fd, number)
         except FileNotFoundError:  # no /proc, or that of a pid namespace without us
             self.pid = 0
         except ProcessLookupError:

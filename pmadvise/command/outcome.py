@@ -152,7 +152,7 @@ def _stayed(report: Report, now: Swap | None) -> Iterator[Note]:
     if not own:
         return
     if now is None:
-        why = "why is unknown, as /proc hides the swap space"
+        why = "why is unknown, as the swap space is hidden"
     elif not now.total:
         why = "swap is off"
     elif now.free < _FEW:
@@ -170,7 +170,7 @@ def _swapped(report: Report, now: Swap | None) -> Iterator[Note]:
     if moved <= 0:
         return
     if now is None:
-        text = "went to swap; if they are free is unknown, as /proc hides the swap"
+        text = "went to swap; whether they are free is unknown, as the swap is hidden"
     elif now.frees_at_once:
         text = "went to swap and are free, as all of the swap is zram or zswap"
     else:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import math
 import os
 import time
 import weakref
 from collections.abc import Callable
 from types import TracebackType
 
+from pmadvise._arguments import seconds
 from pmadvise._handle.identity import Identity
 from pmadvise._native.task import task_ended
 from pmadvise.hold.fds import forget_in_children
-from pmadvise.hold.methods import METHODS, MethodChoice
+from pmadvise.hold.methods import MethodChoice, check_method
 from pmadvise.hold.shared import Holder, SharedStop, stops
 from pmadvise.hold.stop import Stop
 
@@ -77,25 +77,11 @@ def hold(
         TypeError: An argument is of the wrong type.
         ValueError: There is no such method, or the timeout is negative or NaN.
     """
-    if not isinstance(method, str):
-        raise TypeError(f"method {method!r} is not a str but {type(method).__name__}")
-    if method != "auto" and method not in METHODS:
-        raise ValueError(f"method {method!r} is not one of auto, {', '.join(METHODS)}")
-    if not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout {timeout!r} is not a number of seconds")
-    if not timeout >= 0:
-        raise ValueError(f"timeout {timeout!r} is not 0 s or longer")
+    check_method("method", method)
+    limit = seconds("timeout", timeout)
     if not isinstance(whole_cgroup, bool):
         raise TypeError(f"whole_cgroup {whole_cgroup!r} is not a bool")
-    return Hold(MethodChoice(identity, method, whole_cgroup), _seconds(timeout))
-
-
-def _seconds(timeout: float) -> float:
-    """Return a timeout as a float; endless for an int that is too large for one."""
-    try:
-        return float(timeout)
-    except OverflowError:
-        return math.inf
+    return Hold(MethodChoice(identity, method, whole_cgroup), limit)
 
 
 _ExitFunction = Callable[

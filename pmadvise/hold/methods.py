@@ -19,6 +19,14 @@ METHODS = {cls.method: cls for cls in _CLASSES}
 """The methods by their names, in the order in which "auto" tries them."""
 
 
+def check_method(name: str, method: str) -> None:
+    """Raise TypeError or ValueError, naming the argument, unless it is a method."""
+    if not isinstance(method, str):
+        raise TypeError(f"{name} {method!r} is not a str but {type(method).__name__}")
+    if method not in ("auto", *METHODS):
+        raise ValueError(f"{name} {method!r} is not one of auto, {', '.join(METHODS)}")
+
+
 class MethodChoice:
     """The stop factory of a hold: the method that was named, or the first that works.
 

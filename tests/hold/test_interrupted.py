@@ -25,6 +25,7 @@ import pmadvise.hold
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("no_gc"),
     pytest.mark.timeout(method="thread"),  # the signal is theirs
 ]
 

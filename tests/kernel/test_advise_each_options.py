@@ -169,7 +169,7 @@ def test_wrong_arguments(
 def test_the_walk_of_a_pageout(
     target: Target, process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From Process to the C function are the frames that CONTRIBUTING has: nine."""
+    """From Process to the C function are the frames that CONTRIBUTING has: ten."""
     walks: list[list[str]] = []
     real = native_mm.mm_advise
 

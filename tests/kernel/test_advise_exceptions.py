@@ -98,6 +98,7 @@ def test_at_every_line_behind_the_call(
     assert lines > 20
 
 
+@pytest.mark.usefixtures("no_gc")
 @pytest.mark.timeout(method="thread")  # the signal is the test's own
 def test_of_a_signal_handler(target: Target, process: Process) -> None:
     """A handler that raises while the kernel works: the report has that call."""

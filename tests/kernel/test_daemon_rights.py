@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.children import in_child, value_of_child
+from helpers.namespaces import mount_proc
 from helpers.privileges import (
     CAP_DAC_READ_SEARCH,
     CAP_SYS_NICE,
@@ -50,6 +51,23 @@ def test_two_capabilities_are_enough(target: Target, name: str) -> None:
     """With CAP_SYS_NICE and CAP_SYS_PTRACE alone the daemon's methods work."""
     target.filled(MIB)
     as_daemon(target, lambda process: METHODS[name](process) is None)
+
+
+@pytest.mark.needs_mounts
+@pytest.mark.parametrize("hidepid", [0, 1, 2, 4])
+@pytest.mark.parametrize("method", ["ptrace", "auto"])
+def test_hold_by_effective_capabilities(
+    target: Target, hidepid: int, method: str
+) -> None:
+    """A daemon whose capabilities open /proc/PID holds, though its user could not."""
+
+    def hold() -> str:
+        mount_proc(f"hidepid={hidepid}")
+        become_nobody_with(*RIGHTS, CAP_DAC_READ_SEARCH)
+        with Process(target.pid) as process, process.hold(method, 20) as held:
+            return held.method
+
+    assert value_of_child(hold) == "ptrace"
 
 
 @pytest.mark.parametrize("name", ["resident", "swapped"])

@@ -42,6 +42,7 @@ def open_and_close(process: Process) -> None:
     Process(process.pid).close()
 
 
+@pytest.mark.usefixtures("no_gc")
 @pytest.mark.timeout(method="thread")  # the signal is the test's own
 @pytest.mark.needs_root
 @pytest.mark.parametrize(

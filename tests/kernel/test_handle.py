@@ -97,9 +97,11 @@ def test_from_the_pidfd_of_a_thread(target: Target, leader: bool) -> None:
 
 
 def test_from_another_file() -> None:
-    """A file of another kind is a ValueError."""
-    with open("/dev/null") as file, pytest.raises(ValueError, match="not a pidfd"):
-        Process.from_pidfd(file)
+    """A file of another kind is a ValueError, which has its own number."""
+    with open("/dev/null") as file:
+        text = f"file descriptor {file.fileno()} is not a pidfd"
+        with pytest.raises(ValueError, match=text):
+            Process.from_pidfd(file)
 
 
 @pytest.mark.parametrize("number", [-1, 1 << 20])

@@ -51,7 +51,7 @@ def test_a_skip_names_what_is_missing(tmp_path: Path) -> None:
         "it lacks the advice",
         "no luck",
         "not of this architecture",
-        "pip install --group lint --group package",
+        "pip install --group lint --group package --group interop",
         f"run it on a larger machine, it has {cpus}",
     ]
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pmadvise import Advice, Ranges
+from pmadvise._advise.profiles import profile_of
 
 N_PAGES = 16
 RATE = 512 << 20
@@ -104,3 +105,22 @@ def test_no_more_than_the_ranges_split(
     cut = {page[0] for page in kernel.huge_pages if splits(asked, page)}
     assert set(kernel.split_pages()) == cut
     assert report.advised == sum(length for _, length in asked)
+
+
+@pytest.mark.parametrize(
+    ("advice", "length", "calls"),
+    [
+        (Advice.WILLNEED, 256 << 20, 2),
+        (Advice.COLLAPSE, 1023 * HUGE, 1),
+        (Advice.COLLAPSE, 1024 * HUGE, 2),
+    ],
+)
+def test_elements_of_one_range_fill_a_vector(
+    advice: Advice, length: int, calls: int
+) -> None:
+    """A range whose elements are short takes a call for 1,024 of them, not one each."""
+    if profile_of(advice).max_element() not in (128 << 10, HUGE):
+        pytest.skip("kernel: it has pages of another size")
+    kernel = ScriptedKernel([Area(0, length)])
+    report = advise(kernel, [(0, length)], advice, max_stall=None)
+    assert (report.calls, report.advised) == (calls, length)

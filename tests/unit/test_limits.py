@@ -78,6 +78,8 @@ def test_types_refused(limits: dict[str, Any], words: str) -> None:
 def test_values_taken(limits: dict[str, Any]) -> None:
     """The largest and the smallest values that make sense are taken."""
     ((name, value),) = limits.items()
+    if value == 10**400:
+        value = INF  # no float is so large
     assert getattr(Limits(**limits), name) == value
 
 
