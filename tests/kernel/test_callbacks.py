@@ -1,4 +1,4 @@
-"""Exceptions of the caller's own functions and signal handlers in advise_each()."""
+"""Exceptions of the caller's own functions in advise_each()."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import errno
 import functools
 import os
 import re
-import signal
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -97,29 +96,6 @@ def test_of_a_function_in_c(process: Process) -> None:
         else:
             with pytest.raises(FileNotFoundError, match="nowhere"):
                 advise_each([process], Advice.COLD, stop=stop)
-
-
-@pytest.mark.timeout(method="thread")  # the signal is the test's own
-@pytest.mark.usefixtures("no_gc")
-def test_of_a_signal_handler(process: Process) -> None:
-    """A TimeoutError of an alarm is not taken for a process that was too slow."""
-    before = signal.signal(signal.SIGALRM, raiser(TimeoutError("of the alarm")))
-    raised = 0
-    try:
-        for microseconds in range(50, 1500, 50):
-            results: list[tuple[Process, Report | OSError]] = []
-            try:
-                signal.setitimer(signal.ITIMER_REAL, microseconds / 1e6)
-                for _ in range(20):
-                    results += advise_each([process], Advice.COLD)
-            except TimeoutError:
-                raised += 1
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            assert {type(outcome) for _, outcome in results} <= {Report}
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert raised > 20
 
 
 @pytest.mark.parametrize("wrong", [5, None, "12", os])
