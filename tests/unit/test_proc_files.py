@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -173,5 +174,18 @@ def test_a_wait_longer_than_poll_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() - begin >= 0.01
     os.write(writer, b"x")
     assert files.wait_readable(reader, 60) is True
+    os.close(reader)
+    os.close(writer)
+
+
+def test_waiting_without_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a library has removed poll(2) from `select`, its select() waits."""
+    monkeypatch.delattr("select.poll")
+    reader, writer = os.pipe()
+    assert files.wait_readable(reader, 0.01) is False
+    timer = threading.Timer(0.01, os.write, (writer, b"x"))
+    timer.start()
+    assert files.wait_readable(reader, 60) is True
+    timer.join()
     os.close(reader)
     os.close(writer)
