@@ -12,7 +12,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/ptrace.h>
-#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -66,7 +65,7 @@ seize(int proc, int tid)
     int refusal = 0;
     int signal = stopped_with(tid);
     siginfo_t info;
-    struct stat status;
+    char link;
 
     /*
      * Of the caller's own child, a waitpid(2) elsewhere in it would take the
@@ -87,8 +86,11 @@ seize(int proc, int tid)
          * stranger.
          */
         snprintf(path, sizeof(path), "task/%d", tid);
-        /* not by faccessat(2), which asks for the real user's rights */
-        if (fstatat(proc, path, &status, 0) < 0)
+        /*
+         * EINVAL: it is there, and no link.  Not by faccessat(2), which asks
+         * for the rights of the real user.
+         */
+        if (readlinkat(proc, path, &link, 1) < 0 && errno != EINVAL)
             return kill(tid, 0) < 0 && errno == ESRCH ? -ESRCH : -EXDEV;
     }
     /* it works on our tracees alone, so a refusal of one is forgotten */

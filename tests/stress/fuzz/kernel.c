@@ -43,7 +43,8 @@ struct dirent *__wrap_readdir(DIR *directory);
 int __wrap_closedir(DIR *directory);
 int __wrap_getpagesize(void);
 int __wrap_nanosleep(const struct timespec *time, struct timespec *left);
-int __wrap_faccessat(int directory, const char *path, int mode, int flags);
+ssize_t __wrap_readlinkat(int directory, const char *path, char *link,
+                          size_t size);
 int __wrap_kill(pid_t pid, int sig);
 int __wrap_waitid(idtype_t type, id_t id, siginfo_t *info, int options);
 long __wrap_ptrace(int request, ...);
@@ -287,18 +288,16 @@ task_of(int tid)
     return NULL;
 }
 
-int
-__wrap_faccessat(int directory, const char *path, int mode, int flags)
+ssize_t
+__wrap_readlinkat(int directory, const char *path, char *link, size_t size)
 {
     int tid = 0;
     const struct task *task;
 
-    CHECK(directory == FAKE_DIRECTORY && mode == F_OK && flags == 0);
+    CHECK(directory == FAKE_DIRECTORY && link && size == 1);
     CHECK(sscanf(path, "task/%d", &tid) == 1);
     task = task_of(tid);
-    if (task && !task->elsewhere)
-        return 0;
-    errno = ENOENT;
+    errno = task && !task->elsewhere ? EINVAL : ENOENT; /* a directory */
     return -1;
 }
 
