@@ -207,7 +207,8 @@ def touching(target: Target) -> int:
 def test_working_set(process: Process, touching: int) -> None:
     """It is the memory that was touched, not what is in memory."""
     found = process.working_set(1)
-    assert touching <= found.referenced < touching + 16 * MIB
+    # clear_refs leaves the TLB as it is, whose pages are not marked again: a few.
+    assert touching - MIB <= found.referenced < touching + 16 * MIB
     assert found.resident >= 40 * MIB
     assert found.coarse is False
 
