@@ -27,11 +27,6 @@ def require_permission(pidfd: int, advice: int) -> None:
         raise explain(pidfd, advice, -answer)
 
 
-def _is_refusal(error: BaseException) -> bool:
-    """Return whether an exception is that of a right that is missing."""
-    return isinstance(error, PermissionError)
-
-
 class Run:
     """An advise() and its state, from which a Report can be made at any time.
 
@@ -85,12 +80,11 @@ class Run:
             finally:  # inside, as a signal handler may raise there too
                 self._kernel.close()
         except BaseException as error:
-            so_far = self._report("refused" if _is_refusal(error) else "cancelled")
-            attach(
-                error.error if isinstance(error, CallerError) else error,
-                "report",
-                so_far,
-            )
+            ended: Ended = "cancelled"
+            if isinstance(error, PermissionError):
+                ended = "refused"
+            raised = error.error if isinstance(error, CallerError) else error
+            attach(raised, "report", self._report(ended))
             raise
 
     def steps(self, ranges: Ranges | None) -> Iterator[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 import sys
@@ -43,8 +44,9 @@ uninitialized: Any = ffi.new_allocator(should_clear_after_alloc=False)
 """Allocate as ffi.new() does, without writing zeros first."""
 
 
+@functools.cache
 def original(module: ModuleType) -> Any:
-    """Return another copy of a C module, as gevent and eventlet have not patched it.
+    """Return our copy of a C module, as gevent and eventlet have not patched it.
 
     Both replace functions in `_thread`, `select` and `time`, and remove some: by then a
     new thread is a greenlet, which does not run while C code waits for it.
