@@ -107,8 +107,9 @@ def test_permission_is_checked(target: Target) -> None:
             found.append((status, errors.getvalue()))
         return found
 
-    # loads all modules, which nobody may not be able to read
-    assert app.run(["cold", str(target.pid), "--quiet"]) == 0
+    # loads all modules, rich's too, which nobody may not be able to read
+    for more in ((), ("--dry-run",)):
+        assert app.run(["cold", str(target.pid), *more]) == 0
     real, dry = value_of_child(as_nobody)
     assert dry == real
     assert (dry[0], dry[1].count("\n")) == (1, 1)

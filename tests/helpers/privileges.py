@@ -6,6 +6,8 @@ import ctypes
 import os
 import struct
 
+import pmadvise
+
 NOBODY = 65534
 """The user ID of nobody."""
 
@@ -38,7 +40,12 @@ def never_gain(*capabilities: int) -> None:
 
 
 def become_nobody() -> None:
-    """Give up root, and every capability with it."""
+    """Give up root, and every capability with it.
+
+    What `pmadvise` loads late is loaded before: nobody may not be able to read it.
+    """
+    for name in pmadvise.__all__:
+        getattr(pmadvise, name)
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)

@@ -84,19 +84,19 @@ def run(*arguments: str, program: tuple[str, ...] = (), **popen: Any) -> Run:
     return Run(done.returncode, done.stdout, done.stderr)
 
 
-def run_here(*arguments: str) -> Run:
-    """Run the selftest in this process."""
+def run_here(*arguments: str, before: Callable[[], object] | None = None) -> Run:
+    """Run the selftest, loaded before `before` is called, in this process."""
+    main = selftest.main
+    if before is not None:
+        before()
     with contextlib.redirect_stdout(io.StringIO()) as output:
-        status = selftest.main(list(arguments))
+        status = main(list(arguments))
     return Run(status, output.getvalue())
 
 
 def run_with(give_up: Callable[[], object], *arguments: str) -> Run:
     """Run the selftest in a child that gives up rights first."""
-
-    def restricted() -> Run:
-        give_up()
-        return run_here("--size", "4", *arguments)
-
-    done: Run = value_of_child(restricted)
+    done: Run = value_of_child(
+        lambda: run_here("--size", "4", *arguments, before=give_up)
+    )
     return done
