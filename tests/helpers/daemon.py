@@ -28,40 +28,83 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, str(PROGRAM), *map(str, arguments)]
 
 
-class Daemon:
-    """The daemon at work on a cgroup, with what it has printed."""
+class FakeCgroup:
+    """A directory with the files of a cgroup, as full as a test says."""
 
-    def __init__(self, cgroup: bytes, scratch: Path, *arguments: object) -> None:
+    def __init__(self, path: Path, *pids: int, **files: object) -> None:
+        self.path = path
+        path.mkdir(exist_ok=True)
+        self.write(**files)
+        self.members(*pids)
+
+    def write(self, **files: object) -> None:
+        """Write files; _ stands for the first dot."""
+        for name, value in files.items():
+            (self.path / name.replace("_", ".", 1)).write_text(f"{value}\n")
+
+    def members(self, *pids: int) -> None:
+        """Let it have these processes."""
+        text = "".join(f"{pid}\n" for pid in pids)
+        (self.path / "cgroup.procs").write_text(text)
+
+
+class Daemon:
+    """The daemon at work on a cgroup, with what it has printed.
+
+    Args:
+        cgroup: A directory.
+        scratch: Another, for its files.
+        *arguments: More of the command line.
+        stdout: Where it is to print instead.
+        under: A program, with its arguments, that runs it.
+        **popen: Options of subprocess.Popen.
+    """
+
+    def __init__(
+        self,
+        cgroup: bytes | Path,
+        scratch: Path,
+        *arguments: object,
+        stdout: int = subprocess.PIPE,
+        under: tuple[str, ...] = (),
+        **popen: Any,
+    ) -> None:
         self.lock = scratch / "lock"
-        self.port = _free_port()
+        self.port = free_port()
         self.notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notified.bind(str(scratch / "notify"))
         self.heard: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.lines: list[dict[str, Any]] = []
         with tempfile.TemporaryFile() as errors:
             self.process = subprocess.Popen(
-                command(
-                    *("--cgroup", os.fsdecode(cgroup), "--lock", self.lock),
-                    *("--listen", f"127.0.0.1:{self.port}", *arguments),
-                ),
+                [
+                    *under,
+                    *command(
+                        *("--cgroup", os.fsdecode(cgroup), "--lock", self.lock),
+                        *("--listen", f"127.0.0.1:{self.port}", *arguments),
+                    ),
+                ],
                 env={
                     **os.environ,
                     "PYTHONPATH": IMPORT_PATH,
                     "NOTIFY_SOCKET": str(scratch / "notify"),
                 },
-                stdout=subprocess.PIPE,
+                stdout=stdout,
                 stderr=errors,
                 text=True,
+                **popen,
             )
             self._reader = threading.Thread(target=self._read)
             self._reader.start()
             self._listener = threading.Thread(target=self._listen)
             self._listener.start()
-            self.event("ready")
+            if self.process.stdout is not None:
+                self.event("ready")
+            else:
+                assert self.notification() == "READY=1"
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        for line in self.process.stdout or ():
             self.lines.append(json.loads(line))
 
     def _listen(self) -> None:
@@ -83,13 +126,19 @@ class Daemon:
 
     def metric(self, line: str) -> float:
         """Return the value of a metric, given with its labels; 0 without it."""
+        return self.values(line).get(line, 0.0)
+
+    def values(self, start: str) -> dict[str, float]:
+        """Return the metrics that begin so, with their labels."""
         url = f"http://127.0.0.1:{self.port}/metrics"
         with urllib.request.urlopen(url, timeout=DEADLINE) as answer:
-            for text in answer.read().decode().split("\n"):
-                name, _, value = text.rpartition(" ")
-                if name == line:
-                    return float(value)
-        return 0.0
+            lines = answer.read().decode().split("\n")
+        pairs = (line.rpartition(" ") for line in lines if line.startswith(start))
+        return {name: float(value) for name, _, value in pairs}
+
+    def acts(self) -> float:
+        """Return how often it acted."""
+        return sum(self.values("pressured_acts_total").values())
 
     def n_descriptors(self) -> int:
         """Return how many descriptors it has open."""
@@ -113,15 +162,17 @@ class Daemon:
         self._reader.join(DEADLINE)
         self.notified.shutdown(socket.SHUT_RD)  # ends the listener
         self._listener.join(DEADLINE)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
         self.notified.close()
 
 
 @contextlib.contextmanager
-def started(cgroup: bytes, scratch: Path, *arguments: object) -> Iterator[Daemon]:
+def started(
+    cgroup: bytes | Path, scratch: Path, *arguments: object, **options: Any
+) -> Iterator[Daemon]:
     """Run the daemon, and end it."""
-    daemon = Daemon(cgroup, scratch, *arguments)
+    daemon = Daemon(cgroup, scratch, *arguments, **options)
     try:
         yield daemon
     finally:
@@ -141,7 +192,8 @@ def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens at."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port

@@ -95,7 +95,7 @@ def test_busy_is_left(group: Cgroup, watch: Daemon) -> None:
 
 def test_swap_floor(group: Cgroup, idle: Idle, tmp_path: Path) -> None:
     """So much swap stays free, even if that means to do nothing."""
-    floor = ("--swap-floor", 1 << 30)
+    floor = ("--swap-floor", "99%")
     with started(group.path, tmp_path, *WATERMARKS, *floor) as running:
         name = os.fsdecode(group.path)
         short = f'{{cgroup="{name}",ended="short",trigger="watermark"}}'

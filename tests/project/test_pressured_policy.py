@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cgroup
+import members
 import policy
 import pytest
 from cgroup import Cgroup
+from helpers.cgroups import nested_cgroups
+from helpers.daemon import FakeCgroup
 from helpers.targets import MIB, Target
-from policy import BACKOFF, BACKOFF_MAX, BUSY, SMALL, Candidate
+from members import Members
+from policy import ASK_AGAIN, BACKOFF, BACKOFF_MAX, BUSY, SMALL, Candidate
 
 from pmadvise import Process, Status
 
@@ -21,6 +28,8 @@ EMPTY = Status("x", 0, 1, "S", 1, 0, 0, 0, 0, 0, 0, 0.0, 0, 0.0)
 
 class Scripted:
     """Stands for a Process that is asleep: its next status is given."""
+
+    pid, alive = 1 << 22, True  # above any
 
     def __init__(self, status: Status | None) -> None:
         self.next = status
@@ -38,25 +47,54 @@ def candidate(**fields: Any) -> tuple[Candidate, Scripted]:
     return Candidate(process, "/a", status, looked=0.0), process
 
 
-def ranked(cpu: float, mib: int = 64) -> Candidate:
+def ranked(cpu: float, mib: int = 64, name: str = "x", cgroup: str = "/a") -> Candidate:
     one, _ = candidate()
-    one.cpu, one.status = cpu, replace(EMPTY, anonymous=mib * MIB)
+    one.cpu, one.status = cpu, replace(EMPTY, anonymous=mib * MIB, name=name)
+    one.asked, one.cgroup = math.inf, cgroup
     return one
 
 
 def test_least_cpu_time_first() -> None:
     """Who worked least goes first; of two that slept, the larger one."""
     small, large, awake = ranked(0.0, 8), ranked(0.0, 80), ranked(0.01)
-    assert policy.rank([awake, small, large], 0.0) == [large, small, awake]
+    chosen, reasons = policy.choose([awake, small, large], 0.0)
+    assert (chosen, reasons) == ([large, small, awake], {})
 
 
-def test_who_is_never_ranked() -> None:
+def test_who_is_never_chosen() -> None:
     """The busy, the new, the small and those left alone are not paged out."""
-    alone = ranked(0.0)
+    alone, refusing = ranked(0.0), ranked(0.0)
     alone.until = 10.0
+    assert refusing.refused_by("EACCES", 0.0)
     others = [ranked(BUSY), ranked(math.inf), ranked(0.0, (SMALL >> 20) - 1)]
-    assert policy.rank([alone, *others], 9.0) == []
-    assert policy.rank([alone, *others], 10.0) == [alone]
+    expected = {"busy": 1, "new": 1, "small": 1}
+    all_of_them = [alone, refusing, *others]
+    assert policy.choose(all_of_them, 9.0) == (
+        [],
+        {**expected, "backoff": 1, "refused": 1},
+    )
+    assert policy.choose(all_of_them, 10.0) == ([alone], {**expected, "refused": 1})
+    assert policy.choose(all_of_them, 601.0) == ([alone, refusing], expected)
+    assert not refusing.refused_by("EACCES", 601.0)  # told already
+    assert refusing.refused_by("EPERM", 1202.0)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        *(("x", 1), ("?", 1), ("[wx]", 1), ("X", 0), ("xx", 0), ("*", 1)),
+        *(("/a", 1), ("/a/b", 0), ("/", 1), ("/ab", 0)),
+    ],
+)
+def test_excluded(pattern: str, expected: int) -> None:
+    """A name is matched as a whole; a cgroup with those below it."""
+    assert policy.choose([ranked(0.0)], 0.0, [pattern])[1]["excluded"] == expected
+
+
+def test_excluded_below() -> None:
+    """A cgroup's name that begins alike is another one."""
+    some = [ranked(0.0, cgroup=path) for path in ("/a/b", "/a/b/c", "/a/bc", "/a")]
+    assert policy.choose(some, 0.0, ["/a/b"])[0] == some[2:]
 
 
 def test_cpu_time_lately() -> None:
@@ -103,20 +141,6 @@ def test_backoff_grows() -> None:
     assert one.until - now == BACKOFF
 
 
-class FakeCgroup:
-    """A directory with the files of a cgroup."""
-
-    def __init__(self, path: Path, **files: object) -> None:
-        self.path = path
-        path.mkdir(exist_ok=True)
-        self.write(cgroup_procs="", **files)
-
-    def write(self, **files: object) -> None:
-        """Write files; _ stands for the first dot."""
-        for name, value in files.items():
-            (self.path / name.replace("_", ".", 1)).write_text(f"{value}\n")
-
-
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
@@ -139,12 +163,51 @@ def test_fill(
 ) -> None:
     """The lowest limit counts, of either version; without one that of the host."""
     FakeCgroup(tmp_path, **files)
-    used, limit = Cgroup(str(tmp_path)).fill()
+    where, used, limit = Cgroup(str(tmp_path)).fill()
     if expected is None:
-        assert limit == cgroup.host()[1]
+        assert (where, limit) == ("", cgroup.host().limit)
         assert 0 < used < limit
     else:
-        assert (used, limit) == expected
+        assert (where, used, limit) == (str(tmp_path), *expected)
+
+
+def test_the_scarcest_of_all_above(tmp_path: Path) -> None:
+    """The limit of each ancestor counts; v1 may have those that do not add up."""
+    above = FakeCgroup(tmp_path / "a", memory_current=9 * MIB, memory_max=10 * MIB)
+    inner = FakeCgroup(tmp_path / "a/b", memory_current=MIB, memory_max=8 * MIB)
+    assert Cgroup(str(inner.path)).fill() == (str(above.path), 9 * MIB, 10 * MIB)
+    above.write(memory_use_hierarchy=0)
+    assert Cgroup(str(inner.path)).fill() == (str(inner.path), MIB, 8 * MIB)
+    inner.write(memory_current=8 * MIB, memory_max=0)
+    assert Cgroup(str(inner.path)).fill().ratio == math.inf
+    inner.write(memory_current=0)
+    assert Cgroup(str(inner.path)).fill().ratio == 0
+
+
+def test_a_cgroup_s_own_pressure(tmp_path: Path, monkeypatch: Any) -> None:
+    """It is told from that of the host, over the time of a look or two."""
+    fake = FakeCgroup(tmp_path / "a", memory_current=1, memory_max=2)
+    group, now = Cgroup(str(fake.path)), 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    def stalled(microseconds: int) -> None:
+        text = f"some avg10=0.00 total={microseconds}\nfull avg10=0.00 total=7"
+        fake.write(memory_pressure=text)
+
+    assert not group.is_stalled()
+    for total, expected in (
+        (5, False),
+        (10_000, False),
+        (90_000, True),
+        (90_000, True),
+        (90_000, False),
+    ):
+        stalled(total)
+        assert group.is_stalled() is expected
+        group.refresh(now)
+        now += 2.0
+    (fake.path / "memory.pressure").unlink()
+    assert not group.is_stalled()
 
 
 def test_fill_of_a_removed_cgroup(tmp_path: Path) -> None:
@@ -174,29 +237,116 @@ def test_unprotected(tmp_path: Path) -> None:
     assert cgroup.unprotected(str(tmp_path / "a")) == math.inf
 
 
-def test_members(tmp_path: Path) -> None:
+@pytest.fixture
+def crowd(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Processes that can be opened, by their IDs alone; other IDs are of nobody."""
+    there: set[int] = set()
+
+    class Fake(Scripted):
+        """A process that sleeps."""
+
+        def __init__(self, pid: int) -> None:
+            if pid not in there:
+                raise ProcessLookupError
+            super().__init__(EMPTY)
+            self.pid = pid
+
+        def close(self) -> None:
+            """Be closed."""
+
+    monkeypatch.setattr(members, "Process", Fake)
+    return there
+
+
+def watched(group: Members, now: float = 0.0) -> dict[int, str]:
+    group.refresh(now)
+    return {pid: one.cgroup for pid, one in group.known.items()}
+
+
+def test_members(tmp_path: Path, crowd: set[int]) -> None:
     """Processes of the cgroups below count, each with its own directory."""
-    FakeCgroup(tmp_path / "a")
-    FakeCgroup(tmp_path / "a/b")
-    (tmp_path / "a/cgroup.procs").write_text("7\n11\n")
-    (tmp_path / "a/b/cgroup.procs").write_text("13\n")
-    found = cgroup.members(str(tmp_path / "a"))
-    parent = str(tmp_path / "a")
-    assert found == {7: parent, 11: parent, 13: f"{parent}/b"}
+    top, below = FakeCgroup(tmp_path / "a", 7, 11), FakeCgroup(tmp_path / "a/b", 13, 17)
+    crowd |= {7, 11, 13}
+    group = Members(str(top.path))
+    a, b = str(top.path), str(below.path)
+    assert watched(group) == {7: a, 11: a, 13: b}
+    assert (group.n_listed, group.hidden) == (4, "")
+    top.members(7)
+    below.members(13, 11, 19)
+    crowd.add(19)
+    assert watched(group, 60.0) == {7: a, 11: b, 13: b, 19: b}
+    group.known[7].gone = True
+    top.members()
+    assert watched(group, 120.0) == {11: b, 13: b, 19: b}
+    below.members(11)
+    assert watched(group, 180.0) == {11: b}
 
 
-def test_members_at_any_depth(tmp_path: Path) -> None:
-    """The depth of cgroups, which their owner decides, is no limit."""
-    directories = [tmp_path / "a"]
-    directories += [Path(f"{tmp_path}/a" + "/a" * depth) for depth in range(1, 1500)]
-    for directory in directories:
-        directory.mkdir()
-    (directories[-1] / "cgroup.procs").write_text("7\n")
-    found = cgroup.members(str(tmp_path / "a"))
-    (directories[-1] / "cgroup.procs").unlink()
-    for directory in reversed(directories):
-        directory.rmdir()
-    assert found == {7: str(directories[-1])}
+def test_members_that_are_hidden(tmp_path: Path, crowd: set[int]) -> None:
+    """Who is of another pid namespace, or too many, is told of."""
+    crowd |= {7, 11, 13}
+    top = FakeCgroup(tmp_path / "a", 7, 0, 0)
+    group = Members(str(top.path))
+    assert (list(watched(group)), group.n_listed) == ([7], 3)
+    assert "pid namespace" in group.hidden
+    group.most = 2
+    top.members(7, 11, 13)
+    assert list(watched(group, 60.0)) == [7, 11]
+    assert "more than 2" in group.hidden
+    top.members(13)
+    assert list(watched(group, 120.0)) == [13]
+    assert group.hidden == ""
+
+
+def test_no_descriptor(
+    tmp_path: Path, crowd: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is an error of the daemon: what is watched stays, the rest comes later."""
+    crowd |= {7, 11}
+    top = FakeCgroup(tmp_path / "a", 7)
+    group = Members(str(top.path))
+    watched(group)
+    top.members(7, 11)
+    real = vars(members)["Process"]
+
+    def refuse(_: int) -> Any:
+        raise OSError(errno.EMFILE, "no descriptor")
+
+    monkeypatch.setattr(members, "Process", refuse)
+    with pytest.raises(OSError, match="no descriptor"):
+        group.refresh(60.0)
+    assert list(group.known) == [7]
+    monkeypatch.setattr(members, "Process", real)
+    assert list(watched(group, 120.0)) == [7, 11]
+
+
+def test_members_at_any_depth(tmp_path: Path, crowd: set[int]) -> None:
+    """The depth of cgroups, which their owner decides, is no limit but is told."""
+    crowd.add(7)
+    top = FakeCgroup(tmp_path / "a")
+    with nested_cgroups(top.path, b"a" * 200, 100) as innermost:
+        procs = os.open("cgroup.procs", os.O_WRONLY | os.O_CREAT, dir_fd=innermost)
+        os.write(procs, b"7\n")
+        os.close(procs)
+        group = Members(str(top.path))
+        assert watched(group) == {}
+        os.unlink("cgroup.procs", dir_fd=innermost)
+    assert "File name too long" in group.hidden
+
+
+def test_too_many_cgroups(
+    tmp_path: Path, crowd: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The walk ends in time, is told of, and closes nobody that it did not see."""
+    crowd |= {7, 13}
+    top = FakeCgroup(tmp_path / "a", 7)
+    below = FakeCgroup(tmp_path / "a/b", 13)
+    group = Members(str(top.path))
+    watched(group)
+    monkeypatch.setattr(members, "WALK", -1.0)
+    below.members()
+    assert len(watched(group, 60.0)) == 2
+    assert "too many" in group.hidden
 
 
 @pytest.mark.needs_root
@@ -208,3 +358,22 @@ def test_another_program(target: Target, process: Process) -> None:
     one.begin_anew()
     assert (one.cpu, one.swap) == (math.inf, 0)
     assert process.cold().ended == "complete"
+
+
+def test_who_is_important(
+    target: Target, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A low oom_score_adj spares; an ID that is another's by now tells nothing."""
+    one = Candidate(process, "", process.status(), 0.0, cpu=0.0)
+    score = int(Path(f"/proc/{target.pid}/oom_score_adj").read_text())
+    assert one.why_important(0.0) == ""
+    monkeypatch.setattr(policy, "IMPORTANT", score)
+    assert one.why_important(1.0) == ""  # it was asked lately
+    assert one.why_important(ASK_AGAIN) == "oom_score_adj"
+    target.kill()
+    assert one.why_important(3 * ASK_AGAIN) == "gone"
+
+
+def test_its_own() -> None:
+    """Itself, and those that it descends from, up to init."""
+    assert {os.getpid(), os.getppid()} <= policy.ancestors()

@@ -81,7 +81,8 @@ MemoryMax=64M
 """
 OPTIONS = """\
 PRESSURED_OPTIONS=--cgroup /sys/fs/cgroup/system.slice/idle.service \
---cgroup /sys/fs/cgroup/system.slice/kept.service --high 60 --low 40 --max-stall 50
+--cgroup /sys/fs/cgroup/system.slice/kept.service --high 60 --low 40 \
+--max-stall 50ms --swap-floor 0
 """
 ETC = {
     "passwd": "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/:/bin/sh\n"

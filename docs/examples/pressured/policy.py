@@ -6,9 +6,14 @@ that waits, the job that sleeps) does better than this, which knows CPU time alo
 
 from __future__ import annotations
 
+import fnmatch
+import functools
 import math
-from collections.abc import Iterable
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pmadvise import Process, Status
 
@@ -17,6 +22,10 @@ BUSY = 0.02  # of a CPU: not to be paged out
 SMALL = 1 << 20  # bytes that are not worth a look
 WOKEN = 1 << 20  # bytes that came back from swap: it wakes
 BACKOFF, BACKOFF_MAX = 30.0, 600.0  # seconds
+REFUSED = 600.0  # seconds until one that refused is asked again
+IMPORTANT = -500  # oom_score_adj
+REALTIME = (os.SCHED_FIFO, os.SCHED_RR, 6)  # 6: SCHED_DEADLINE
+ASK_AGAIN = 10.0  # seconds that a process's own settings are believed
 
 
 @dataclass(slots=True)
@@ -38,7 +47,15 @@ class Candidate:
     backoff: float = BACKOFF
     until: float = -math.inf
     """It is left alone until then."""
+    refused: str = ""
+    """The errno of its latest refusal."""
+    is_fruitless: bool = False
+    """Whether the last advice freed next to nothing."""
     gone: bool = False
+    important: str = ""
+    """Which of its settings spares it: "realtime", "oom_score_adj" or none."""
+    asked: float = -math.inf
+    """When that was read."""
 
     def look(self, now: float) -> int:
         """Look at it; if it wakes, return the bytes that came back from swap.
@@ -65,33 +82,115 @@ class Candidate:
         self.leave_alone(now)
         return back
 
+    def named(self) -> dict[str, object]:
+        """Return who it is, for the log."""
+        pid, name = self.process.pid, self.status.name
+        return {"pid": pid, "name": name, "cgroup_of": self.cgroup}
+
     def paged_out(self, swap: int, now: float) -> None:
         """Note that so many bytes of it are in swap now."""
         if now - self.advised > 4 * self.backoff:  # it slept long since the last time
             self.backoff = BACKOFF
-        self.swap, self.advised = swap, now
+        self.swap, self.advised, self.refused = swap, now, ""
 
     def begin_anew(self) -> None:
         """Note that it runs another program now: what was seen of it is no use."""
-        self.cpu, self.swap = math.inf, 0
-        try:
-            self.process.maps()
-        except OSError:
-            self.until = math.inf
+        self.cpu, self.swap, self.asked = math.inf, 0, -math.inf
+        self.process.maps()
+
+    def refused_by(self, name: str, now: float) -> bool:
+        """Note that it refused; return whether that is new."""
+        is_new, self.refused = name != self.refused, name
+        self.until = now + REFUSED
+        return is_new
 
     def leave_alone(self, now: float) -> None:
         """Do not page it out for a while: longer each time."""
         self.until = now + self.backoff
         self.backoff = min(2 * self.backoff, BACKOFF_MAX)
 
+    def why_important(self, now: float) -> str:
+        """Return which of its settings spares it."""
+        if now - self.asked >= ASK_AGAIN:
+            self.important, self.asked = _important(self.process), now
+        return self.important
 
-def rank(candidates: Iterable[Candidate], now: float) -> list[Candidate]:
-    """Return the processes that may be paged out, the first to go first."""
-    return sorted(
-        (
-            one
-            for one in candidates
-            if one.cpu < BUSY and one.until <= now and one.status.anonymous >= SMALL
-        ),
-        key=lambda one: (round(one.cpu, 3), -one.status.anonymous),
-    )
+
+def _important(process: Process) -> str:
+    """Return "realtime", "oom_score_adj", "gone", "hidden" or ""."""
+    directory = f"/proc/{process.pid}"
+    try:
+        score = int(Path(directory, "oom_score_adj").read_text("ascii"))
+        threads = os.listdir(f"{directory}/task")
+    except (FileNotFoundError, ProcessLookupError):
+        return "gone"
+    except PermissionError:  # unknown is not no
+        return "hidden"
+    found = "oom_score_adj" if score <= IMPORTANT else ""
+    for thread in threads if not found else ():
+        try:
+            if os.sched_getscheduler(int(thread)) & 0xFF in REALTIME:
+                found = "realtime"
+                break
+        except ProcessLookupError:  # this thread has ended
+            continue
+    return found if process.alive else "gone"  # else the ID may be another's by now
+
+
+@functools.cache
+def ancestors() -> frozenset[int]:
+    """Return the IDs of this process and of those that it descends from."""
+    found, pid = set(), os.getpid()
+    while pid and pid not in found:
+        found.add(pid)
+        try:
+            with Process(pid) as process:
+                pid = process.status().parent
+        except OSError:  # hidden, or of another pid namespace
+            break
+    return frozenset(found)
+
+
+def choose(
+    candidates: Iterable[Candidate], now: float, exclude: Sequence[str] = ()
+) -> tuple[list[Candidate], Counter[str]]:
+    """Return the processes that may be paged out, the first to go first.
+
+    Args:
+        candidates: All.
+        now: By time.monotonic().
+        exclude: Patterns of names, and directories of cgroups.
+
+    Returns:
+        These; and why the others may not, with their number.
+    """
+    chosen, reasons = [], Counter[str]()
+    for one in candidates:
+        reason = _why_not(one, now, exclude) or one.why_important(now)
+        if reason:
+            reasons[reason] += 1
+        else:
+            chosen.append(one)
+    chosen.sort(key=lambda one: (round(one.cpu, 3), -one.status.anonymous))
+    return chosen, reasons
+
+
+def _why_not(one: Candidate, now: float, exclude: Sequence[str]) -> str:
+    """Return why a process may not be paged out now, or ""."""
+    if one.process.pid in ancestors():
+        return "own"
+    if any(_matches(one, pattern) for pattern in exclude):
+        return "excluded"
+    if one.until > now:
+        return "refused" if one.refused else "backoff"
+    if one.status.anonymous < SMALL:
+        return "small"
+    if math.isinf(one.cpu):
+        return "new"
+    return "busy" if one.cpu >= BUSY else ""
+
+
+def _matches(one: Candidate, pattern: str) -> bool:
+    if "/" in pattern:
+        return f"{one.cgroup}/".startswith(pattern.rstrip("/") + "/")
+    return fnmatch.fnmatchcase(one.status.name, pattern)

@@ -8,42 +8,69 @@ stdout, metrics for Prometheus, readiness and watchdog for systemd.
 
 from __future__ import annotations
 
-import argparse
-import errno
 import fcntl
-import math
 import os
+import resource
 import select
 import signal
+import stat
 import sys
 import threading
 import time
+from collections.abc import Sequence
 
-import policy
 import telemetry
-from cgroup import Cgroup, swapped_in, unprotected
-from policy import Candidate
-from prometheus_client import start_http_server
+from cgroup import Cgroup, host, swap_cache, swapped_in
+from members import MOST
+from options import Options, Wrong, load
+from relief import REST, Relief
 from telemetry import log, notify
 
-from pmadvise import PAGE_SIZE, Advice, Pressure, Report, advise_each, support
+from pmadvise import Pressure, support, swap
 
 TICK, LOOK = 0.1, 2.0  # seconds between looks: at the watermarks, at all processes
-REST = 0.5  # after nothing could be done
-SLICE = 1.0  # at most in one process, so that the watchdog hears of us
+CALM = 10.0  # seconds below the high watermark: it has recovered
 PAGES_BACK = 64  # swapped in by the host within a tick: somebody wakes
+DESCRIPTORS = 64  # for all but the handles of processes, which have two each
 
 
 class Daemon:
-    """The loop."""
+    """The loop.
 
-    def __init__(self, options: argparse.Namespace, lock: int) -> None:
-        self.options, self.lock = options, lock
-        self.groups = [Cgroup(directory) for directory in options.cgroup]
-        self.stopping = threading.Event()
+    Raises:
+        OSError: A cgroup does not exist.
+    """
+
+    def __init__(self, options: Options, arguments: Sequence[str], lock: int) -> None:
+        self.options, self.arguments, self.lock = options, arguments, lock
+        self.groups: list[Cgroup] = []
+        self.stopping, self.reloading = threading.Event(), threading.Event()
+        self.relief = Relief(options, self.stopping.is_set)
         self.swapped_in, self.next_look, self.pause = swapped_in(), 0.0, TICK
+        self.use(options)
 
-    def run(self) -> None:
+    def use(self, options: Options) -> None:
+        """Use these options from now on; say what of them can have no effect."""
+        have = {group.directory: group for group in self.groups}
+        wanted = dict.fromkeys(options.cgroup)
+        groups = [have.get(directory) or Cgroup(directory) for directory in wanted]
+        for directory in have.keys() - wanted:
+            have[directory].close()
+        self.options = self.relief.options = options
+        self.groups = groups
+        free = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - DESCRIPTORS
+        for group in groups:
+            group.most = min(MOST, max(free // 2 // len(groups), 1))
+        for path in options.exclude:
+            if "/" in path and not os.path.isdir(path):
+                log("no_such_cgroup", exclude=path)
+        try:
+            if why := self.relief.why_no_swap():
+                log(why, total=swap().total, floor=options.floor(swap().total))
+        except OSError as error:
+            log("error", message=str(error))
+
+    def run(self, port: int) -> None:
         """Look, and act, until the end is asked for."""
         poll = select.poll()
         try:
@@ -52,33 +79,56 @@ class Daemon:
         except OSError as error:  # a kernel without PSI
             log("no_pressure", message=str(error))
         notify("READY=1")
-        log("ready", cgroups=self.options.cgroup, pid=os.getpid())
+        log("ready", cgroups=self.options.cgroup, pid=os.getpid(), port=port)
         while not self.stopping.is_set():
             fired = bool(poll.poll(self.pause * 1000))
             self.pause = TICK
             telemetry.EVENTS.inc(fired)
+            if self.reloading.is_set():
+                self.reload()
             self.tick(fired, time.monotonic())
         notify("STOPPING=1")
         log("stopped")
+
+    def reload(self) -> None:
+        """Read the options again; if they are wrong those so far stay."""
+        self.reloading.clear()
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        before = self.options
+        try:
+            self.use(load(self.arguments))
+        except (Wrong, OSError) as error:
+            log("not_reloaded", message=str(error))
+        else:
+            now = self.options
+            later = [
+                n for n in ("listen", "lock") if getattr(before, n) != getattr(now, n)
+            ]
+            log("reloaded", cgroups=now.cgroup, after_a_restart=later)
+        notify("READY=1")
 
     def tick(self, fired: bool, now: float) -> None:
         """Look at what is due, and act on it."""
         before, self.swapped_in = self.swapped_in, swapped_in()
         due, woken = now >= self.next_look, self.swapped_in - before > PAGES_BACK
         for group in self.groups:
-            failed, group.failed = group.failed, ""
             try:
                 self.attend(group, now, due=due, woken=woken, fired=fired)
-            except OSError as error:  # the cgroup was removed, no descriptor is free
-                group.failed = str(error)
-            if group.failed not in ("", failed):
-                log("error", cgroup=group.directory, message=group.failed)
+            except (OSError, MemoryError) as error:  # removed, or an error of its own
+                telemetry.ERRORS.labels(telemetry.name_of(error)).inc()
+                group.wait(now, REST, LOOK)
+                group.teller.tell("error", str(error), now, message=str(error))
         if due:
             self.next_look = now + LOOK
             os.utime(self.lock)
             notify("WATCHDOG=1")
             known = [one for group in self.groups for one in group.known.values()]
-            telemetry.looked(len(known), sum(one.until > now for one in known))
+            alone = [one for one in known if one.until > now]
+            telemetry.LISTED.set(sum(group.n_listed for group in self.groups))
+            telemetry.PROCESSES.set(len(known))
+            telemetry.BACKOFFS.set(len(alone))
+            telemetry.REFUSING.set(sum(bool(one.refused) for one in alone))
+            telemetry.LOOKED.set_to_current_time()
 
     def attend(
         self, group: Cgroup, now: float, *, due: bool, woken: bool, fired: bool
@@ -86,113 +136,97 @@ class Daemon:
         """Look at one cgroup, and act on it."""
         if due:
             group.refresh(now)
-        used, limit = group.fill()
-        high = limit * self.options.high / 100
-        if used > high:
-            used -= group.swap_cache()
-        telemetry.RATIO.labels(group.directory).set(used / limit)
-        room = high - used
+            if why := group.hidden:
+                counts = {"listed": group.n_listed, "watched": len(group.known)}
+                group.teller.tell("members_hidden", why, now, message=why, **counts)
+        fill = group.fill()
+        high, low = (
+            fill.limit * n / 100 for n in (self.options.high, self.options.low)
+        )
+        if fill.used > high:
+            fill = fill._replace(used=fill.used - swap_cache(fill.where))
+        telemetry.RATIO.labels(group.directory).set(fill.ratio)
+        if fill.used > high:
+            group.full_at = now
+        elif group.is_full and (fill.used <= low or now - group.full_at > CALM):
+            group.recover()
+            log("recovered", cgroup=group.directory, ratio=round(fill.ratio, 3))
+        room = high - fill.used
         if due or woken:
             for one in group.known.values():
-                room -= self.look(one, now, room) if due or one.swap else 0
-        if (fired or room < 0) and now >= group.later:
-            need = used - limit * self.options.low / 100
-            self.relieve(group, now, need, "watermark" if room < 0 else "pressure")
-
-    def look(self, one: Candidate, now: float, room: float) -> int:
-        """Look at a process; if it wakes, read it back in as far as there is room."""
-        if back := one.look(now):
-            telemetry.REFAULTED.inc(back)
-            report = self.advise(one, Advice.WILLNEED, room) if room > 0 else None
-            read = report and report.advised
-            log("woke", pid=one.process.pid, back=back, read=read, backoff=one.backoff)
-        return back
-
-    def relieve(self, group: Cgroup, now: float, need: float, trigger: str) -> None:
-        """Page idle processes out: so many bytes, of all of them together."""
-        most = self.options.budget << 20
-        left = budget = min(int(need), most) if need > 0 else most
-        for one in policy.rank(group.known.values(), now):
-            if one.swap and self.look(one, now, 0):  # it woke since the last look
-                continue
-            room = min(left, unprotected(one.cgroup))
-            report = self.advise(one, Advice.PAGEOUT, room) if room > 0 else None
-            if report is None or report.before is None or report.after is None:
-                continue
-            freed = report.before.rss - report.after.rss
-            telemetry.FREED.inc(max(freed, 0))
-            one.paged_out(report.after.swap, now)
-            if report.ended == "complete" and freed <= report.advised // 10:
-                one.leave_alone(now)  # it has no more, or what it has is shared
-            left -= report.advised
-            late = time.monotonic() - now > SLICE
-            if left < PAGE_SIZE or late or report.ended in ("budget", "cancelled"):
-                break
-        ended = "enough" if left < PAGE_SIZE else "short"
-        telemetry.ACTS.labels(group.directory, trigger, ended).inc()
-        if (advised := budget - left) > 0:
-            log("relieved", trigger=trigger, advised=advised, ended=ended)
+                room -= self.relief.look(one, now, room) if due or one.swap else 0
+        trigger = "watermark" if room < 0 else ""
+        if fired and not trigger:
+            # The host's PSI tells of each cgroup that is at a limit of its own.
+            is_short = host().ratio * 100 > self.options.high or group.is_stalled()
+            trigger = "pressure" if is_short else ""
+        if (
+            trigger
+            and now >= group.later
+            and self.relief.relieve(group, now, fill, trigger)
+        ):
             self.pause = 0.0  # meanwhile the group may have grown past the watermark
-        else:
-            group.later = now + REST
 
-    def advise(self, one: Candidate, advice: Advice, budget: float) -> Report | None:
-        """Advise one process; None if it has gone or refuses."""
-        [(process, report)] = advise_each(
-            [one.process],
-            advice,
-            budget=int(budget),
-            swap_floor=self.options.swap_floor << 20,
-            stop=self.stopping.is_set,
-            max_stall=self.options.max_stall / 1000,
-            timeout=SLICE,
-            measure=True,
-        )
-        if isinstance(report, Report):
-            telemetry.ADVISED.labels(advice.name).inc(report.advised)
-            telemetry.CALL.observe(report.longest_call)
-            if report.ended == "exec":
-                one.begin_anew()
-            return report
-        if not isinstance(report, ProcessLookupError):
-            name = errno.errorcode.get(report.errno or 0, "?")
-            telemetry.REFUSALS.labels(name).inc()
-            one.until = math.inf
-            log("refused", pid=process.pid, errno=name, message=str(report))
-        return None
+
+def prepare() -> None:
+    """Look at the rights, and make room for descriptors.
+
+    Raises:
+        OSError: Other processes may not be advised.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # it was closed: no other file is to have its number
+            os.open(os.devnull, os.O_RDWR)
+    allowed = support().other_processes
+    if not allowed:
+        raise OSError(f"{allowed.reason}; {allowed.remedy}")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def lock_of_one_instance(path: str) -> int:
+    """Take the lock, which nobody else can take or hold back.
+
+    Raises:
+        BlockingIOError: Another instance has it.
+        OSError: It can't be had.
+    """
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    lock = os.open(path, flags, 0o600)
+    status = os.fstat(lock)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+        raise OSError(f"{path}: not a file of user {os.geteuid()}")
+    os.fchmod(lock, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return lock
 
 
 def main() -> None:
     """Run the daemon."""
-    parser = argparse.ArgumentParser("pressured", description=__doc__)
-    add = parser.add_argument
-    add("--cgroup", action="append", required=True, metavar="DIRECTORY")
-    add("--high", type=float, default=90, metavar="PERCENT", help="of the limit")
-    add("--low", type=float, default=80, metavar="PERCENT")
-    add("--budget", type=int, default=256, metavar="MIB", help="at once")
-    add("--swap-floor", type=int, default=64, metavar="MIB", help="swap to leave free")
-    add("--max-stall", type=float, default=10, metavar="MS", help="of a target")
-    add("--listen", default="127.0.0.1:9779", metavar="ADDRESS:PORT", help="metrics")
-    runtime = os.environ.get("RUNTIME_DIRECTORY", "/run/pressured")
-    add("--lock", default=f"{runtime}/lock", metavar="FILE")
-    options = parser.parse_args()
-    allowed = support().other_processes
-    if not allowed:
-        sys.exit(f"pressured: {allowed.reason}; {allowed.remedy}")
     try:
-        os.makedirs(os.path.dirname(options.lock) or ".", exist_ok=True)
-        lock = os.open(options.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        daemon = Daemon(options, lock)
-        address, _, port = options.listen.rpartition(":")
-        start_http_server(int(port), address)
+        options = load(sys.argv[1:])
+    except Wrong as wrong:
+        lines = str(wrong).split("\n")
+        print("\n".join(f"pressured: {line}" for line in lines), file=sys.stderr)
+        sys.exit(2)
+    try:
+        prepare()
+        lock = lock_of_one_instance(options.lock)
+        telemetry.start_log()
+        daemon = Daemon(options, sys.argv[1:], lock)
+        metrics = telemetry.Metrics(*options.listen)
     except BlockingIOError:
         sys.exit(f"pressured: another one runs: it holds {options.lock}")
     except OSError as error:
         sys.exit(f"pressured: {error}")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: daemon.stopping.set())
-    daemon.run()
+    signal.signal(signal.SIGHUP, lambda *_: daemon.reloading.set())
+    daemon.run(metrics.port)
+    telemetry.flush(1.0)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,250 @@
+"""What the daemon is told, on its command line and in a file, checked as a whole."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, NamedTuple
+
+MIB = 1 << 20
+_SIZE = re.compile(r"([0-9]*\.?[0-9]+) ?([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_PERCENT = re.compile(r"[0-9]*\.?[0-9]+%?")
+_TIME = re.compile(r"([0-9]*\.?[0-9]+) ?(us|ms|s|min|h)")
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+_NAME_BYTES = 15  # of a process's name: TASK_COMM_LEN - 1
+
+
+class Wrong(Exception):
+    """What is wrong with the options: a line for each fault."""
+
+
+class Share(float):
+    """A part of a whole, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The values of all options: bytes, seconds, and percent of a limit."""
+
+    cgroup: tuple[str, ...]
+    exclude: tuple[str, ...]
+    high: float
+    low: float
+    budget: int
+    rate: float
+    swap_floor: Share | int
+    max_stall: float
+    listen: tuple[str, int]
+    lock: str
+    dry_run: bool
+
+    def floor(self, total: int) -> int:
+        """Return the bytes of so much swap that stay free."""
+        floor = self.swap_floor
+        return math.ceil(floor * total) if isinstance(floor, Share) else floor
+
+
+def _number(pattern: re.Pattern[str], text: str, example: str) -> tuple[float, str]:
+    match = pattern.fullmatch(text.strip())
+    if not match:
+        raise ValueError(f"not {example}")
+    return float(match[1]), match[2].lower()
+
+
+def size(text: str, least: int = 1) -> int:
+    """Return bytes: of 65536, 64K, 1.5GiB."""
+    number, unit = _number(_SIZE, text, "a size, such as 64M or 1.5GiB")
+    n_bytes = number * 1024.0 ** ("kmgt".find(unit) + 1 if unit else 0)
+    if not least <= n_bytes < 1 << 63:
+        raise ValueError(f"not a size of {least} bytes or more, such as 64M")
+    return int(n_bytes)
+
+
+def seconds(text: str) -> float:
+    """Return seconds, more than 0: of 10ms, 2s."""
+    number, unit = _number(_TIME, text, "a time with its unit, such as 10ms")
+    if not 0 < number * _UNITS[unit] <= _UNITS["h"]:
+        raise ValueError("not a time of more than 0, up to 1h")
+    return number * _UNITS[unit]
+
+
+def percent(text: str) -> float:
+    """Return a number above 0, 100 at most."""
+    number = float(text.removesuffix("%")) if _PERCENT.fullmatch(text) else 0.0
+    if not 0 < number <= 100:
+        raise ValueError("not a percentage above 0, up to 100")
+    return number
+
+
+def share_or_size(text: str) -> Share | int:
+    """Return a part of the swap, or bytes: of 15%, 64M, 0."""
+    if not text.endswith("%") or text == "0%":
+        return size(text.removesuffix("%"), 0)
+    if (share := percent(text)) == 100:
+        raise ValueError("nothing could be paged out: less than 100%")
+    return Share(share / 100)
+
+
+def rate(text: str) -> float:
+    """Return bytes a second, or infinity for `none`."""
+    return math.inf if text == "none" else size(text.removesuffix("/s"), MIB)
+
+
+def address(text: str) -> tuple[str, int]:
+    """Return the IP address, "" for all, and the port: of :9779, [::1]:9779."""
+    host, colon, port = text.rpartition(":")
+    is_v6 = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if is_v6 else host
+    try:
+        if host and ipaddress.ip_address(host).version != (6 if is_v6 else 4):
+            raise ValueError(host)
+        if not (colon and re.fullmatch("[0-9]{1,5}", port) and int(port) < 1 << 16):
+            raise ValueError(port)
+    except ValueError:
+        raise ValueError(
+            "not ADDRESS:PORT, such as 127.0.0.1:9779, [::1]:9779, or :9779 for all"
+        ) from None
+    return host, int(port)
+
+
+def excluded(text: str) -> str:
+    """Return a pattern of names, or the path of a cgroup."""
+    if "/" in text:
+        return os.path.normpath(text)
+    if not text or (
+        not set(text) & set("*?[") and len(os.fsencode(text)) > _NAME_BYTES
+    ):
+        raise ValueError(f"a process's name has 1 to {_NAME_BYTES} bytes")
+    return text
+
+
+def path(text: str) -> str:
+    """Return a path, without "." and ".."."""
+    if not text or "\0" in text:
+        raise ValueError("not a path")
+    return os.path.normpath(text)
+
+
+class _Option(NamedTuple):
+    parse: Callable[[str], Any]
+    default: object
+    metavar: str
+    help: str
+
+
+_LISTS = ("cgroup", "exclude")
+_LOCK = os.path.join(os.environ.get("RUNTIME_DIRECTORY", "/run/pressured"), "lock")
+OPTIONS = {
+    "cgroup": _Option(path, (), "DIRECTORY", "to relieve; may be repeated"),
+    "exclude": _Option(
+        excluded, (), "NAME|CGROUP", "left alone: a name (*, ? stand for others) or"
+        " the directory of a cgroup; may be repeated",
+    ),
+    "high": _Option(percent, "90", "PERCENT", "of the limit: page out above it"),
+    "low": _Option(percent, "80", "PERCENT", "page out until it is reached"),
+    "budget": _Option(lambda t: size(t, MIB), "256M", "SIZE", "paged out at once"),
+    "rate": _Option(rate, "none", "SIZE|none", "to swap in a second, on average"),
+    "swap-floor": _Option(share_or_size, "15%", "SIZE|N%", "swap that stays free"),
+    "max-stall": _Option(seconds, "10ms", "TIME", "that a target may be held up"),
+    "listen": _Option(address, "127.0.0.1:9779", "ADDRESS:PORT", "of the metrics"),
+    "lock": _Option(path, _LOCK, "FILE", "that refuses a second instance"),
+}  # fmt: skip
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "pressured",
+        description="Page idle processes out before memory is short.",
+        allow_abbrev=False,
+    )
+    for name, option in OPTIONS.items():
+        default = f" ({option.default})" if option.default else ""
+        parser.add_argument(
+            f"--{name}",
+            action="append" if name in _LISTS else "store",
+            metavar=option.metavar,
+            help=(option.help + default).replace("%", "%%"),
+        )
+    parser.add_argument("--dry-run", action="store_true", help="log what it would do")
+    parser.add_argument("--config", metavar="FILE", help="TOML, the same names")
+    version = f"pressured, with pmadvise {metadata.version('pmadvise')}"
+    parser.add_argument("--version", action="version", version=version)
+    return parser
+
+
+def _from_file(path: str, faults: list[str]) -> Mapping[str, object]:
+    """Return what a TOML file has."""
+    if sys.version_info < (3, 11):
+        have = ".".join(map(str, sys.version_info[:2]))
+        faults.append(f"--config {path}: needs Python 3.11 or newer; this is {have}")
+        return {}
+    import tomllib  # noqa: PLC0415 - Python 3.11
+
+    try:
+        with open(path, "rb") as file:
+            found = tomllib.load(file)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        faults.append(f"--config {path}: {reason}")
+        return {}
+    known = (*OPTIONS, "dry-run")
+    for name in sorted(found.keys() - {*known}):
+        faults.append(f"{path}: {name}: no such option: {', '.join(known)}")
+    return found
+
+
+def _parsed(
+    option: _Option, value: object, is_list: bool, where: str, faults: list[str]
+) -> list[Any]:
+    """Return what the value or the values of an option stand for."""
+    found = []
+    values = value if is_list and isinstance(value, (list, tuple)) else [value]
+    for one in values:
+        try:
+            if isinstance(one, bool) or not isinstance(one, (str, int, float)):
+                raise ValueError("neither a text nor a number")
+            found.append(option.parse(str(one)))
+        except ValueError as error:
+            faults.append(f"{where} {one}: {error}")
+    return found
+
+
+def load(arguments: Sequence[str]) -> Options:
+    """Return the options; those of the command line count more than the file's.
+
+    Raises:
+        Wrong: They can't be used.
+    """
+    given = vars(_parser().parse_args(arguments))
+    faults: list[str] = []
+    source = given["config"]
+    file = {} if source is None else _from_file(source, faults)
+    found: dict[str, Any] = {}
+    for name, option in OPTIONS.items():
+        key, is_list = name.replace("-", "_"), name in _LISTS
+        sources = [(f"--{name}", option.default)]
+        if name in file:
+            sources.append((f"{source}: {name}", file[name]))
+        if given[key] is not None:
+            sources.append((f"--{name}", given[key]))
+        for where, value in sources:  # the last one counts
+            parsed = _parsed(option, value, is_list, where, faults)
+            found[key] = tuple(parsed) if is_list else next(iter(parsed), None)
+    found["dry_run"] = dry_run = given["dry_run"] or file.get("dry-run", False)
+    if not isinstance(dry_run, bool):
+        faults.append(f"{source}: dry-run {dry_run}: neither true nor false")
+    high, low = found["high"], found["low"]
+    if high and low and low >= high:
+        faults.append(f"--low {low:g}: not below --high {high:g}")
+    if not found["cgroup"] and not given["cgroup"] and "cgroup" not in file:
+        faults.append("--cgroup: the directory of one is needed")
+    if faults:
+        raise Wrong("\n".join(faults))
+    return Options(**found)

@@ -1,0 +1,192 @@
+"""What is done about a cgroup that is full: who is advised, and what came of it."""
+
+from __future__ import annotations
+
+import errno
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import policy
+import telemetry
+from cgroup import Cgroup, Fill, unprotected
+from members import OWN
+from options import Options
+from policy import Candidate
+from telemetry import log
+
+from pmadvise import PAGE_SIZE, Advice, Report, advise_each, swap
+
+# Seconds: the first rest after nothing could be done, or was freed, then twice as long
+REST, REST_NOBODY, REST_FRUITLESS = 0.5, 4.0, 30.0  # each time, up to these
+SLICE = 1.0  # seconds at most in one process, so that the watchdog hears of us
+NAMED = 8  # processes, in a line of the log
+FRUITLESS = "shared with other processes, or the cgroup may use no swap"
+
+
+class Relief:
+    """Pages idle processes out, and reads back in who wakes.
+
+    Args:
+        options: Those of the daemon.
+        is_stopping: Whether it is to end.
+    """
+
+    def __init__(self, options: Options, is_stopping: Callable[[], bool]) -> None:
+        self.options = options
+        self._is_stopping = is_stopping
+        self._allowance, self._latest = options.rate, time.monotonic()
+
+    def look(self, one: Candidate, now: float, room: float) -> int:
+        """Look at a process; if it wakes, read it back in as far as there is room."""
+        if back := one.look(now):
+            telemetry.REFAULTED.inc(back)
+            report = self._advise(one, Advice.WILLNEED, room, now) if room > 0 else None
+            read = report and report.advised
+            log("woke", **one.named(), back=back, read=read, backoff=one.backoff)
+        return back
+
+    def relieve(self, group: Cgroup, now: float, fill: Fill, trigger: str) -> bool:
+        """Page idle processes out; return whether that freed memory."""
+        most = min(self.options.budget, self._allowed(now))
+        need = fill.used - fill.limit * self.options.low / 100
+        need = min(need, most) if need > 0 else most
+        chosen, reasons = policy.choose(group.known.values(), now, self.options.exclude)
+        acted: list[dict[str, Any]] = []
+        advised = freed = 0
+        for number, one in enumerate(chosen):
+            left = min(most - advised, need - freed)
+            late = time.monotonic() - now > SLICE
+            if acted and (left < PAGE_SIZE or late or self._is_stopping()):
+                break
+            if why := "rate" if most < PAGE_SIZE else self.why_no_swap():
+                reasons[why] += len(chosen) - number
+                break
+            if one.swap and self.look(one, now, 0):
+                reasons["woke"] += 1  # since the last look
+                continue
+            # What comes first in its memory may be what is shared: look further.
+            room = most - advised if one.is_fruitless else left
+            if (room := min(room, unprotected(one.cgroup))) < PAGE_SIZE:
+                reasons["protected"] += 1
+                continue
+            if (report := self._advise(one, Advice.PAGEOUT, room, now)) is None:
+                reasons["gone" if one.gone else "refused"] += 1
+                continue
+            out = self._note(one, report, now)
+            advised, freed = advised + report.advised, freed + out
+            acted.append({**one.named(), "advised": report.advised, "freed": out})
+        group.is_full = group.is_full or trigger == "watermark"
+        fields: dict[str, Any] = {
+            "trigger": trigger,
+            "limit_of": fill.where or "host",
+        }
+        if acted:
+            acted.sort(key=lambda one: -one["freed"])
+            fields |= {"advised": advised, "freed": freed, "processes": acted[:NAMED]}
+            fields |= {"more": len(acted) - NAMED} if len(acted) > NAMED else {}
+        ended = "enough" if need - freed < PAGE_SIZE else "short"
+        telemetry.ACTS.labels(group.directory, trigger, ended).inc()
+        self._conclude(group, now, reasons, {**fields, "ended": ended})
+        return freed > advised // 10
+
+    def _conclude(
+        self, group: Cgroup, now: float, reasons: Counter[str], fields: dict[str, Any]
+    ) -> None:
+        """Tell what came of it, and decide when to try again."""
+        tell, advised = group.teller.tell, fields.get("advised", 0)
+        if reasons.keys() == {"new"}:
+            group.later = now + REST  # the next look knows more
+        elif not advised:
+            group.wait(now, REST, REST_NOBODY)
+            tell("nobody", {**reasons}, now, **fields, reasons=reasons)
+        elif self.options.dry_run:
+            group.wait(now, REST, REST_FRUITLESS)
+            log("would_relieve", cgroup=group.directory, **fields)
+        elif fields["freed"] > advised // 10:
+            group.rest = 0.0
+            log("relieved", cgroup=group.directory, **fields)
+        else:
+            group.wait(now, REST, REST_FRUITLESS)
+            tell("freed_nothing", FRUITLESS, now, **fields, message=FRUITLESS)
+
+    def _note(self, one: Candidate, report: Report, now: float) -> int:
+        """Note what a PAGEOUT did; return the bytes that left memory."""
+        if report.before is None or report.after is None:
+            return 0  # it has gone
+        if self.options.dry_run:
+            one.leave_alone(now)
+            return report.advised
+        swapped = report.after.swap - report.before.swap
+        out = max(report.before.rss - report.after.rss, swapped, 0)
+        self._allowance -= max(swapped, 0)
+        telemetry.FREED.inc(out)
+        one.paged_out(report.after.swap, now)
+        # It has no more, or what it has is shared.
+        one.is_fruitless = out <= report.advised // 10
+        if one.is_fruitless and (report.advised or report.ended == "complete"):
+            one.leave_alone(now)
+        return out
+
+    def _allowed(self, now: float) -> float:
+        """Return how much may go to swap now: on average no more than --rate."""
+        if math.isinf(rate := self.options.rate):
+            return math.inf
+        self._allowance = min(self._allowance + rate * (now - self._latest), rate)
+        self._latest = now
+        return self._allowance
+
+    def why_no_swap(self) -> str:
+        """Return why no more can go to swap; raise OSError where that is hidden."""
+        space = swap()
+        floor = self.options.floor(space.total)
+        telemetry.SWAP_FREE.set(space.free)
+        telemetry.SWAP_FLOOR.set(floor)
+        if not space.total:
+            return "no_swap"
+        return "swap_floor" if space.free - floor < PAGE_SIZE else ""
+
+    def _advise(
+        self, one: Candidate, advice: Advice, budget: float, now: float
+    ) -> Report | None:
+        """Advise one process; return None if it has gone or refuses.
+
+        Raises:
+            OSError: No descriptor is free, or no memory: that is no fault of its.
+        """
+        options = self.options
+        [(_, outcome)] = advise_each(
+            [one.process],
+            advice,
+            budget=int(budget),
+            swap_floor=options.floor(swap().total),
+            stop=self._is_stopping,
+            max_stall=options.max_stall,
+            timeout=SLICE,
+            measure=True,
+            dry_run=options.dry_run,
+        )
+        try:
+            if isinstance(outcome, OSError):
+                raise outcome
+            if outcome.ended == "exec":
+                one.begin_anew()
+            if outcome.ended == "refused":
+                raise PermissionError(errno.EPERM, "the right was lost meanwhile")
+        except ProcessLookupError:
+            one.gone = True
+            return None
+        except OSError as error:
+            if error.errno in OWN:
+                raise
+            name = telemetry.name_of(error)
+            telemetry.REFUSALS.labels(name).inc()
+            if one.refused_by(name, now):
+                log("refused", **one.named(), errno=name, message=str(error))
+            return None
+        if not options.dry_run:
+            telemetry.ADVISED.labels(advice.name).inc(outcome.advised)
+            telemetry.CALL.observe(outcome.longest_call)
+        return outcome
