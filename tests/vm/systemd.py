@@ -81,8 +81,9 @@ MemoryMax=64M
 """
 OPTIONS = """\
 PRESSURED_OPTIONS=--cgroup /sys/fs/cgroup/system.slice/idle.service \
---cgroup /sys/fs/cgroup/system.slice/kept.service --high 60 --low 40 \
---max-stall 50ms --swap-floor 0
+--cgroup /sys/fs/cgroup/system.slice/kept.service \
+--cgroup /sys/fs/cgroup/system.slice/dear.service \
+--high 60 --low 40 --max-stall 50ms --swap-floor 0
 """
 ETC = {
     "passwd": "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/:/bin/sh\n"
@@ -93,6 +94,7 @@ ETC = {
     "systemd/system/proof.service": PROOF,
     "systemd/system/idle.service": HOLDER,
     "systemd/system/kept.service": HOLDER + "MemoryLow=100%\n",
+    "systemd/system/dear.service": HOLDER + "OOMScoreAdjust=-500\n",
 }
 
 

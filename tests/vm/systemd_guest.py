@@ -1,7 +1,7 @@
 """Prove the unit of docs/examples/pressured under the systemd that booted this guest.
 
-systemd.py has it run as root.  `pressured` is as it is shipped; `idle` and `kept` hold
-memory as another user (this program, with the argument `hold`).
+systemd.py has it run as root.  `pressured` is as it is shipped; `idle`, `kept` and
+`dear` hold memory as another user (this program, with the argument `hold`).
 """
 
 import json
@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -28,6 +28,7 @@ CGROUPS = "/sys/fs/cgroup/system.slice"
 UNIT = "pressured.service"
 FILE = f"/etc/systemd/system/{UNIT}"
 EXPOSURE = 2.5
+HOLDERS = ("idle", "kept", "dear")
 CAPABILITIES = (2, 19, 23)  # DAC_READ_SEARCH, SYS_PTRACE, SYS_NICE
 
 
@@ -91,7 +92,7 @@ def metrics() -> dict[str, float]:
     return {name: float(value) for name, value in pairs}
 
 
-def journal() -> list[dict[str, object]]:
+def journal() -> list[dict[str, Any]]:
     """Return the daemon's lines, each of which must be a JSON object."""
     fields = (f"_SYSTEMD_UNIT={UNIT}", "_TRANSPORT=stdout")
     lines = run("journalctl", "-q", "-o", "cat", *fields).splitlines()
@@ -110,7 +111,7 @@ def verify() -> str:
 
 def active() -> str:
     """READY=1 makes the unit active: `systemctl start` waits for it."""
-    for unit in "idle", "kept":
+    for unit in HOLDERS:
         run("systemctl", "start", unit)
         digest(unit, 0)
         assert swapped(unit) == 0, unit
@@ -142,14 +143,33 @@ def pages_out() -> str:
     return f"VmSwap {swapped('idle') >> 20} MiB of uid {status('idle')['Uid'][:4]}"
 
 
+def tries(unit: str) -> float:
+    """Return how often nobody of a unit's cgroup, or too little, was paged out."""
+    labels = f'cgroup="{CGROUPS}/{unit}.service",ended="short",trigger="watermark"'
+    return metrics().get(f"pressured_acts_total{{{labels}}}", 0)
+
+
+def reasons(unit: str) -> dict[str, int]:
+    """Return why nobody of a unit's cgroup was paged out, as the log has it."""
+    lines = [line for line in journal() if line["event"] == "nobody"]
+    found = [line for line in lines if line["cgroup"] == f"{CGROUPS}/{unit}.service"]
+    told: dict[str, int] = found[-1]["reasons"] if found else {}
+    return told
+
+
+def spares() -> str:
+    """Who is dear to the OOM killer stays, although its cgroup is as full."""
+    wait(lambda: tries("dear") >= 3)
+    assert reasons("dear") == {"oom_score_adj": 1}
+    assert swapped("dear") == 0
+    return f"after {tries('dear'):.0f} tries"
+
+
 def honours() -> str:
     """What memory.low protects stays, although its cgroup is as full."""
     full = f'pressured_watermark_ratio{{cgroup="{CGROUPS}/kept.service"}}'
-    short = (
-        f'pressured_acts_total{{cgroup="{CGROUPS}/kept.service"'
-        ',ended="short",trigger="watermark"}'
-    )
-    wait(lambda: metrics().get(short, 0) >= 3)
+    wait(lambda: tries("kept") >= 3)
+    assert reasons("kept") == {"protected": 1}
     ratio = metrics()[full]
     assert (ratio > 0.6, swapped("kept")) == (True, 0), ratio
     run("systemctl", "set-property", "--runtime", "kept.service", "MemoryLow=0")
@@ -166,7 +186,7 @@ def scraped() -> str:
     wait(lambda: min(metrics().get(name, 0) for name in names) >= 2 * MOVED)
     full = f'pressured_watermark_ratio{{cgroup="{CGROUPS}/idle.service"}}'
     wait(lambda: metrics()[full] < 0.6)
-    wait(lambda: metrics()["pressured_processes"] == 2)
+    wait(lambda: metrics()["pressured_processes"] == len(HOLDERS))
     seen = metrics()
     assert not [name for name in seen if name.startswith("pressured_refusals_total{")]
     events = [line["event"] for line in journal()]
@@ -204,6 +224,15 @@ def watched() -> str:
     return f"alive {alive:.0f} s with WatchdogSec={seconds}, restarted once it hung"
 
 
+def reloads() -> str:
+    """SIGHUP is no end: the options are read again."""
+    pid = show("MainPID")
+    run("systemctl", "reload", UNIT)
+    wait(lambda: "reloaded" in [line["event"] for line in journal()])
+    assert (show("MainPID"), show("ActiveState")) == (pid, "active")
+    return "active, the same process"
+
+
 def stops() -> str:
     """SIGTERM ends it with success."""
     run("systemctl", "stop", UNIT)
@@ -220,17 +249,39 @@ def logs() -> str:
     return f"{len(events)} lines: {', '.join(sorted(set(events)))}"
 
 
+def fails() -> str:
+    """Wrong options are not tried again, and what is missing five times."""
+    path = Path("/etc/default/pressured")
+    found = []
+    for options in "--high 0", "--cgroup /sys/fs/cgroup/none":
+        path.write_text(f'PRESSURED_OPTIONS="{options}"\n')
+        run("systemctl", "reset-failed", UNIT)
+        run("systemctl", "start", "--no-block", UNIT)
+        wait(lambda: show("ActiveState") == "failed")
+        found.append(
+            f"{options}: {show('ExecMainStatus')}, {show('NRestarts')} restarts"
+        )
+    assert [line.partition(": ")[2] for line in found] == [
+        "2, 0 restarts",
+        "1, 5 restarts",
+    ], found
+    return "; ".join(found)
+
+
 CHECKS = (
     verify,
     active,
     confined,
     pages_out,
+    spares,
     honours,
     scraped,
     intact,
     watched,
+    reloads,
     stops,
     logs,
+    fails,
 )
 
 

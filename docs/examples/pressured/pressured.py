@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import telemetry
 from cgroup import Cgroup, host, swap_cache, swapped_in
@@ -183,7 +184,8 @@ def prepare() -> None:
     if not allowed:
         raise OSError(f"{allowed.reason}; {allowed.remedy}")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with suppress(PermissionError):  # a seccomp filter: then fewer are watched
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def lock_of_one_instance(path: str) -> int:
