@@ -320,6 +320,25 @@ def test_no_descriptor(
     assert list(watched(group, 120.0)) == [7, 11]
 
 
+def test_a_cgroup_that_goes_meanwhile(
+    tmp_path: Path, crowd: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was opened there is closed again, and that is no error."""
+    crowd |= {7, 13}
+    top = FakeCgroup(tmp_path / "a", 7)
+    below = FakeCgroup(tmp_path / "a/b", 13)
+    group, real = Members(str(top.path)), vars(members)["Process"]
+
+    def remove_and_open(pid: int) -> Any:
+        if pid == 13:
+            (below.path / "cgroup.procs").unlink()
+        return real(pid)
+
+    monkeypatch.setattr(members, "Process", remove_and_open)
+    assert list(watched(group)) == [7]
+    assert group.hidden == ""
+
+
 def test_members_at_any_depth(tmp_path: Path, crowd: set[int]) -> None:
     """The depth of cgroups, which their owner decides, is no limit but is told."""
     crowd.add(7)

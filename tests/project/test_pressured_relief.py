@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pressured
 import pytest
 import relief
 import telemetry
@@ -234,3 +235,40 @@ def test_what_is_told_once(lines: Lines) -> None:
     teller.forget()
     teller.tell("e", 3, 82.0, value=3)
     assert lines[-1] == {"event": "e", "cgroup": "/a", "value": 3}
+
+
+@pytest.mark.parametrize(
+    ("host", "is_stalled", "used", "trigger"),
+    [
+        (0.2, False, 25, []),  # another cgroup is at its limit
+        (0.95, False, 25, ["pressure"]),
+        (0.2, True, 25, ["pressure"]),
+        (0.2, False, 95, ["watermark"]),
+        (0.95, True, 95, ["watermark"]),
+    ],
+)
+def test_the_host_s_pressure(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    host: float,
+    is_stalled: bool,
+    used: int,
+    trigger: list[str],
+) -> None:
+    """It counts if the host is short of memory, or the cgroup itself waits for it."""
+    fake = FakeCgroup(tmp_path / "a", memory_current=used * MIB, memory_max=100 * MIB)
+    daemon = pressured.Daemon(load(["--cgroup", str(fake.path)]), [], -1)
+    [group] = daemon.groups
+    triggers: list[str] = []
+
+    def relieve(*arguments: Any) -> bool:
+        triggers.append(arguments[3])
+        return False
+
+    monkeypatch.setattr(daemon.relief, "relieve", relieve)
+    monkeypatch.setattr(group, "is_stalled", lambda: is_stalled)
+    monkeypatch.setattr(pressured, "host", lambda: Fill("", host, 1.0))
+    daemon.attend(group, 100.0, due=True, woken=False, fired=True)
+    assert triggers == trigger
+    daemon.attend(group, 101.0, due=False, woken=False, fired=False)
+    assert triggers == trigger + trigger * (used == 95)

@@ -128,7 +128,7 @@ def _pids(directory: str) -> list[int]:
     try:
         text = Path(directory, "cgroup.procs").read_text("ascii")
     except OSError as error:
-        if error.errno == errno.EOPNOTSUPP:  # threaded: they are listed above it
+        if error.errno in (*GONE, errno.EOPNOTSUPP):  # threaded: they are listed above
             return []
         raise
     return [*map(int, text.split())]
