@@ -77,7 +77,7 @@ def test_who_where_and_how_much(full: FakeCgroup, idle: Idle, tmp_path: Path) ->
         goes_on(running)
     assert (line["cgroup"], line["limit_of"]) == (str(full.path), str(full.path))
     (one,) = line["processes"]
-    assert (one["pid"], one["cgroup_of"]) == (idle.pid, str(full.path))
+    assert (one["pid"], one["cgroup"]) == (idle.pid, str(full.path))
     assert one["name"].startswith("python")
     assert line["freed"] == one["freed"] > 4 * MIB
     assert line["advised"] >= line["freed"]

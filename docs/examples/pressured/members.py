@@ -53,7 +53,10 @@ class Members:
         listed = [pid for _, pids in found for pid in pids]
         self.n_listed = len(listed)
         if 0 in listed:
-            self.hidden = "of a pid namespace not seen here: share the host's"
+            self.hidden = (
+                "some are of a pid namespace that is not seen here: run it "
+                "in that of the host (--pid=host, hostPID: true)"
+            )
         if self._is_whole:
             for pid in self.known.keys() - {*listed}:  # they were moved elsewhere
                 self.known.pop(pid).process.close()

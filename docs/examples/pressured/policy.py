@@ -85,7 +85,7 @@ class Candidate:
     def named(self) -> dict[str, object]:
         """Return who it is, for the log."""
         pid, name = self.process.pid, self.status.name
-        return {"pid": pid, "name": name, "cgroup_of": self.cgroup}
+        return {"pid": pid, "name": name, "cgroup": self.cgroup}
 
     def paged_out(self, swap: int, now: float) -> None:
         """Note that so many bytes of it are in swap now."""

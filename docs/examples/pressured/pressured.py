@@ -57,6 +57,8 @@ class Daemon:
         groups = [have.get(directory) or Cgroup(directory) for directory in wanted]
         for directory in have.keys() - wanted:
             have[directory].close()
+            with suppress(KeyError):
+                telemetry.RATIO.remove(directory)
         self.options = self.relief.options = options
         self.groups = groups
         free = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - DESCRIPTORS
