@@ -204,7 +204,26 @@ def test_a_rate(full: Callable[..., Group], lines: Lines) -> None:
     assert group.asked == [16 * MIB]
     assert not group.relieve(start + 1)
     assert lines[-1]["reasons"] == {"rate": 2}
+    assert group.group.later == start + 1 + REST
     assert group.relieve(start + 5)
+
+
+def test_who_is_new_does_not_hide_who_went(
+    full: Callable[..., Group], lines: Lines
+) -> None:
+    """Nothing is told of the new alone; what was done is told."""
+    group = full(WENT, replace(WENT, advised=0, after=FULL, ended="complete"))
+    first, second = group.group.known.values()
+    first.cpu = second.cpu = float("inf")
+    assert not group.relieve(100.0)
+    assert (lines, group.group.later) == ([], 100.0 + REST)
+    first.cpu = 0.0
+    assert group.relieve(101.0)
+    assert [line["event"] for line in lines] == ["relieved"]
+    del group.group.known[0]
+    second.cpu = 0.0
+    assert not group.relieve(102.0)
+    assert lines[-1]["reasons"] == {"nothing": 1}
 
 
 @pytest.mark.parametrize(

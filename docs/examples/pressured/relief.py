@@ -14,7 +14,7 @@ import telemetry
 from cgroup import Cgroup, Fill, unprotected
 from members import OWN
 from options import Options
-from policy import Candidate
+from policy import BACKOFF_MAX, Candidate
 from telemetry import log
 
 from pmadvise import PAGE_SIZE, Advice, Report, advise_each, swap
@@ -59,9 +59,9 @@ class Relief:
         for number, one in enumerate(chosen):
             left = min(most - advised, need - freed)
             late = time.monotonic() - now > SLICE
-            if acted and (left < PAGE_SIZE or late or self._is_stopping()):
+            if number and (left < PAGE_SIZE or late or self._is_stopping()):
                 break
-            if why := "rate" if most < PAGE_SIZE else self.why_no_swap():
+            if why := self._why_later(most) or self.why_no_swap():
                 reasons[why] += len(chosen) - number
                 break
             if one.swap and self.look(one, now, 0):
@@ -76,6 +76,9 @@ class Relief:
                 reasons["gone" if one.gone else "refused"] += 1
                 continue
             out = self._note(one, report, now)
+            if not report.advised:
+                reasons["nothing"] += 1
+                continue
             advised, freed = advised + report.advised, freed + out
             acted.append({**one.named(), "advised": report.advised, "freed": out})
         group.is_full = group.is_full or trigger == "watermark"
@@ -97,11 +100,12 @@ class Relief:
     ) -> None:
         """Tell what came of it, and decide when to try again."""
         tell, advised = group.teller.tell, fields.get("advised", 0)
-        if reasons.keys() == {"new"}:
-            group.later = now + REST  # the next look knows more
-        elif not advised:
-            group.wait(now, REST, REST_NOBODY)
-            tell("nobody", {**reasons}, now, **fields, reasons=reasons)
+        if not advised:
+            # The next look knows more of the new ones; the rate allows more soon.
+            is_soon = "rate" in reasons or reasons.keys() == {"new"}
+            group.wait(now, REST, REST if is_soon else REST_NOBODY)
+            if reasons.keys() != {"new"}:
+                tell("nobody", {**reasons}, now, **fields, reasons=reasons)
         elif self.options.dry_run:
             group.wait(now, REST, REST_FRUITLESS)
             log("would_relieve", cgroup=group.directory, **fields)
@@ -110,7 +114,8 @@ class Relief:
             log("relieved", cgroup=group.directory, **fields)
         else:
             group.wait(now, REST, REST_FRUITLESS)
-            tell("freed_nothing", FRUITLESS, now, **fields, message=FRUITLESS)
+            fields["message"] = FRUITLESS
+            tell("freed_nothing", FRUITLESS, now, 2 * BACKOFF_MAX, **fields)
 
     def _note(self, one: Candidate, report: Report, now: float) -> int:
         """Note what a PAGEOUT did; return the bytes that left memory."""
@@ -137,6 +142,11 @@ class Relief:
         self._allowance = min(self._allowance + rate * (now - self._latest), rate)
         self._latest = now
         return self._allowance
+
+    def _why_later(self, most: float) -> str:
+        """Return "rate" if that allows too little now: not a few pages at a time."""
+        rate = self.options.rate
+        return "rate" if most < min(rate / 2, self.options.budget) else ""
 
     def why_no_swap(self) -> str:
         """Return why no more can go to swap; raise OSError where that is hidden."""

@@ -116,10 +116,26 @@ class Teller:
         self._cgroup = cgroup
         self._told: dict[str, tuple[object, float, float]] = {}
 
-    def tell(self, event: str, key: object, now: float, **fields: object) -> None:
-        """Log an event, unless the latest of its kind had the same key."""
+    def tell(
+        self,
+        event: str,
+        key: object,
+        now: float,
+        lasting: float = FORGOTTEN,
+        /,
+        **fields: object,
+    ) -> None:
+        """Log an event, unless the latest of its kind had the same key.
+
+        Args:
+            event: Its name.
+            key: What it is about.
+            now: By time.monotonic().
+            lasting: Seconds until it is forgotten, if it does not happen again.
+            **fields: Of the line.
+        """
         latest, seen, said = self._told.get(event, (None, now, -math.inf))
-        if latest == key and now - seen < FORGOTTEN:
+        if latest == key and now - seen < lasting:
             self._told[event] = key, now, said
         elif now - said >= SELDOM:
             self._told[event] = key, now, now
