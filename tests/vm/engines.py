@@ -160,9 +160,13 @@ class Podman:
         for line in reversed(mounts):
             if f" {self.scratch}/" in line:
                 debian.run("umount", "-l", line.split()[1])
-        for parent in CGROUPS.glob("**/libpod_parent"):
+        for parent in {
+            *CGROUPS.glob("libpod_parent"),
+            *CGROUPS.glob("*/libpod_parent"),
+        }:
             with contextlib.suppress(OSError):  # another podman uses it
-                parent.rmdir()
+                for directory in (*parent.glob("*/"), parent):
+                    directory.rmdir()
 
     def build(self, mirror: str) -> None:
         """Build the base under the name that the Containerfile has, then the image."""
