@@ -13,7 +13,7 @@ from pmadvise._proc.rights import (
     initial_namespace,
     own_status,
 )
-from pmadvise._reasons.answer import Answer, how_to_add, refusal
+from pmadvise._reasons.answer import UNCONFINED, Answer, how_to_add, refusal
 
 
 def no_cap_sys_nice() -> Answer:
@@ -52,14 +52,14 @@ def no_ptrace(proc: int, number: int = errno.EACCES) -> Answer:
         "ptrace",
         number,
         f"ptrace read access to process {pid or 'of the pidfd'} is refused: {why}",
-        "" if remedy is None else f"{remedy}{', or ' * bool(remedy)}{more}",
+        UNCONFINED if remedy is None else f"{remedy}{', or ' * bool(remedy)}{more}",
     )
 
 
 def _why_no_ptrace(
     status: Mapping[str, bytes], owner: int | None
 ) -> tuple[str, str | None]:
-    """Return the reason, and a remedy besides CAP_SYS_PTRACE; None: nothing helps."""
+    """Return the reason, and a remedy besides CAP_SYS_PTRACE; None: it is there."""
     own = own_status()
     if "Uid" not in status or "Uid" not in own:
         return "it belongs to another user, or is hidden", ""

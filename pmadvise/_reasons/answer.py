@@ -41,6 +41,13 @@ class Answer:
 
 YES = Answer(True)
 
+# The ways to run without the profile of a security module.
+UNCONFINED = (
+    "run outside of its profile (AppArmor: docker and podman run "
+    "--security-opt apparmor=unconfined; Kubernetes: appArmorProfile.type: Unconfined; "
+    "SELinux: --security-opt label=type:spc_t; Kubernetes: seLinuxOptions.type: spc_t)"
+)
+
 
 def refusal(by: str, number: int | None, reason: str = "", remedy: str = "") -> Answer:
     """Return the answer no, with the refusing check, errno, reason and remedy."""

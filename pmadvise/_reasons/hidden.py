@@ -8,7 +8,7 @@ import os
 from pmadvise._proc.cgroup_tree import PATH_CUT
 from pmadvise._proc.files import parse_kb_fields, read_or_none
 from pmadvise._proc.rights import proc_is_mounted, proc_is_of_own_namespace
-from pmadvise._reasons.answer import Answer, errno_name, refusal
+from pmadvise._reasons.answer import UNCONFINED, Answer, errno_name, refusal
 
 _MOUNT_PROC = "mount -t proc proc /proc, in this pid namespace"
 
@@ -122,6 +122,9 @@ def no_pressure(path: str, number: int) -> Answer:
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         reason = "the caller may not write it"
         remedy = "run as its owner or as root, with it mounted read-write"
+        if path.startswith("/proc/"):  # everybody may, by its mode
+            reason = "/proc is mounted read-only, or a security module refuses to write"
+            remedy = f"mount /proc read-write, or {UNCONFINED}"
         return refusal("pressure", number, reason, remedy)
     if number not in (errno.ENOENT, errno.EOPNOTSUPP, errno.ENOTDIR):
         return refusal("pressure", number, "it can't be opened")

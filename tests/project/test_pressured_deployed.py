@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -101,6 +103,42 @@ def test_kubernetes_sees_a_slip(tmp_path: Path, old: str, new: str) -> None:
     assert run("kubernetes-validate", "--strict", path)[0] != 0
 
 
+def command_lines() -> dict[str, list[str]]:
+    """Return the words of the command line that each engine runs the image by."""
+    comment = text("Containerfile").partition("\nFROM ")[0].replace("\\\n#", "")
+    lines = re.findall(r"^# +((\w+) run .+)$", comment, re.MULTILINE)
+    return {engine: shlex.split(line) for line, engine in lines}
+
+
+def values(words: list[str], option: str) -> set[str]:
+    """Return the values of an option that may be given several times."""
+    return {word.partition("=")[2] for word in words if word.startswith(f"{option}=")}
+
+
+def test_the_engines_are_told_alike() -> None:
+    """Docker, which gives capabilities to user 0 alone, needs that user and no more."""
+    podman, docker = (command_lines()[name] for name in ("podman", "docker"))
+    assert docker[2:] == ["--user=0", *podman[2:]]
+
+
+def test_the_container_can_be_scraped() -> None:
+    """It listens on all its addresses, and the host publishes its port locally."""
+    (entry,) = re.findall(r"^ENTRYPOINT (.+)$", text("Containerfile"), re.MULTILINE)
+    (listen,) = values(json.loads(entry), "--listen")
+    assert options.address(listen) == ("", 9779)
+    for words in command_lines().values():
+        assert words[words.index("-p") + 1] == "127.0.0.1:9779:9779"
+
+
+def test_the_container_sees_the_host() -> None:
+    """Its processes and cgroups, and AppArmor's default profile is not on."""
+    for words in command_lines().values():
+        mounted, inside = words[words.index("-v") + 1].split(":")[:2]
+        (cgroup,) = values(words, "--cgroup")
+        assert {"--pid=host", "apparmor=unconfined"} < {*words}
+        assert (mounted, cgroup.startswith(f"{inside}/")) == ("/sys/fs/cgroup", True)
+
+
 @pytest.mark.needs_program("kubernetes-validate")
 def test_the_capabilities_are_alike() -> None:
     """systemd, Kubernetes and the container's command line give the same ones."""
@@ -111,10 +149,11 @@ def test_the_capabilities_are_alike() -> None:
     ]
     rights = pod()["containers"][0]["securityContext"]["capabilities"]
     assert rights["drop"] == ["ALL"]
-    added = re.search(r"--cap-drop=ALL --cap-add=(\S+)", text("Containerfile"))
-    assert added
-    given += [set(rights["add"]), set(added[1].split(","))]
-    assert given == [CAPABILITIES] * 4
+    given.append(set(rights["add"]))
+    for words in command_lines().values():
+        assert "--cap-drop=ALL" in words
+        given.append(values(words, "--cap-add"))
+    assert given == [CAPABILITIES] * 5
 
 
 @pytest.mark.needs_program("kubernetes-validate")
@@ -162,7 +201,12 @@ def test_the_daemon_takes_the_options(where: str) -> None:
     arguments = {
         "daemonset": " ".join(pod()["containers"][0]["args"]),
         "unit": text("pressured.service"),
-        "container": text("Containerfile").partition("pressured --cgroup")[1],
+        "container": " ".join(
+            word
+            for words in command_lines().values()
+            for word in words[words.index("pressured") :]
+        )
+        + text("Containerfile").partition("\nENTRYPOINT")[2],
     }[where]
     known = {f"--{name}" for name in options.OPTIONS}
     used = set(re.findall(r"(?<![\w-])--[a-z][\w-]+", arguments))

@@ -7,9 +7,10 @@ import os
 
 import pytest
 from helpers.fake_files import give_files
+from helpers.privileges import CAP_SYS_PTRACE
 
 from pmadvise import Advice
-from pmadvise._reasons import no_pressure, of_range
+from pmadvise._reasons import access, no_pressure, of_range
 
 HOST = "/proc/pressure/memory"
 GROUP = "/cg/a/memory.pressure"
@@ -55,10 +56,40 @@ def test_no_pressure_file(
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
-def test_pressure_that_may_not_be_written(number: int) -> None:
-    """A refusal is no absence."""
-    answer = no_pressure(HOST, number)
-    assert (answer.errno, answer.reason) == (number, "the caller may not write it")
+@pytest.mark.parametrize(
+    ("path", "reason", "remedy"),
+    [
+        (GROUP, "the caller may not write it", "run as its owner or as root"),
+        (HOST, "a security module refuses", "--security-opt apparmor=unconfined"),
+    ],
+)
+def test_pressure_that_may_not_be_written(
+    number: int, path: str, reason: str, remedy: str
+) -> None:
+    """A refusal is no absence, and everybody may write the host's file by its mode."""
+    answer = no_pressure(path, number)
+    assert answer.errno == number
+    assert (reason in answer.reason, remedy in answer.remedy) == (True, True)
+
+
+def test_ptrace_that_a_profile_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the capability is there, the profile is named, and how to do without it."""
+    own = {
+        "Uid": b"0 0 0 0",
+        "Gid": b"0 0 0 0",
+        "CapEff": b"%x" % (1 << CAP_SYS_PTRACE),
+    }
+    monkeypatch.setattr(access, "own_status", lambda: own)
+    monkeypatch.setattr(access, "initial_namespace", lambda kind: True)
+    proc = os.open("/proc/self", os.O_PATH)
+    try:
+        answer = access.no_ptrace(proc)
+    finally:
+        os.close(proc)
+    assert (answer.refused_by, answer.errno) == ("ptrace", errno.EACCES)
+    assert "although the caller has CAP_SYS_PTRACE" in answer.reason
+    for words in ("apparmor=unconfined", "appArmorProfile", "SELinux"):
+        assert words in answer.remedy
 
 
 @pytest.mark.parametrize(

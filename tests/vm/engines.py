@@ -1,0 +1,421 @@
+"""Prove the container of docs/examples/pressured under a real engine, podman.
+
+    python tests/vm/engines.py               all
+    python tests/vm/engines.py --packages    the Debian packages that it needs
+
+The image is built from the Containerfile as it is, on a base that Debian's packages
+make, and run by the command line that the Containerfile documents; then the file of the
+DaemonSet is, if this podman knows the kind.  As root, with swap (`.ci/host up DIR`).
+Images and containers are in a directory of their own, removed in the end.  The exit
+status is 0 only if every check passed, 1 if one failed, 2 if nothing could be run.
+"""
+
+import argparse
+import ast
+import contextlib
+import json
+import os
+import re
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import debian
+import matrix
+from debian import KEYRING, VmError
+from wheels import ROOT
+
+T = TypeVar("T")
+
+PACKAGES = {
+    "podman": "podman",
+    "runc": "runc",
+    "/usr/lib/podman/netavark": "netavark",
+    "iptables": "iptables",
+    "catatonit": "catatonit",
+    "mmdebstrap": "mmdebstrap",
+    KEYRING: "debian-archive-keyring",
+}
+EXAMPLE = ROOT / "docs/examples/pressured"
+CONTAINERFILE = EXAMPLE / "Containerfile"
+DAEMONSET = EXAMPLE / "daemonset.yaml"
+CGROUPS = Path("/sys/fs/cgroup")
+METRICS = "http://127.0.0.1:9779/metrics"
+CAPABILITIES = "0000000000880004"  # DAC_READ_SEARCH, SYS_PTRACE, SYS_NICE
+MIB = 1 << 20
+MOVED = 2 * MIB  # at least: from 95 % of some 50 MiB to the low watermark of 80 %
+SOON = 10.0  # seconds from `ready` until memory is in swap
+
+# What python:slim has, without documentation.  Its pip is in /usr/local.
+BASE = (
+    *("--quiet", "--variant=minbase", "--skip=check/empty"),
+    "--include=python3,python3-venv,libpython3-dev,ca-certificates",
+    "--dpkgopt=force-unsafe-io",
+    *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale")),
+    '--customize-hook=chroot "$1" python3 -m venv /usr/local',
+)
+BASE_PATH = "ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# crun takes no cgroup tree of both versions.  A root without CAP_SYS_RESOURCE raises no
+# limit, and podman lowers its own of processes.
+CONTAINERS_CONF = """\
+[containers]
+default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+tmp_dir = "{scratch}/tmp"
+[network]
+network_backend = "netavark"
+"""
+STORAGE_CONF = """\
+[storage]
+driver = "overlay"
+graphroot = "{scratch}/graph"
+runroot = "{scratch}/run"
+"""
+HOLD = """\
+import mmap, os, sys, time
+with open(sys.argv[1] + "/cgroup.procs", "w") as file:
+    file.write("0")
+os.setresuid(1000, 1000, 1000)
+memory = mmap.mmap(-1, 48 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.madvise(mmap.MADV_NOHUGEPAGE)
+for offset in range(0, len(memory), 4096):
+    memory[offset : offset + 8] = offset.to_bytes(8, "little")
+print("held", flush=True)
+time.sleep(3600)
+"""
+
+
+class Failed(Exception):
+    """A check did not pass, and why."""
+
+
+def wait(what: Callable[[], T], meant: str, seconds: float = 20) -> T:
+    """Return the first true answer to a question."""
+    deadline = time.monotonic() + seconds
+    while not (answer := what()):
+        if time.monotonic() > deadline:
+            raise Failed(f"not within {seconds:g} s: {meant}")
+        time.sleep(0.1)
+    return answer
+
+
+def documented() -> tuple[list[str], list[str]]:
+    """Return the options of the documented command line: podman's, the daemon's."""
+    text = CONTAINERFILE.read_text("utf-8")
+    comment = re.sub(r"\\\n#", "", text.partition("\nFROM ")[0])
+    found = re.findall(r"^#\s+(podman run .+)$", comment, re.MULTILINE)
+    if len(found) != 1:
+        raise VmError(f"{CONTAINERFILE}: documents {len(found)} times `podman run`")
+    words = shlex.split(found[0])[2:]
+    image = words.index("pressured")
+    return words[:image], words[image + 1 :]
+
+
+class Podman:
+    """Podman, with images and containers of its own."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+        files = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1 << 20)
+        processes = min(resource.getrlimit(resource.RLIMIT_NPROC)[1], 1 << 15)
+        for name, text in ("containers", CONTAINERS_CONF), ("storage", STORAGE_CONF):
+            filled = text.format(scratch=scratch, files=files, processes=processes)
+            (scratch / name).write_text(filled)
+        os.environ["CONTAINERS_CONF"] = str(scratch / "containers")
+        os.environ["CONTAINERS_STORAGE_CONF"] = str(scratch / "storage")
+
+    def __call__(self, *words: str | Path) -> str:
+        """Run podman and return its output."""
+        return debian.run("podman", *words).strip()
+
+    def log(self, container: str) -> str:
+        """Return what a container has printed to both streams."""
+        done = subprocess.run(
+            ("podman", "logs", container),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return done.stdout
+
+    def close(self) -> None:
+        """Remove all containers, then all images."""
+        for words in ("pod rm -fa", "rm -fa", "rmi -fa"):
+            with contextlib.suppress(VmError):
+                self(*words.split())
+        mounts = Path("/proc/self/mounts").read_text().split("\n")
+        for line in reversed(mounts):
+            if f" {self.scratch}/" in line:
+                debian.run("umount", "-l", line.split()[1])
+        for parent in {
+            *CGROUPS.glob("libpod_parent"),
+            *CGROUPS.glob("*/libpod_parent"),
+        }:
+            with contextlib.suppress(OSError):  # another podman uses it
+                for directory in (*parent.glob("*/"), parent):
+                    directory.rmdir()
+
+    def build(self, mirror: str) -> None:
+        """Build the base under the name that the Containerfile has, then the image."""
+        found = re.search(r"^FROM (\S+-slim-(\w+)) ", CONTAINERFILE.read_text(), re.M)
+        if not found:
+            raise VmError(f"{CONTAINERFILE}: FROM names no python of Debian")
+        archive = self.scratch / "base.tar"
+        debian.run("mmdebstrap", *BASE, found[2], archive, mirror)
+        self("import", "--quiet", "--change", BASE_PATH, archive, found[1])
+        archive.unlink()
+        volumes = [
+            f"--volume={path}:{at}:ro" for path, at in pip_settings(self.scratch)
+        ]
+        image = ("--tag=pressured", f"--tag={kube_image()}")
+        self(
+            *("build", "--quiet", "--network=host", *volumes, *image),
+            *(f"--file={CONTAINERFILE}", ROOT),
+        )
+
+
+def pip_settings(scratch: Path) -> Iterator[tuple[Path, str]]:
+    """Yield what pip needs to find packages as it does here, and where it is to be.
+
+    The index may be in files, and of a server that a certificate of its own proves.
+    """
+    lines = debian.run(sys.executable, "-m", "pip", "config", "list").split("\n")
+    # those of the environment, which count more, are the first
+    pairs = [line.split("=", 1) for line in lines[::-1] if "=" in line]
+    settings = {
+        name.rpartition(".")[2]: ast.literal_eval(value) for name, value in pairs
+    }
+    settings.pop("constraint", None)  # the Containerfile has its own
+    text = "".join(
+        f"{name} = {value}\n".replace("\n", "\n  ").rstrip() + "\n"
+        for name, value in settings.items()
+    )
+    file = scratch / "pip.conf"
+    file.write_text(f"[global]\n{text}")
+    yield file, "/etc/pip.conf"
+    # An index in a folder `simple` links to files beside that folder.
+    for path in {
+        Path(name.removesuffix("/simple")) for name in re.findall(r"/[\w./+-]+", text)
+    }:
+        if len(path.parts) > 2 and path.exists():
+            yield path, str(path)
+
+
+def kube_image() -> str:
+    """Return the name of the image in the file of the DaemonSet."""
+    (found,) = re.findall(r"image: (\S+)", DAEMONSET.read_text("utf-8"))
+    return str(found)
+
+
+class Idle:
+    """A process of another user, at rest in a cgroup that it fills to 95 %."""
+
+    def __init__(self) -> None:
+        self.directory = CGROUPS / f"pmadvise-{os.getpid()}"
+        names = ("memory.current", "memory.max")
+        if (CGROUPS / "memory/memory.usage_in_bytes").exists():
+            self.directory = CGROUPS / "memory" / self.directory.name
+            names = ("memory.usage_in_bytes", "memory.limit_in_bytes")
+        used, limit = (self.directory / name for name in names)
+        self.directory.mkdir()
+        self._popen: subprocess.Popen[str] | None = None
+        try:
+            if not limit.exists():
+                raise VmError(f"{self.directory.parent} has no controller of memory")
+            self._popen = subprocess.Popen(
+                [sys.executable, "-c", HOLD, self.directory],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            if not (self._popen.stdout and self._popen.stdout.readline()):
+                raise VmError("the idle process can't hold memory")
+            limit.write_text(str(int(used.read_text()) * 100 // 95))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def swapped(self) -> int:
+        """Its bytes in swap."""
+        assert self._popen
+        return int(status(self._popen.pid, "VmSwap")[0]) * 1024
+
+    def seen(self) -> str:
+        """Return the directory of its cgroup in the container."""
+        return f"/host/cgroup/{self.directory.relative_to(CGROUPS)}"
+
+    def close(self) -> None:
+        """Leave nothing of it behind."""
+        if self._popen:
+            self._popen.kill()
+            self._popen.communicate()
+
+        def removed() -> bool:
+            with contextlib.suppress(OSError):
+                self.directory.rmdir()
+            return not self.directory.exists()
+
+        wait(removed, f"{self.directory} is removed")
+
+
+def status(pid: int, name: str) -> list[str]:
+    """Return a field of /proc/PID/status."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return text.partition(f"\n{name}:")[2].partition("\n")[0].split()
+
+
+def prove(podman: Podman, idle: Idle, container: str) -> str:
+    """Return what the daemon in a container does, from `ready` to `stopped`."""
+
+    def events(name: str) -> list[dict[str, Any]]:
+        lines = podman.log(container).split("\n")
+        found = [json.loads(line) for line in lines if line.startswith("{")]
+        return [line for line in found if line["event"] == name]
+
+    state = json.loads(podman("inspect", container))[0]["State"]
+    if not state["Running"]:
+        raise Failed(f"it ended with {state['ExitCode']}: {podman.log(container)}")
+    pid = state["Pid"]
+    if status(pid, "CapEff") != [CAPABILITIES] or status(pid, "Seccomp") != ["2"]:
+        raise Failed(f"CapEff {status(pid, 'CapEff')}, {status(pid, 'Seccomp')}")
+    ready = wait(lambda: events("ready"), "ready")[0]["time"]
+    left = SOON - (time.time() - ready)
+    try:
+        wait(lambda: idle.swapped >= MOVED, "the idle process is in swap", left)
+    except Failed as error:
+        raise Failed(f"{error}; {podman.log(container)}") from None
+    took = time.time() - ready
+    if not wait(lambda: metrics()["pressured_freed_bytes_total"] >= MOVED, "metrics"):
+        raise Failed("the metrics know of nothing freed")
+    if metrics()["pressured_processes"] != 1 or events("members_hidden"):
+        raise Failed(f"the idle process is not watched: {podman.log(container)}")
+    user, own = status(pid, "Uid")[0], is_own(pid, "cgroup")
+    if not is_own(pid, "net"):
+        raise Failed("the container has the host's network")
+    swapped = idle.swapped
+    podman("stop", container)
+    ended = json.loads(podman("inspect", container))[0]["State"]["ExitCode"]
+    if ended != 0 or not events("stopped"):
+        raise Failed(f"stopped with {ended}: {podman.log(container)}")
+    return (
+        f"user {user}, {'private' if own else 'host'} cgroup namespace: "
+        f"{swapped / MIB:.1f} MiB in swap {took:.1f} s after ready, scraped, stopped"
+    )
+
+
+def is_own(pid: int, kind: str) -> bool:
+    """Return whether a process has another namespace than the host."""
+    return os.readlink(f"/proc/{pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}")
+
+
+def metrics() -> dict[str, float]:
+    """Return what is scraped through the port that the engine publishes."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(METRICS, timeout=10) as answer:
+        lines = answer.read().decode().split("\n")
+    pairs = (line.rpartition(" ") for line in lines if line and line[0] != "#")
+    return {name: float(value) for name, _, value in pairs}
+
+
+def as_documented(podman: Podman, idle: Idle) -> str:
+    """The command line of the Containerfile, on that cgroup."""
+    before, after = documented()
+    # On a host with cgroup v1 too, podman would share the host's cgroup namespace.
+    added = ("--detach", "--cgroupns=private")
+    after = [re.sub("^--cgroup=.*", f"--cgroup={idle.seen()}", word) for word in after]
+    container = podman("run", *added, *before, "pressured", *after)
+    try:
+        return prove(podman, idle, container)
+    finally:
+        podman("rm", "-f", container)
+
+
+def as_daemonset(podman: Podman, idle: Idle) -> str:
+    """The file of the DaemonSet, on that cgroup."""
+    text = DAEMONSET.read_text("utf-8")
+    file = podman.scratch / "daemonset.yaml"
+    file.write_text(re.sub("--cgroup=.*", f"--cgroup={idle.seen()}", text))
+    try:
+        podman("kube", "play", "--publish=127.0.0.1:9779:9779", file)
+    except VmError as error:
+        kinds = ("unknown flag: --publish", "not contain any supported kube kind")
+        if any(words in str(error) for words in kinds):
+            return "not run: this podman does not know the kind DaemonSet"
+        raise Failed(str(error)) from None
+    names = podman("ps", "-a", f"--filter=ancestor={kube_image()}", "--format={{.ID}}")
+    return prove(podman, idle, names.split()[0])
+
+
+CHECKS = (as_documented, as_daemonset)
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--packages", action="store_true", help="name the Debian packages it needs")
+    add("--mirror", metavar="URL", help="of Debian; else as in the machine's sources")
+    return parser.parse_args(argv)
+
+
+def run_all(mirror: str, begin: float) -> int:
+    """Build the image and run each check; return how many failed."""
+    bad = 0
+    with tempfile.TemporaryDirectory(prefix="pmadvise-vm-", dir="/var/tmp") as scratch:
+        podman = Podman(Path(scratch))
+        try:
+            podman.build(mirror)
+            version = f"{podman('--version')}, {debian.run('runc', '--version')}"
+            print(re.sub(r"\n.*", "", version), flush=True)
+            print(f"image: built in {time.monotonic() - begin:.0f} s", flush=True)
+            for check in CHECKS:
+                with contextlib.closing(Idle()) as idle:
+                    try:
+                        told = check(podman, idle)
+                    except (Failed, VmError, OSError) as error:
+                        told, bad = f"FAILED: {error}", bad + 1
+                print(f"{check.__name__}: {told}", flush=True)
+        finally:
+            podman.close()
+    return bad
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; say in a line why nothing could be run."""
+    options = arguments(argv)
+    if options.packages:
+        print(*PACKAGES.values())
+        return 0
+    begin = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        matrix.require(PACKAGES)
+        if os.geteuid() != 0:
+            raise VmError("needs root")
+        if len(Path("/proc/swaps").read_text().split("\n")) < 3:
+            raise VmError("needs swap: .ci/host up DIR")
+        bad = run_all(options.mirror or debian.mirror(), begin)
+    except (VmError, Failed) as error:
+        print(f"engines.py: {error}", file=sys.stderr)
+        return 2
+    print(f"{len(CHECKS)} checks, {bad} failed, {time.monotonic() - begin:.0f} s")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
