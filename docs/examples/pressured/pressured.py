@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import telemetry
 from cgroup import Cgroup, host, swap_cache, swapped_in
@@ -56,6 +57,7 @@ class Daemon:
         groups = [have.get(directory) or Cgroup(directory) for directory in wanted]
         for directory in have.keys() - wanted:
             have[directory].close()
+            telemetry.drop_ratio(directory)
         self.options = self.relief.options = options
         self.groups = groups
         free = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - DESCRIPTORS
@@ -116,6 +118,8 @@ class Daemon:
                 self.attend(group, now, due=due, woken=woken, fired=fired)
             except (OSError, MemoryError) as error:  # removed, or an error of its own
                 telemetry.ERRORS.labels(telemetry.name_of(error)).inc()
+                if isinstance(error, FileNotFoundError):
+                    telemetry.drop_ratio(group.directory)
                 group.wait(now, REST, LOOK)
                 group.teller.tell("error", str(error), now, message=str(error))
         if due:
@@ -127,7 +131,9 @@ class Daemon:
             telemetry.LISTED.set(sum(group.n_listed for group in self.groups))
             telemetry.PROCESSES.set(len(known))
             telemetry.BACKOFFS.set(len(alone))
-            telemetry.REFUSING.set(sum(bool(one.refused) for one in alone))
+            telemetry.REFUSING.set(sum(bool(one.refused) for one in known))
+            with suppress(OSError):  # /proc hides the swap
+                self.relief.why_no_swap()
             telemetry.LOOKED.set_to_current_time()
 
     def attend(
