@@ -388,6 +388,7 @@ def test_who_is_important(
     assert one.why_important(0.0) == ""
     monkeypatch.setattr(policy, "IMPORTANT", score)
     assert one.why_important(1.0) == ""  # it was asked lately
+    assert one.why_important(1.0, 0.5) == "oom_score_adj"
     assert one.why_important(ASK_AGAIN) == "oom_score_adj"
     target.kill()
     assert one.why_important(3 * ASK_AGAIN) == "gone"

@@ -65,6 +65,7 @@ class Members:
 
     def close(self) -> None:
         """Close the handles."""
+        self.n_listed = 0
         while self.known:
             self.known.popitem()[1].process.close()
 

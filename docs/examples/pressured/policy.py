@@ -25,7 +25,7 @@ BACKOFF, BACKOFF_MAX = 30.0, 600.0  # seconds
 REFUSED = 600.0  # seconds until one that refused is asked again
 IMPORTANT = -500  # oom_score_adj
 REALTIME = (os.SCHED_FIFO, os.SCHED_RR, 6)  # 6: SCHED_DEADLINE
-ASK_AGAIN = 10.0  # seconds that a process's own settings are believed
+ASK_AGAIN = 60.0  # seconds that a process's own settings are believed of who stays
 
 
 @dataclass(slots=True)
@@ -109,9 +109,9 @@ class Candidate:
         self.until = now + self.backoff
         self.backoff = min(2 * self.backoff, BACKOFF_MAX)
 
-    def why_important(self, now: float) -> str:
-        """Return which of its settings spares it."""
-        if now - self.asked >= ASK_AGAIN:
+    def why_important(self, now: float, at_most: float = ASK_AGAIN) -> str:
+        """Return which of its settings spares it, as it was so many seconds ago."""
+        if now - self.asked >= at_most:
             self.important, self.asked = _important(self.process), now
         return self.important
 

@@ -24,14 +24,15 @@ import telemetry
 from cgroup import Cgroup, host, swap_cache, swapped_in
 from members import MOST
 from options import Options, Wrong, load
-from relief import REST, Relief
+from relief import REST, TICK, Relief
 from telemetry import log, notify
 
 from pmadvise import Pressure, support, swap
 
-TICK, LOOK = 0.1, 2.0  # seconds between looks: at the watermarks, at all processes
+LOOK = 2.0  # seconds between looks at all processes
 CALM = 10.0  # seconds below the high watermark: it has recovered
 PAGES_BACK = 64  # swapped in by the host within a tick: somebody wakes
+SELDOM = 20  # times as long as a look for who wakes takes: until the next one
 DESCRIPTORS = 64  # for all but the handles of processes, which have two each
 
 
@@ -47,7 +48,8 @@ class Daemon:
         self.groups: list[Cgroup] = []
         self.stopping, self.reloading = threading.Event(), threading.Event()
         self.relief = Relief(options, self.stopping.is_set)
-        self.swapped_in, self.next_look, self.pause = swapped_in(), 0.0, TICK
+        self.next_look, self.next_woken, self.pause = 0.0, 0.0, TICK
+        self.swapped_in = swapped_in()
         self.use(options)
 
     def use(self, options: Options) -> None:
@@ -57,8 +59,7 @@ class Daemon:
         groups = [have.get(directory) or Cgroup(directory) for directory in wanted]
         for directory in have.keys() - wanted:
             have[directory].close()
-            with suppress(KeyError):
-                telemetry.RATIO.remove(directory)
+            telemetry.drop_ratio(directory)
         self.options = self.relief.options = options
         self.groups = groups
         free = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - DESCRIPTORS
@@ -113,14 +114,19 @@ class Daemon:
     def tick(self, fired: bool, now: float) -> None:
         """Look at what is due, and act on it."""
         before, self.swapped_in = self.swapped_in, swapped_in()
-        due, woken = now >= self.next_look, self.swapped_in - before > PAGES_BACK
+        due, woken = now >= self.next_look, now >= self.next_woken
+        woken = woken and self.swapped_in - before > PAGES_BACK
         for group in self.groups:
             try:
                 self.attend(group, now, due=due, woken=woken, fired=fired)
             except (OSError, MemoryError) as error:  # removed, or an error of its own
                 telemetry.ERRORS.labels(telemetry.name_of(error)).inc()
+                if isinstance(error, FileNotFoundError):
+                    telemetry.drop_ratio(group.directory)
                 group.wait(now, REST, LOOK)
                 group.teller.tell("error", str(error), now, message=str(error))
+        if woken:  # others may swap in all the time
+            self.next_woken = now + SELDOM * (time.monotonic() - now)
         if due:
             self.next_look = now + LOOK
             os.utime(self.lock)
@@ -130,7 +136,9 @@ class Daemon:
             telemetry.LISTED.set(sum(group.n_listed for group in self.groups))
             telemetry.PROCESSES.set(len(known))
             telemetry.BACKOFFS.set(len(alone))
-            telemetry.REFUSING.set(sum(bool(one.refused) for one in alone))
+            telemetry.REFUSING.set(sum(bool(one.refused) for one in known))
+            with suppress(OSError):  # /proc hides the swap
+                self.relief.why_no_swap()
             telemetry.LOOKED.set_to_current_time()
 
     def attend(

@@ -21,6 +21,7 @@ from pmadvise import PAGE_SIZE, Advice, Report, advise_each, swap
 
 # Seconds: the first rest after nothing could be done, or was freed, then twice as long
 REST, REST_NOBODY, REST_FRUITLESS = 0.5, 4.0, 30.0  # each time, up to these
+TICK = 0.1  # seconds between looks at the watermarks
 SLICE = 1.0  # seconds at most in one process, so that the watchdog hears of us
 NAMED = 8  # processes, in a line of the log
 FRUITLESS = "shared with other processes, or the cgroup may use no swap"
@@ -66,6 +67,9 @@ class Relief:
                 break
             if one.swap and self.look(one, now, 0):
                 reasons["woke"] += 1  # since the last look
+                continue
+            if why := one.why_important(now, TICK):
+                reasons[why] += 1
                 continue
             # What comes first in its memory may be what is shared: look further.
             room = most - advised if one.is_fruitless else left

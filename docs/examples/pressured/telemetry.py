@@ -12,6 +12,7 @@ import socketserver
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, MetricsHandler
@@ -20,7 +21,7 @@ RATIO = Gauge("pressured_watermark_ratio", "Bytes in use, of the limit", ["cgrou
 LISTED = Gauge("pressured_listed_processes", "Processes in the cgroups, seen or not")
 PROCESSES = Gauge("pressured_processes", "Processes that are watched")
 BACKOFFS = Gauge("pressured_backoffs", "Processes left alone for a while")
-REFUSING = Gauge("pressured_refusing_processes", "Of these, those that refused")
+REFUSING = Gauge("pressured_refusing_processes", "Those that refused the latest advice")
 LOOKED = Gauge("pressured_last_look_timestamp_seconds", "When it last looked at all")
 SWAP_FREE = Gauge("pressured_swap_free_bytes", "Free swap")
 SWAP_FLOOR = Gauge("pressured_swap_floor_bytes", "Swap that it leaves free")
@@ -208,6 +209,12 @@ def _shut_down(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_RDWR)
     except OSError:  # it has ended by itself
         return
+
+
+def drop_ratio(cgroup: str) -> None:
+    """Show no ratio of a cgroup that has gone, or that is not looked at any more."""
+    with suppress(KeyError):
+        RATIO.remove(cgroup)
 
 
 def name_of(error: BaseException) -> str:
