@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from helpers.needs import ROOT, program
+from scrapes import config, sped_up
 
 pytestmark = pytest.mark.needs_sources
 
@@ -88,6 +89,25 @@ def test_the_rules_are_valid() -> None:
     """Prometheus loads the rules."""
     status, output = promtool("check", "rules", EXAMPLE / "pressured.rules.yml")
     assert (status, "SUCCESS" in output) == (0, True), output
+
+
+@pytest.mark.needs_program("promtool")
+def test_the_documented_scrapes_are_valid(tmp_path: Path) -> None:
+    """Prometheus takes the scrape configs at the top of the rules."""
+    path = tmp_path / "prometheus.yml"
+    (tmp_path / "rules.yml").write_text(sped_up(RULES))
+    path.write_text(config(RULES, 9779))  # Debian's has no kubernetes_sd_configs
+    status, output = promtool("check", "config", path)
+    assert status == 0, output
+    path.write_text(config(RULES, 9779).replace("labelmap", "no_such_action"))
+    assert promtool("check", "config", path)[0] != 0
+
+
+def test_only_times_are_faster() -> None:
+    """Ranges, offsets and `for` are shortened; expressions stay as they are."""
+    text = 'x{a="5m"} > 120 and rate(y[1h]) unless y offset 15m\n for: 10m\n # 30 min\n'
+    expected = text.replace("[1h]", "[30000ms]").replace("15m", "7500ms")
+    assert sped_up(text) == expected.replace("10m", "5000ms")
 
 
 @pytest.mark.needs_program("promtool")

@@ -29,10 +29,11 @@ from telemetry import log, notify
 
 from pmadvise import Pressure, support, swap
 
-LOOK = 2.0  # seconds between looks at all processes
+LOOK, LOOK_MAX = 2.0, 10.0  # seconds between looks at all processes: so that they
+SHARE = 0.01  # take no more of a CPU
 CALM = 10.0  # seconds below the high watermark: it has recovered
 PAGES_BACK = 64  # swapped in by the host within a tick: somebody wakes
-SELDOM = 20  # times as long as a look for who wakes takes: until the next one
+SHARE_WOKEN = 0.05  # of a CPU, for looks who wakes
 DESCRIPTORS = 64  # for all but the handles of processes, which have two each
 
 
@@ -49,7 +50,7 @@ class Daemon:
         self.stopping, self.reloading = threading.Event(), threading.Event()
         self.relief = Relief(options, self.stopping.is_set)
         self.next_look, self.next_woken, self.pause = 0.0, 0.0, TICK
-        self.swapped_in = swapped_in()
+        self.swapped_in, self.looked = swapped_in(), 0.0
         self.use(options)
 
     def use(self, options: Options) -> None:
@@ -116,6 +117,7 @@ class Daemon:
         before, self.swapped_in = self.swapped_in, swapped_in()
         due, woken = now >= self.next_look, now >= self.next_woken
         woken = woken and self.swapped_in - before > PAGES_BACK
+        self.looked = 0.0
         for group in self.groups:
             try:
                 self.attend(group, now, due=due, woken=woken, fired=fired)
@@ -126,9 +128,9 @@ class Daemon:
                 group.wait(now, REST, LOOK)
                 group.teller.tell("error", str(error), now, message=str(error))
         if woken:  # others may swap in all the time
-            self.next_woken = now + SELDOM * (time.monotonic() - now)
+            self.next_woken = now + self.looked / SHARE_WOKEN
         if due:
-            self.next_look = now + LOOK
+            self.next_look = now + min(max(LOOK, self.looked / SHARE), LOOK_MAX)
             os.utime(self.lock)
             notify("WATCHDOG=1")
             known = [one for group in self.groups for one in group.known.values()]
@@ -145,6 +147,7 @@ class Daemon:
         self, group: Cgroup, now: float, *, due: bool, woken: bool, fired: bool
     ) -> None:
         """Look at one cgroup, and act on it."""
+        began = time.thread_time()
         if due:
             group.refresh(now)
             if why := group.hidden:
@@ -166,6 +169,7 @@ class Daemon:
         if due or woken:
             for one in group.known.values():
                 room -= self.relief.look(one, now, room) if due or one.swap else 0
+            self.looked += time.thread_time() - began
         trigger = "watermark" if room < 0 else ""
         if fired and not trigger:
             # The host's PSI tells of each cgroup that is at a limit of its own.
