@@ -38,6 +38,7 @@ PACKAGES = {
     "runc": "runc",
     "/usr/lib/podman/netavark": "netavark",
     "iptables": "iptables",
+    "nft": "nftables",  # of newer releases of netavark
     "catatonit": "catatonit",
     "mmdebstrap": "mmdebstrap",
     KEYRING: "debian-archive-keyring",
