@@ -18,14 +18,33 @@ from typing import Any
 
 from helpers.command import IMPORT_PATH
 from helpers.needs import ROOT
+from helpers.targets import MIB, Target
 from helpers.waiting import DEADLINE, until
+from pmadvise import Status
 
+EMPTY = Status("x", 0, 1, "S", 1, 0, 0, 0, 0, 0, 0, 0.0, 0, 0.0)
+_IDLE = 32 * MIB
 PROGRAM = ROOT / "docs/examples/pressured/pressured.py"
 
 
 def command(*arguments: object) -> list[str]:
     """Return the command line of the daemon."""
     return [sys.executable, str(PROGRAM), *map(str, arguments)]
+
+
+class Scripted:
+    """Stands for a Process that is asleep: its next status is given."""
+
+    pid, alive = 1 << 22, True  # above any
+
+    def __init__(self, status: Status | None) -> None:
+        self.next = status
+
+    def status(self) -> Status:
+        """Return the status; None stands for a process that has gone."""
+        if self.next is None:
+            raise ProcessLookupError
+        return self.next
 
 
 class FakeCgroup:
@@ -177,6 +196,32 @@ def started(
         yield daemon
     finally:
         daemon.close()
+
+
+class Idle(Target):
+    """A process that sleeps, with memory."""
+
+    def __init__(self, **popen: Any) -> None:
+        super().__init__(**popen)
+        self.area = self.filled(_IDLE)
+
+    @property
+    def swapped(self) -> int:
+        """Its bytes in swap."""
+        return self.status("VmSwap")
+
+
+def is_out(target: Idle) -> None:
+    until(lambda: target.swapped > 4 * MIB, "the idle process is in swap")
+
+
+def goes_on(running: Daemon) -> None:
+    """It looks, can be asked, and ends when told to."""
+    while not running.heard.empty():
+        running.notification()
+    until(lambda: running.notification() == "WATCHDOG=1", "another look")
+    assert running.metric("pressured_last_look_timestamp_seconds") > 0
+    assert running.terminate() == 0
 
 
 def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,198 @@
+"""The daemon of docs/examples/pressured: who goes, who stays, and what it tells."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from helpers.cgroups import temporary_cgroup
+from helpers.daemon import Daemon, FakeCgroup, Idle, goes_on, is_out, started
+from helpers.needs import cgroup_mount
+from helpers.targets import MIB
+from helpers.waiting import until
+
+FULL = {"memory_current": 95 * MIB, "memory_max": 100 * MIB}
+NO_FLOOR = ("--swap-floor", 0)
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs_root, pytest.mark.needs_swap]
+
+
+def test_who_where_and_how_much(full: FakeCgroup, idle: Idle, tmp_path: Path) -> None:
+    """A line has the cgroup, and each process with what left its memory."""
+    with started(full.path, tmp_path, *NO_FLOOR) as running:
+        line = running.event("relieved")
+        goes_on(running)
+    assert (line["cgroup"], line["limit_of"]) == (str(full.path), str(full.path))
+    (one,) = line["processes"]
+    assert (one["pid"], one["cgroup"]) == (idle.pid, str(full.path))
+    assert one["name"].startswith("python")
+    assert line["freed"] == one["freed"] > 4 * MIB
+    assert line["advised"] >= line["freed"]
+    assert 10 * MIB < line["advised"] <= 16 * MIB  # from 95 % to 80 % of 100 MiB
+
+
+def test_it_recovers(full: FakeCgroup, idle: Idle, tmp_path: Path) -> None:
+    """It tells once that a cgroup has room again."""
+    with started(full.path, tmp_path, *NO_FLOOR) as running:
+        running.event("relieved")
+        full.write(memory_current=20 * MIB)
+        assert running.event("recovered")["ratio"] == 0.2
+        goes_on(running)
+    assert len(running.events("recovered")) == 1
+
+
+def test_the_limit_of_an_ancestor(idle: Idle, tmp_path: Path) -> None:
+    """A cgroup without a limit, or with room, is relieved if one above is full."""
+    FakeCgroup(tmp_path / "a", **FULL)
+    FakeCgroup(tmp_path / "a/b", memory_current=50 * MIB, memory_max="max")
+    inner = FakeCgroup(
+        tmp_path / "a/b/c", idle.pid, memory_current=25 * MIB, memory_max=100 * MIB
+    )
+    with started(inner.path, tmp_path, *NO_FLOOR) as running:
+        assert running.event("relieved")["limit_of"] == str(tmp_path / "a")
+        ratio = f'pressured_watermark_ratio{{cgroup="{inner.path}"}}'
+        assert running.metric(ratio) == 0.95
+    is_out(idle)
+
+
+@pytest.mark.parametrize("name", ["memory_high", "memory_max"])
+def test_a_limit_of_nothing(
+    full: FakeCgroup, idle: Idle, tmp_path: Path, name: str
+) -> None:
+    """memory.high=0 is a limit that is passed, and ends nothing."""
+    full.write(memory_current=40 * MIB, **{name: 0})
+    with started(full.path, tmp_path, *NO_FLOOR) as running:
+        running.event("relieved")
+        goes_on(running)
+        assert not running.events("error")
+
+
+def told(running: Daemon) -> dict[str, int]:
+    """Return the reasons why nobody was paged out, once they are settled."""
+
+    def settled() -> dict[str, int]:
+        reasons: list[dict[str, int]] = [n["reasons"] for n in running.events("nobody")]
+        return reasons[-1] if reasons else {}
+
+    return until(settled, "nobody")
+
+
+@pytest.mark.parametrize("policy", ["SCHED_FIFO", "SCHED_RR"])
+def test_who_is_spared(
+    full: FakeCgroup, idle: Idle, tmp_path: Path, policy: str
+) -> None:
+    """Who is real-time is left alone, and why nobody goes is told once."""
+    os.sched_setscheduler(idle.pid, getattr(os, policy), os.sched_param(1))
+    with started(full.path, tmp_path, *NO_FLOOR) as running:
+        assert told(running) == {"realtime": 1}
+        goes_on(running)
+    assert idle.swapped == 0
+    assert len(running.events("nobody")) == 1
+
+
+def test_a_thread_is_enough(full: FakeCgroup, idle: Idle, tmp_path: Path) -> None:
+    """A process of which one thread is real-time is left alone."""
+    thread = idle.thread()
+    os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(1))
+    with started(full.path, tmp_path, *NO_FLOOR) as running:
+        assert told(running) == {"realtime": 1}
+    assert idle.swapped == 0
+
+
+def test_excluded(full: FakeCgroup, idle: Idle, tmp_path: Path) -> None:
+    """Names and cgroups are left alone; who is not excluded is not."""
+    other = Idle()
+    try:
+        below = FakeCgroup(full.path / "below", other.pid)
+        exclude = ("--exclude", below.path, "--exclude", "p?thon*")
+        with started(full.path, tmp_path, *NO_FLOOR, *exclude) as running:
+            assert told(running) == {"excluded": 2}
+        (tmp_path / "notify").unlink()
+        assert (idle.swapped, other.swapped) == (0, 0)
+        with started(
+            full.path, tmp_path, *NO_FLOOR, "--exclude", below.path
+        ) as running:
+            is_out(idle)
+        assert other.swapped == 0
+    finally:
+        other.close()
+
+
+def test_its_ancestors_are_spared(full: FakeCgroup, tmp_path: Path) -> None:
+    """Neither itself nor who started it, this test, is paged out."""
+    with started(full.path, tmp_path, *NO_FLOOR) as running:
+        full.members(os.getpid(), running.process.pid)
+        line = until(
+            lambda: [n for n in running.events("nobody") if "own" in n["reasons"]],
+            "nobody",
+        )[0]
+    assert line["reasons"] == {"own": 2}
+
+
+def test_dry_run(full: FakeCgroup, idle: Idle, tmp_path: Path) -> None:
+    """It tells what it would do, and does nothing."""
+    with started(full.path, tmp_path, *NO_FLOOR, "--dry-run") as running:
+        line = running.event("would_relieve")
+        goes_on(running)
+    assert line["processes"][0]["pid"] == idle.pid
+    assert 10 * MIB < line["advised"] <= 16 * MIB
+    assert (idle.swapped, running.events("relieved")) == (0, [])
+
+
+def test_rate(full: FakeCgroup, idle: Idle, tmp_path: Path) -> None:
+    """No more goes to swap in a second than was said."""
+    with started(full.path, tmp_path, *NO_FLOOR, "--rate", "2M") as running:
+        running.event("relieved")
+        began, before = time.monotonic(), idle.swapped
+        until(lambda: idle.swapped > 8 * MIB, "some is in swap")
+        rate = (idle.swapped - before) / (time.monotonic() - began)
+    assert rate < 3 * MIB
+
+
+def test_no_swap_to_use(full: FakeCgroup, idle: Idle, tmp_path: Path) -> None:
+    """A floor beyond the swap is said at the start, and why nobody goes out."""
+    with started(full.path, tmp_path, "--swap-floor", "900G") as running:
+        assert running.lines[0]["event"] == "swap_floor"
+        assert running.lines[0]["total"] < running.lines[0]["floor"]
+        assert told(running) == {"swap_floor": 1}
+    assert idle.swapped == 0
+
+
+@pytest.mark.needs_cgroup2
+def test_in_a_cgroup_namespace(idle: Idle, tmp_path: Path) -> None:
+    """In a private one, as engines give it, it sees who is outside of that."""
+    mount = cgroup_mount(2)
+    assert mount
+    with temporary_cgroup(mount, b"-outside") as outside:
+        outside.write("cgroup.procs", str(idle.pid))
+        with started(
+            *(outside.path, tmp_path, *NO_FLOOR, "--high", "0.02", "--low", "0.01"),
+            under=("unshare", "-C"),
+        ) as running:
+            is_out(idle)
+            assert running.event("relieved")["limit_of"] == "host"
+            assert running.events("members_hidden") == []
+        idle.kill()
+
+
+@pytest.mark.needs_cgroup2
+@pytest.mark.needs_pid_namespace
+def test_members_of_another_pid_namespace(idle: Idle, tmp_path: Path) -> None:
+    """Who is listed and can't be seen is told of, once, with the remedy."""
+    mount = cgroup_mount(2)
+    assert mount
+    with temporary_cgroup(mount, b"-outside") as outside:
+        outside.write("cgroup.procs", str(idle.pid))
+        with started(
+            *(outside.path, tmp_path, *NO_FLOOR, "--high", "0.02", "--low", "0.01"),
+            under=("unshare", "--pid", "--fork", "--kill-child", "--mount-proc"),
+        ) as running:
+            line = running.event("members_hidden")
+            assert "pid namespace" in line["message"]
+            assert (line["listed"], line["watched"]) == (1, 0)
+            time.sleep(3)
+            assert len(running.events("members_hidden")) == 1
+            assert running.metric("pressured_listed_processes") == 1
+        idle.kill()
