@@ -79,12 +79,19 @@ def told(running: Daemon) -> dict[str, int]:
     return until(settled, "nobody")
 
 
+def make_realtime(thread: int, policy: int) -> None:
+    try:
+        os.sched_setscheduler(thread, policy, os.sched_param(1))
+    except PermissionError:  # CONFIG_RT_GROUP_SCHED, and a cgroup without a share
+        pytest.skip("machine: no process may be real-time here")
+
+
 @pytest.mark.parametrize("policy", ["SCHED_FIFO", "SCHED_RR"])
 def test_who_is_spared(
     full: FakeCgroup, idle: Idle, tmp_path: Path, policy: str
 ) -> None:
     """Who is real-time is left alone, and why nobody goes is told once."""
-    os.sched_setscheduler(idle.pid, getattr(os, policy), os.sched_param(1))
+    make_realtime(idle.pid, getattr(os, policy))
     with started(full.path, tmp_path, *NO_FLOOR) as running:
         assert told(running) == {"realtime": 1}
         goes_on(running)
@@ -95,7 +102,7 @@ def test_who_is_spared(
 def test_a_thread_is_enough(full: FakeCgroup, idle: Idle, tmp_path: Path) -> None:
     """A process of which one thread is real-time is left alone."""
     thread = idle.thread()
-    os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(1))
+    make_realtime(thread, os.SCHED_FIFO)
     with started(full.path, tmp_path, *NO_FLOOR) as running:
         assert told(running) == {"realtime": 1}
     assert idle.swapped == 0
@@ -161,6 +168,7 @@ def test_no_swap_to_use(full: FakeCgroup, idle: Idle, tmp_path: Path) -> None:
 
 
 @pytest.mark.needs_cgroup2
+@pytest.mark.needs_mounts
 def test_in_a_cgroup_namespace(idle: Idle, tmp_path: Path) -> None:
     """In a private one, as engines give it, it sees who is outside of that."""
     mount = cgroup_mount(2)
@@ -178,6 +186,7 @@ def test_in_a_cgroup_namespace(idle: Idle, tmp_path: Path) -> None:
 
 
 @pytest.mark.needs_cgroup2
+@pytest.mark.needs_mounts
 @pytest.mark.needs_pid_namespace
 def test_members_of_another_pid_namespace(idle: Idle, tmp_path: Path) -> None:
     """Who is listed and can't be seen is told of, once, with the remedy."""
