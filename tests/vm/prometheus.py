@@ -195,7 +195,10 @@ class Proof:
 
     def alerts(self) -> None:
         """Let things go wrong, one after the other, and right again."""
-        self.until("both jobs are up", lambda: self.up() == dict.fromkeys(JOBS, "1"))
+        up = dict.fromkeys(JOBS, "1")
+        # Prometheus may take 5 s to discover them, and Absent fires.
+        self.until("up, no alert", lambda: self.up() == up and not self.firing())
+        began = time.monotonic()
         print("ok both jobs are up, and no pod without annotations", flush=True)
         with self.shows("PressuredWatermark"):
             self.write("memory.current", 97 * MIB)
@@ -215,10 +218,9 @@ class Proof:
 
         with self.shows("PressuredDown"):
             self.stop("daemon")
-        self.daemon("--swap-floor", "900G")
-        self.resolves("PressuredDown")
         with self.shows("PressuredSwapFloor"):
-            pass
+            self.daemon("--swap-floor", "900G")
+            self.resolves("PressuredDown")
 
         self.write("memory.current", 97 * MIB)
         self.daemon(under=NO_PTRACE)
@@ -230,7 +232,8 @@ class Proof:
         self.daemon()
         self.resolves("PressuredRefused", "PressuredWatermark")
 
-        query = 'count by (alertname) (last_over_time(ALERTS{alertstate="firing"}[5m]))'
+        since = f"{int(time.monotonic() - began)}s"
+        query = f'last_over_time(ALERTS{{alertstate="firing"}}[{since}])'
         found = self.ask("query", query=query)["result"]
         if (
             others := {o["metric"]["alertname"] for o in found}
