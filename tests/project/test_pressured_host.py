@@ -56,10 +56,10 @@ def test_memory_that_is_shared_by_fork(tmp_path: Path) -> None:
                 running.event("freed_nothing")
                 before = proc.cpu_seconds(running.process.pid)
                 acts = running.acts()
-                time.sleep(10)
+                time.sleep(5)
                 used = proc.cpu_seconds(running.process.pid) - before
-                assert running.acts() - acts <= 5
-                assert used < 0.5
+                assert running.acts() - acts <= 4
+                assert used < 0.25
                 assert len(running.events("freed_nothing")) == 1
                 assert running.events("relieved") == []
         finally:
@@ -118,7 +118,6 @@ def test_a_crowd(
             is_out(idle)
             assert running.events("error") == []
             assert running.metric("pressured_refusing_processes") == 0
-            goes_on(running)
 
 
 def test_idle_connections(full: FakeCgroup, idle: Idle, tmp_path: Path) -> None:
@@ -135,7 +134,6 @@ def test_idle_connections(full: FakeCgroup, idle: Idle, tmp_path: Path) -> None:
             address = ("127.0.0.1", running.port)
             opened.enter_context(socket.create_connection(address, 10))
         assert running.metric("pressured_processes") <= 1
-        is_out(idle)
         assert proc.status(running.process.pid, "Threads") < 32
         assert running.events("error") == []
         goes_on(running)
@@ -222,9 +220,8 @@ def test_no_standard_streams(full: FakeCgroup, idle: Idle, tmp_path: Path) -> No
     with started(
         full.path, tmp_path, *NO_FLOOR, stdout=subprocess.DEVNULL, preexec_fn=close
     ) as running:
-        is_out(idle)
-        assert running.lock.read_bytes() == b""
         goes_on(running)
+        assert running.lock.read_bytes() == b""
 
 
 def test_reload(full: FakeCgroup, idle: Idle, tmp_path: Path) -> None:
