@@ -17,7 +17,7 @@ from helpers.daemon import EMPTY, FakeCgroup, Scripted
 from helpers.targets import MIB, Target
 from policy import ASK_AGAIN, BACKOFF, BACKOFF_MAX, BUSY, SMALL, Candidate
 
-from pmadvise import Process
+from pmadvise import Process, Swap
 
 
 def candidate(**fields: Any) -> tuple[Candidate, Scripted]:
@@ -214,6 +214,29 @@ def test_unprotected(tmp_path: Path) -> None:
     parent.write(memory_low="max")
     assert cgroup.unprotected(str(leaf.path)) < 0
     assert cgroup.unprotected(str(tmp_path / "a")) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("at_once", "text", "expected"),
+    [
+        (False, "anon 5\nswapcached 4096", 4096),
+        (False, "swapcached 0\ntotal_swapcached 8192", 8192),
+        (False, "anon 5", 0),
+        (True, "swapcached 4096", 0),
+    ],
+)
+def test_swap_cache(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: bool,
+    text: str,
+    expected: int,
+) -> None:
+    """What waits in the swap cache of it and of those below does not count as used."""
+    monkeypatch.setattr(cgroup, "swap", lambda: Swap(1, 1, at_once))
+    fake = FakeCgroup(tmp_path / "a", memory_stat=text)
+    assert cgroup.swap_cache(str(fake.path)) == expected
+    assert cgroup.swap_cache("") == 0
 
 
 @pytest.mark.needs_root

@@ -166,7 +166,8 @@ def swap_cache(directory: str) -> int:
             lines = dict(line.split() for line in file)
     except OSError:  # the host, or removed
         return 0
-    return int(lines.get(b"swapcached", 0))
+    # v1 has those of the cgroup alone, and with all below it.
+    return int(lines.get(b"total_swapcached") or lines.get(b"swapcached", 0))
 
 
 def swapped_in() -> int:
