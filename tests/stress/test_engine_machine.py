@@ -59,7 +59,7 @@ class AnyKernel(ScriptedKernel):
         self.end: MmEnd | None = None
         self.took: list[tuple[int, int]] = []
         self.counted = 0
-        """Bytes in memory of what it took."""
+        """Bytes in memory of what it took; of what it took twice, twice."""
         self.now = 0.0
         self.looks = 0
 
@@ -73,7 +73,7 @@ class AnyKernel(ScriptedKernel):
         answer = self.answers.pop(0) if self.answers else len(pairs)
         taken = pairs[: max(answer, 0)]
         self.took += taken
-        self.counted += (Ranges(taken) & self.memory).total
+        self.counted += sum((Ranges([one]) & self.memory).total for one in taken)
         result = sum(n for _, n in taken) if answer >= 0 else answer
         assert isinstance(self.tally, ScriptedTally)
         self.tally.count(result)

@@ -167,7 +167,7 @@ def swap_cache(directory: str) -> int:
     except OSError:  # the host, or removed
         return 0
     # v1 has those of the cgroup alone, and with all below it.
-    return int(lines.get(b"total_swapcached") or lines.get(b"swapcached", 0))
+    return int(lines.get(b"total_swapcached") or lines.get(b"swapcached") or 0)
 
 
 def swapped_in() -> int:

@@ -76,17 +76,17 @@ def seconds(text: str) -> float:
 
 
 def percent(text: str) -> float:
-    """Return a number above 0, 100 at most."""
-    number = float(text.removesuffix("%")) if _PERCENT.fullmatch(text) else 0.0
-    if not 0 < number <= 100:
-        raise ValueError("not a percentage above 0, up to 100")
+    """Return a number, 0 to 100."""
+    number = float(text.removesuffix("%")) if _PERCENT.fullmatch(text) else -1.0
+    if not 0 <= number <= 100:
+        raise ValueError("not a percentage, 0 to 100")
     return number
 
 
 def share_or_size(text: str) -> Share | int:
     """Return a part of the swap, or bytes: of 15%, 64M, 0."""
-    if not text.endswith("%") or text == "0%":
-        return size(text.removesuffix("%"), 0)
+    if not text.endswith("%"):
+        return size(text, 0)
     if (share := percent(text)) == 100:
         raise ValueError("nothing could be paged out: less than 100%")
     return Share(share / 100)
@@ -241,7 +241,7 @@ def load(arguments: Sequence[str]) -> Options:
     if not isinstance(dry_run, bool):
         faults.append(f"{source}: dry-run {dry_run}: neither true nor false")
     high, low = found["high"], found["low"]
-    if high and low and low >= high:
+    if None not in (high, low) and low >= high:
         faults.append(f"--low {low:g}: not below --high {high:g}")
     if not found["cgroup"] and not given["cgroup"] and "cgroup" not in file:
         faults.append("--cgroup: the directory of one is needed")
