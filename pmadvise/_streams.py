@@ -239,6 +239,9 @@ def run(name: str, main: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         status = INTERRUPTED
         out.give_up()
+    for stream in (out, err):
+        if stream.lost is not None:  # Python 3.13 tells of what stays in a buffer
+            stream.give_up()
     if status == INTERRUPTED:  # once more would be a traceback
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return status
