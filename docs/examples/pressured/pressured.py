@@ -27,7 +27,7 @@ from options import Options, Wrong, load
 from relief import REST, TICK, Relief
 from telemetry import log, notify
 
-from pmadvise import Pressure, support, swap
+from pmadvise import Pressure, support
 
 LOOK, LOOK_MAX = 2.0, 10.0  # seconds between looks at all processes: so that they
 SHARE = 0.01  # take no more of a CPU
@@ -70,8 +70,8 @@ class Daemon:
             if "/" in path and not os.path.isdir(path):
                 log("no_such_cgroup", exclude=path)
         try:
-            if why := self.relief.why_no_swap():
-                log(why, total=swap().total, floor=options.floor(swap().total))
+            if (space := self.relief.swap_space()).why_full:
+                log(space.why_full, total=space.total, floor=space.floor)
         except OSError as error:
             log("error", message=str(error))
 
@@ -140,7 +140,7 @@ class Daemon:
             telemetry.BACKOFFS.set(len(alone))
             telemetry.REFUSING.set(sum(bool(one.refused) for one in known))
             with suppress(OSError):  # /proc hides the swap
-                self.relief.why_no_swap()
+                self.relief.swap_space()
             telemetry.LOOKED.set_to_current_time()
 
     def attend(

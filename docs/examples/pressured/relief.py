@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import policy
 import telemetry
@@ -25,6 +25,16 @@ TICK = 0.1  # seconds between looks at the watermarks
 SLICE = 1.0  # seconds at most in one process, so that the watchdog hears of us
 NAMED = 8  # processes, in a line of the log
 FRUITLESS = "shared with other processes, or the cgroup may use no swap"
+
+
+class SwapSpace(NamedTuple):
+    """The swap of the host, in bytes."""
+
+    total: int
+    floor: int
+    """What stays free."""
+    why_full: str
+    """Why no more can go there: "no_swap", "swap_floor" or none."""
 
 
 class Relief:
@@ -62,7 +72,7 @@ class Relief:
             late = time.monotonic() - now > SLICE
             if number and (left < PAGE_SIZE or late or self._is_stopping()):
                 break
-            if why := self._why_later(most) or self.why_no_swap():
+            if why := self._why_later(most) or (space := self.swap_space()).why_full:
                 reasons[why] += len(chosen) - number
                 break
             if one.swap and self.look(one, now, 0):
@@ -76,7 +86,8 @@ class Relief:
             if (room := min(room, unprotected(one.cgroup))) < PAGE_SIZE:
                 reasons["protected"] += 1
                 continue
-            if (report := self._advise(one, Advice.PAGEOUT, room, now)) is None:
+            report = self._advise(one, Advice.PAGEOUT, room, now, space.floor)
+            if report is None:
                 reasons["gone" if one.gone else "refused"] += 1
                 continue
             out = self._note(one, report, now)
@@ -94,17 +105,23 @@ class Relief:
             acted.sort(key=lambda one: -one["freed"])
             fields |= {"advised": advised, "freed": freed, "processes": acted[:NAMED]}
             fields |= {"more": len(acted) - NAMED} if len(acted) > NAMED else {}
-        ended = "enough" if need - freed < PAGE_SIZE else "short"
-        telemetry.ACTS.labels(group.directory, trigger, ended).inc()
-        self._conclude(group, now, reasons, {**fields, "ended": ended})
-        return freed > advised // 10
+        fields["ended"] = "enough" if need - freed < PAGE_SIZE else "short"
+        telemetry.ACTS.labels(group.directory, trigger, fields["ended"]).inc()
+        has_freed = freed > advised // 10
+        self._conclude(group, now, reasons, fields, has_freed)
+        return has_freed
 
     def _conclude(
-        self, group: Cgroup, now: float, reasons: Counter[str], fields: dict[str, Any]
+        self,
+        group: Cgroup,
+        now: float,
+        reasons: Counter[str],
+        fields: dict[str, Any],
+        has_freed: bool,
     ) -> None:
         """Tell what came of it, and decide when to try again."""
-        tell, advised = group.teller.tell, fields.get("advised", 0)
-        if not advised:
+        tell = group.teller.tell
+        if "advised" not in fields:
             # The next look knows more of the new ones; the rate allows more soon.
             is_soon = "rate" in reasons or reasons.keys() == {"new"}
             group.wait(now, REST, REST if is_soon else REST_NOBODY)
@@ -113,7 +130,7 @@ class Relief:
         elif self.options.dry_run:
             group.wait(now, REST, REST_FRUITLESS)
             log("would_relieve", cgroup=group.directory, **fields)
-        elif fields["freed"] > advised // 10:
+        elif has_freed:
             group.rest = 0.0
             log("relieved", cgroup=group.directory, **fields)
         else:
@@ -152,18 +169,22 @@ class Relief:
         rate = self.options.rate
         return "rate" if most < min(rate / 2, self.options.budget) else ""
 
-    def why_no_swap(self) -> str:
-        """Return why no more can go to swap; raise OSError where that is hidden."""
+    def swap_space(self) -> SwapSpace:
+        """Look at the swap, for the metrics too; raise OSError where it is hidden."""
         space = swap()
         floor = self.options.floor(space.total)
         telemetry.SWAP_FREE.set(space.free)
         telemetry.SWAP_FLOOR.set(floor)
-        if not space.total:
-            return "no_swap"
-        return "swap_floor" if space.free - floor < PAGE_SIZE else ""
+        why = "swap_floor" if space.free - floor < PAGE_SIZE else ""
+        return SwapSpace(space.total, floor, why if space.total else "no_swap")
 
     def _advise(
-        self, one: Candidate, advice: Advice, budget: float, now: float
+        self,
+        one: Candidate,
+        advice: Advice,
+        budget: float,
+        now: float,
+        swap_floor: int = 0,
     ) -> Report | None:
         """Advise one process; return None if it has gone or refuses.
 
@@ -175,7 +196,7 @@ class Relief:
             [one.process],
             advice,
             budget=int(budget),
-            swap_floor=options.floor(swap().total),
+            swap_floor=swap_floor,
             stop=self._is_stopping,
             max_stall=options.max_stall,
             timeout=SLICE,
