@@ -23,7 +23,7 @@ from helpers.waiting import DEADLINE, until
 from pmadvise import Status
 
 EMPTY = Status("x", 0, 1, "S", 1, 0, 0, 0, 0, 0, 0, 0.0, 0, 0.0)
-_IDLE = 32 * MIB
+FULL = {"memory_current": 95 * MIB, "memory_max": 100 * MIB}
 PROGRAM = ROOT / "docs/examples/pressured/pressured.py"
 
 
@@ -201,9 +201,9 @@ def started(
 class Idle(Target):
     """A process that sleeps, with memory."""
 
-    def __init__(self, **popen: Any) -> None:
+    def __init__(self, size: int = 32 * MIB, **popen: Any) -> None:
         super().__init__(**popen)
-        self.area = self.filled(_IDLE)
+        self.area = self.filled(size)
 
     @property
     def swapped(self) -> int:

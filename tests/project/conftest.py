@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.daemon import FakeCgroup, Idle
-from helpers.targets import MIB
+from helpers.daemon import FULL, FakeCgroup, Idle
 
 
 @pytest.fixture
@@ -20,6 +19,4 @@ def idle() -> Iterator[Idle]:
 @pytest.fixture
 def full(idle: Idle, tmp_path: Path) -> FakeCgroup:
     """A cgroup that stays full, with the idle process in it."""
-    return FakeCgroup(
-        tmp_path / "group", idle.pid, memory_current=95 * MIB, memory_max=100 * MIB
-    )
+    return FakeCgroup(tmp_path / "group", idle.pid, **FULL)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from helpers import daemon, privileges
 from helpers.cgroups import Cgroup, memory_cgroup
-from helpers.daemon import Daemon, started
+from helpers.daemon import Daemon, Idle, started
 from helpers.targets import MIB, Target
 from helpers.waiting import until
 
@@ -18,14 +17,6 @@ LIMIT, IDLE = 512 * MIB, 64 * MIB
 WATERMARKS = ("--high", 10, "--low", 5)
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_root, pytest.mark.needs_swap]
-
-
-class Idle(Target):
-    """A process that sleeps, with memory."""
-
-    def __init__(self, **popen: Any) -> None:
-        super().__init__(**popen)
-        self.area = self.filled(IDLE)
 
 
 @pytest.fixture
@@ -36,7 +27,7 @@ def group() -> Iterator[Cgroup]:
 
 @pytest.fixture
 def idle(group: Cgroup) -> Iterator[Idle]:
-    target = Idle(preexec_fn=group.join)
+    target = Idle(IDLE, preexec_fn=group.join)
     yield target
     target.close()
 
@@ -48,13 +39,9 @@ def watch(group: Cgroup, tmp_path: Path) -> Iterator[Daemon]:
         yield running
 
 
-def in_swap(target: Target) -> int:
-    return target.status("VmSwap")
-
-
 def test_pages_idle_out(idle: Idle, watch: Daemon) -> None:
     """An idle process goes to swap once its cgroup is over the watermark."""
-    until(lambda: in_swap(idle) > IDLE // 4, "the idle process is in swap")
+    until(lambda: idle.swapped > IDLE // 4, "the idle process is in swap")
     assert watch.event("relieved")["trigger"] == "watermark"
     assert idle.intact(idle.area, IDLE)
 
@@ -78,17 +65,17 @@ def test_below_the_watermark(group: Cgroup, idle: Idle, tmp_path: Path) -> None:
         [running.notification() for _ in range(4)]  # three more looks
         triggers = [line["trigger"] for line in running.events("relieved")]
     assert "watermark" not in triggers
-    assert in_swap(idle) == 0 or triggers
+    assert idle.swapped == 0 or triggers
 
 
 def test_busy_is_left(group: Cgroup, watch: Daemon) -> None:
     """A process that works is not paged out."""
-    target = Idle(preexec_fn=group.join)
+    target = Idle(IDLE, preexec_fn=group.join)
     target.run_detached("sum(0 for _ in iter(int, 1))")
     try:
         assert watch.notification() == "READY=1"
         [watch.notification() for _ in range(4)]
-        assert in_swap(target) == 0
+        assert target.swapped == 0
     finally:
         target.close()
 
@@ -100,13 +87,13 @@ def test_swap_floor(group: Cgroup, idle: Idle, tmp_path: Path) -> None:
         name = os.fsdecode(group.path)
         short = f'{{cgroup="{name}",ended="short",trigger="watermark"}}'
         until(lambda: running.metric(f"pressured_acts_total{short}") >= 2, "two acts")
-    assert in_swap(idle) == 0
+    assert idle.swapped == 0
 
 
 def test_who_wakes_is_read_back(idle: Idle, watch: Daemon) -> None:
     """Who touches its memory gets it back, and is left alone for a while."""
     watch.event("relieved")
-    until(lambda: in_swap(idle) > IDLE // 4, "the idle process is in swap")
+    until(lambda: idle.swapped > IDLE // 4, "the idle process is in swap")
     assert idle.intact(idle.area, 8 * MIB)  # it reads them
     woke = watch.event("woke")
     assert (woke["pid"], woke["back"] >= MIB) == (idle.pid, True)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers.cgroups import temporary_cgroup
-from helpers.daemon import FakeCgroup, Idle, is_out, started
+from helpers.daemon import FULL, Daemon, FakeCgroup, Idle, is_out, started
 from helpers.daemon_loop import Loop, looking
 from helpers.needs import cgroup_mount
 from helpers.targets import MIB
 
-FULL = {"memory_current": 95 * MIB, "memory_max": 100 * MIB}
 NO_FLOOR = ("--swap-floor", 0)
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_root, pytest.mark.needs_swap]
@@ -147,22 +148,29 @@ def test_no_swap_to_use(full: FakeCgroup, idle: Idle) -> None:
     assert idle.swapped == 0
 
 
-@pytest.mark.needs_cgroup2
-@pytest.mark.needs_mounts
-def test_in_a_cgroup_namespace(idle: Idle, tmp_path: Path) -> None:
-    """In a private one, as engines give it, it sees who is outside of that."""
+@contextlib.contextmanager
+def apart(idle: Idle, scratch: Path, *namespace: str) -> Iterator[Daemon]:
+    """Run a daemon in a namespace of its own, the idle process in a cgroup outside."""
     mount = cgroup_mount(2)
     assert mount
     with temporary_cgroup(mount, b"-outside") as outside:
         outside.write("cgroup.procs", str(idle.pid))
         with started(
-            *(outside.path, tmp_path, *NO_FLOOR, "--high", "0.02", "--low", "0.01"),
-            under=("unshare", "-C"),
+            *(outside.path, scratch, *NO_FLOOR, "--high", "0.02", "--low", "0.01"),
+            under=("unshare", *namespace),
         ) as running:
-            is_out(idle)
-            assert running.event("relieved")["limit_of"] == "host"
-            assert running.events("members_hidden") == []
+            yield running
         idle.kill()
+
+
+@pytest.mark.needs_cgroup2
+@pytest.mark.needs_mounts
+def test_in_a_cgroup_namespace(idle: Idle, tmp_path: Path) -> None:
+    """In a private one, as engines give it, it sees who is outside of that."""
+    with apart(idle, tmp_path, "-C") as running:
+        is_out(idle)
+        assert running.event("relieved")["limit_of"] == "host"
+        assert running.events("members_hidden") == []
 
 
 @pytest.mark.needs_cgroup2
@@ -170,18 +178,11 @@ def test_in_a_cgroup_namespace(idle: Idle, tmp_path: Path) -> None:
 @pytest.mark.needs_pid_namespace
 def test_members_of_another_pid_namespace(idle: Idle, tmp_path: Path) -> None:
     """Who is listed and can't be seen is told of, once, with the remedy."""
-    mount = cgroup_mount(2)
-    assert mount
-    with temporary_cgroup(mount, b"-outside") as outside:
-        outside.write("cgroup.procs", str(idle.pid))
-        with started(
-            *(outside.path, tmp_path, *NO_FLOOR, "--high", "0.02", "--low", "0.01"),
-            under=("unshare", "--pid", "--fork", "--kill-child", "--mount-proc"),
-        ) as running:
-            line = running.event("members_hidden")
-            assert "pid namespace" in line["message"]
-            assert (line["listed"], line["watched"]) == (1, 0)
-            time.sleep(3)
-            assert len(running.events("members_hidden")) == 1
-            assert running.metric("pressured_listed_processes") == 1
-        idle.kill()
+    pids = ("--pid", "--fork", "--kill-child", "--mount-proc")
+    with apart(idle, tmp_path, *pids) as running:
+        line = running.event("members_hidden")
+        assert "pid namespace" in line["message"]
+        assert (line["listed"], line["watched"]) == (1, 0)
+        time.sleep(3)
+        assert len(running.events("members_hidden")) == 1
+        assert running.metric("pressured_listed_processes") == 1

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.daemon import FakeCgroup, started
+from helpers.daemon import FULL, FakeCgroup, started
+from helpers.daemon_loop import looking
 from helpers.privileges import CAP_SYS_PTRACE, never_gain
 from helpers.targets import MIB, Target
 from helpers.waiting import until
@@ -20,14 +21,6 @@ from prometheus_client import REGISTRY
 import pmadvise
 
 ROOM = {"memory_current": 10 * MIB, "memory_max": 100 * MIB}
-FULL = {"memory_current": 95 * MIB, "memory_max": 100 * MIB}
-
-
-@pytest.fixture
-def target() -> Iterator[Target]:
-    target = Target()
-    yield target
-    target.close()
 
 
 @pytest.fixture
@@ -36,14 +29,10 @@ def group(target: Target, tmp_path: Path) -> FakeCgroup:
 
 
 @pytest.fixture
-def daemon(group: FakeCgroup, tmp_path: Path) -> Iterator[Daemon]:
+def daemon(group: FakeCgroup) -> Iterator[Daemon]:
     """The loop, which looks when a test says so."""
-    options = load(["--cgroup", str(group.path), "--swap-floor", "4096"])
-    with (tmp_path / "lock").open("w") as lock:
-        daemon = Daemon(options, [], lock.fileno())
-        yield daemon
-        for one in daemon.groups:
-            one.close()
+    with looking(group.path, "--swap-floor", 4096) as loop:
+        yield loop.daemon
 
 
 def shown(name: str, **labels: str) -> float | None:
