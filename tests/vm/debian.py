@@ -43,6 +43,10 @@ class VmError(Exception):
     """The matrix cannot go on, and why."""
 
 
+class Failed(Exception):
+    """A proof did not come as expected, and why."""
+
+
 def run(*command: str | Path, cwd: Path | None = None, **environment: str) -> str:
     """Run a command and return its output; what it says on failure is raised."""
     done = subprocess.run(

@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 
 import debian
 import matrix
-from debian import KEYRING, VmError
+from debian import KEYRING, Failed, VmError
 from podman import CGROUPS, CONTAINERFILE, DAEMONSET, Podman, kube_image
 
 T = TypeVar("T")
@@ -61,10 +61,6 @@ for offset in range(0, len(memory), 4096):
 print("held", flush=True)
 time.sleep(3600)
 """
-
-
-class Failed(Exception):
-    """A check did not pass, and why."""
 
 
 def wait(what: Callable[[], T], meant: str, seconds: float = 20) -> T:
@@ -274,10 +270,7 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         matrix.require(PACKAGES)
-        if os.geteuid() != 0:
-            raise VmError("needs root")
-        if len(Path("/proc/swaps").read_text().split("\n")) < 3:
-            raise VmError("needs swap: .ci/host up DIR")
+        matrix.require_root_and_swap()
         bad = run_all(options.mirror or debian.mirror(), begin)
     except (VmError, Failed) as error:
         print(f"engines.py: {error}", file=sys.stderr)

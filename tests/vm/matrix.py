@@ -15,6 +15,7 @@ import concurrent.futures
 import fnmatch
 import functools
 import json
+import os
 import re
 import shutil
 import sys
@@ -157,6 +158,15 @@ def require(needed: dict[str, str]) -> None:
     ]
     if missing:
         raise VmError(f"Debian packages that are missing: {' '.join(missing)}")
+
+
+def require_root_and_swap() -> None:
+    """Raise unless this is root, and 256 MiB of swap are free."""
+    if os.geteuid():
+        raise VmError("not root: run it with sudo")
+    found = re.search(r"^SwapFree: +(\d+)", Path("/proc/meminfo").read_text(), re.M)
+    if not found or int(found[1]) << 10 < 256 << 20:
+        raise VmError("less than 256 MiB of swap are free: .ci/host up DIRECTORY")
 
 
 def wheels_by_architecture(cells: list[Cell], wheelhouse: Path) -> dict[str, Path]:

@@ -15,8 +15,6 @@ import argparse
 import contextlib
 import json
 import os
-import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -30,7 +28,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from scrapes import EXAMPLE, ROOT, Failed, config, sped_up
+import matrix
+from debian import Failed, VmError
+from scrapes import EXAMPLE, config, sped_up
+from wheels import ROOT
 
 PACKAGES = {"prometheus": "prometheus", "setpriv": "util-linux"}
 MIB = 1 << 20
@@ -41,10 +42,6 @@ BY_CHANCE = {"PressuredRestarts"}
 VARIABLES = {"$__rate_interval": "4s", "$job": ".*", "$instance": ".*"}
 TARGET = "import signal; kept = b'pmadvise' * (4 << 20); print('.', flush=True); "
 NO_PTRACE = ("setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace")
-
-
-class CannotRun(Exception):
-    """The proof cannot be had here, and why."""
 
 
 def free_port() -> int:
@@ -264,22 +261,6 @@ class Proof:
         return "\n".join(f"{path.name}:\n{path.read_text()[-2000:]}" for path in paths)
 
 
-def require() -> None:
-    """Look at what the proof needs.
-
-    Raises:
-        CannotRun: Something is missing.
-    """
-    missing = [name for program, name in PACKAGES.items() if not shutil.which(program)]
-    if missing:
-        raise CannotRun(f"Debian packages that are missing: {' '.join(missing)}")
-    if os.geteuid():
-        raise CannotRun("not root: run it with sudo")
-    found = re.search(r"^SwapFree: +(\d+)", Path("/proc/meminfo").read_text(), re.M)
-    if not found or int(found[1]) << 10 < 256 * MIB:
-        raise CannotRun("less than 256 MiB of swap are free: .ci/host up DIRECTORY")
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; say in a line why nothing could be run."""
     parser = argparse.ArgumentParser(
@@ -297,7 +278,8 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(number, end)
     began = time.monotonic()
     try:
-        require()
+        matrix.require(PACKAGES)
+        matrix.require_root_and_swap()
         with tempfile.TemporaryDirectory(prefix="pmadvise-prometheus-") as scratch:
             proof = Proof(Path(scratch))
             with contextlib.closing(proof):
@@ -308,7 +290,7 @@ def main(argv: list[str] | None = None) -> int:
                 except Failed as failed:
                     print(proof.logs(), f"FAILED, {failed}", sep="\n")
                     return 1
-    except CannotRun as why:
+    except VmError as why:
         print(f"prometheus.py: {why}", file=sys.stderr)
         return 2
     seconds = time.monotonic() - began

@@ -3,17 +3,14 @@
 import json
 import re
 import textwrap
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from debian import Failed
+from wheels import ROOT
+
 EXAMPLE = ROOT / "docs/examples/pressured"
 FASTER = 120  # times: ten minutes are five seconds
 INTERVAL = "500ms"  # of scrapes and of rules
 UNITS = {"s": 1, "m": 60, "h": 3600}
-
-
-class Failed(Exception):
-    """Something was not as expected."""
 
 
 def scrape_configs(rules: str) -> str:
