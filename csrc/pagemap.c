@@ -246,3 +246,74 @@ pmadvise_pagemap_read(int pagemap_fd, int kpageflags_fd, uintptr_t start,
     }
     return (ssize_t)n;
 }
+
+/*
+ * The pages of merged ranges that are in memory and that no other process
+ * maps, each with its frame, 0 where the kernel hides these.  *index and *from
+ * are the range and the address to go on at, both 0 at first; all is done
+ * when *index is `n`.  Returns how many were written, or -errno.
+ */
+ssize_t
+pmadvise_pagemap_exclusive(int pagemap_fd, const struct pmadvise_range *ranges,
+                           size_t n, size_t *index, uintptr_t *from,
+                           struct pmadvise_page *out, size_t capacity)
+{
+    const uint64_t wanted = UINT64_C(1) << 63 | UINT64_C(1) << 56;
+    const uint64_t frame_bits = (UINT64_C(1) << 55) - 1;
+    const uintptr_t page = (uintptr_t)getpagesize();
+    uint64_t entries[ENTRIES];
+    uint64_t since = 0;
+    size_t written = 0;
+
+    take_turns(&since);
+    while (*index < n && written < capacity) {
+        const struct pmadvise_range *range = &ranges[*index];
+        uintptr_t first = range->address & ~(page - 1);
+        uintptr_t last = range->address + range->length - 1;
+        uintptr_t at = *from > first ? *from : first;
+        size_t want = range->length ? (last - first) / page + 1 : 0;
+        ssize_t got = 0;
+
+        want -= want ? (at - first) / page : 0;
+        if (want > capacity - written)
+            want = capacity - written;
+        if (want > ENTRIES)
+            want = ENTRIES;
+        if (want > 0)
+            got = pread(pagemap_fd, entries, want * sizeof(*entries),
+                        (off_t)(at / page * sizeof(*entries)));
+        if (got < 0)
+            return -errno;
+        got /= (ssize_t)sizeof(*entries);
+        for (ssize_t i = 0; i < got; i++, at += page)
+            if ((entries[i] & wanted) == wanted)
+                out[written++] = (struct pmadvise_page){
+                    .address = at, .frame = entries[i] & frame_bits};
+        if (got == 0 || at - 1 >= last) { /* nothing: the mm ends here */
+            ++*index;
+            *from = 0;
+        } else {
+            *from = at;
+        }
+        take_turns(&since);
+    }
+    return (ssize_t)written;
+}
+
+/*
+ * Write the ranges of the pages whose mark has all bits of `marks`; `out` has
+ * room for `n`.  Returns how many were written.
+ */
+size_t
+pmadvise_pages_marked(const struct pmadvise_page *pages, size_t n,
+                      uint64_t marks, struct pmadvise_range *out)
+{
+    const uintptr_t page = (uintptr_t)getpagesize();
+    size_t written = 0;
+
+    for (size_t i = 0; i < n; i++)
+        if ((pages[i].marks & marks) == marks)
+            written = add(out, written, pages[i].address,
+                          (uint64_t)pages[i].address + page);
+    return written;
+}

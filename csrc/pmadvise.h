@@ -244,6 +244,29 @@ ssize_t pmadvise_pagemap_read(int pagemap_fd, int kpageflags_fd,
                               uintptr_t *walk_end, struct pmadvise_range *out,
                               size_t capacity);
 
+/* A page that one process alone maps. */
+struct pmadvise_page {
+    uintptr_t address;
+    uint64_t frame;
+    uint64_t marks;
+};
+
+ssize_t pmadvise_pagemap_exclusive(int pagemap_fd,
+                                   const struct pmadvise_range *ranges,
+                                   size_t n, size_t *index, uintptr_t *from,
+                                   struct pmadvise_page *out, size_t capacity);
+size_t pmadvise_pages_marked(const struct pmadvise_page *pages, size_t n,
+                             uint64_t marks, struct pmadvise_range *out);
+
+/* page_idle.c */
+enum pmadvise_page_mark {
+    PMADVISE_PAGE_WATCHED = 1, /* it will be known whether it is touched */
+    PMADVISE_PAGE_IDLE = 2     /* not touched since it was marked idle */
+};
+
+int pmadvise_page_idle_look(int kpageflags_fd, int bitmap_fd,
+                            struct pmadvise_page *pages, size_t n);
+
 /* task.c */
 
 /* A thread, by its ID in the pid namespace of the /proc it was listed in. */

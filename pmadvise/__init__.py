@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pmadvise.group import advise_each as advise_each
     from pmadvise.group import processes as processes
     from pmadvise.hold import Hold as Hold
+    from pmadvise.idle import Tracker as Tracker
     from pmadvise.maps import AddressSpace as AddressSpace
     from pmadvise.maps import Vma as Vma
     from pmadvise.memory import Memory as Memory
@@ -68,6 +69,7 @@ __all__ = [
     "Swap",
     "SwapTier",
     "TargetSupport",
+    "Tracker",
     "Vma",
     "WorkingSet",
     "advise_each",
@@ -100,6 +102,7 @@ _LAZY = {
     "Swap": "memory",
     "SwapTier": "memory",
     "TargetSupport": "_support",
+    "Tracker": "idle",
     "Vma": "maps",
     "WorkingSet": "memory",
     "advise_each": "group",

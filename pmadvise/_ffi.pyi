@@ -238,6 +238,25 @@ class _Lib:
         capacity: int,
         /,
     ) -> int: ...
+    PMADVISE_PAGE_WATCHED: int
+    PMADVISE_PAGE_IDLE: int
+    @staticmethod
+    def pmadvise_pagemap_exclusive(
+        pagemap_fd: int,
+        ranges: Any,
+        n: int,
+        index: Any,
+        start: Any,
+        out: Any,
+        capacity: int,
+        /,
+    ) -> int: ...
+    @staticmethod
+    def pmadvise_pages_marked(pages: Any, n: int, marks: int, out: Any, /) -> int: ...
+    @staticmethod
+    def pmadvise_page_idle_look(
+        kpageflags_fd: int, bitmap_fd: int, pages: Any, n: int, /
+    ) -> int: ...
     @staticmethod
     def pmadvise_task_list(proc: int, threads: Any, capacity: int, /) -> int: ...
     @staticmethod

@@ -186,10 +186,13 @@ def measure_working_set(mm: Mm, seconds: float) -> WorkingSet:
         raise TypeError(f"seconds {seconds!r} is not a number")
     if not 0 <= seconds < math.inf:
         raise ValueError(f"seconds {seconds!r} is not 0 or more, and finite")
-    file = mm.file()  # detects an exec during the measurement
-    mm.identity.write("clear_refs", b"1")
-    mm.identity.wait(seconds)
-    rollup = parse_kb_fields(mm.identity.read("smaps_rollup"))
+    file, claim = mm.file(), mm.claim()  # the first detects an exec meanwhile
+    try:
+        mm.identity.write("clear_refs", b"1")
+        mm.identity.wait(seconds)
+        rollup = parse_kb_fields(mm.identity.read("smaps_rollup"))
+    finally:
+        claim.close()
     if mm.ended() is not None:
         raise mm.identity.gone()
     del file

@@ -219,10 +219,32 @@ class Process:
 
         It clears the accessed bits of the pages, which makes the next touches slower.
         Errors as resident(); for another user's process CAP_DAC_OVERRIDE is needed.
+        While a Tracker watches the process: OSError (EBUSY).
         """
         from pmadvise.memory import measure_working_set  # noqa: PLC0415 - likewise
 
         return measure_working_set(self._mm_now(), seconds)
+
+    def track(self, source: pmadvise.idle.SourceName = "auto") -> pmadvise.Tracker:
+        """Watch from now on which of its memory is touched, and which is not.
+
+        Args:
+            source: "page_idle", pages, CONFIG_IDLE_PAGE_TRACKING, as root; "damon",
+                regions of equal size, CONFIG_DAMON_VADDR, as root, one process at a
+                time; "mappings", whole mappings, every kernel; "auto", the first of
+                these that can be had.
+
+        Raises:
+            TypeError, ValueError: `source` is none of these.
+            PermissionError: ptrace read access or, for the process of another user,
+                CAP_DAC_OVERRIDE is missing, or what the source needs.
+            ProcessLookupError: It has gone, or has exec'd since the latest maps().
+            OSError: The source can't be had; another Tracker, or working_set(), watches
+                the process, or somebody else uses DAMON (EBUSY).
+        """
+        from pmadvise.idle import track  # noqa: PLC0415 - not all need it
+
+        return track(self._mm_now(), source)
 
     def check(self, advice: Advice | int) -> None:
         """Raise what advise() would raise; the kernel is asked, nothing is advised.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from collections.abc import Iterator
 from types import TracebackType
 
 from pmadvise._handle.mm import Mm
@@ -27,10 +28,12 @@ from pmadvise._native.pagemap import (
     PAGES_PRESENT,
     PAGES_SHARED,
     PAGES_SWAPPED,
+    Pages,
     pagemap_read,
     pagemap_scan,
     walks,
 )
+from pmadvise._native.ranges import RangeArray
 from pmadvise._proc.files import parse_kb_fields
 from pmadvise.ranges import Ranges, RangesLike
 
@@ -93,6 +96,20 @@ class Pagemap:
     def shared(self, resident: Ranges) -> Ranges:
         """Return the resident pages that other processes map as well."""
         return self._read(resident, PAGES_SHARED) & resident
+
+    def exclusive(self, resident: Ranges) -> Ranges:
+        """Return the resident pages that no other process maps."""
+        parts = [pages.marked() for pages in self.exclusive_pages(resident)]
+        return Ranges._of_array(RangeArray.joined(parts)) & resident
+
+    def exclusive_pages(self, resident: Ranges) -> Iterator[Pages]:
+        """Yield these pages with their frames, a part at a time."""
+        try:
+            for part in Pages(self._file.fd).parts(resident.merged()._array):
+                yield part
+                self._check()
+        except ProcessLookupError:
+            raise self._mm.identity.gone() from None
 
     def huge_page_at(self, address: int, size: int) -> bool:
         """Return whether a huge page of `size` bytes covers an address.

@@ -14,6 +14,7 @@ from pmadvise._native.maps import VmaArray
 from pmadvise._native.procmap_query import procmap_vmas
 from pmadvise._native.ranges import RangeArray
 from pmadvise._proc.files import read_int
+from pmadvise._reasons.idle import tracked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -173,6 +174,29 @@ class Mm:
             opened.close()  # the traceback refers to it
             raise
         return opened
+
+    def claim(self) -> Descriptor:
+        """Be the only one to clear its accessed bits, until what is returned is closed.
+
+        By a lock, flock(2), of /proc/PID/pagemap, which this package's callers respect
+        in all processes that see this /proc.
+
+        Raises:
+            PermissionError: A right is missing.
+            ProcessLookupError: The process no longer has this mm.
+            OSError: Somebody else has it (EBUSY).
+        """
+        import fcntl  # noqa: PLC0415 - not all need it
+
+        file = self.open_file("pagemap")
+        try:
+            fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException as error:
+            file.close()
+            if isinstance(error, BlockingIOError):
+                raise tracked().error(f"process {self.identity.pid}") from None
+            raise
+        return file
 
     def read_vmas(self, verify: bool = True) -> VmaArray:
         """Return the present VMAs of this mm; `verify` as open_file() takes it.

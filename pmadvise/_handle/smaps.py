@@ -58,6 +58,19 @@ def mappings_with_flags(
     return Ranges(mappings_with(_read(mm, check), has_flag)).merged()
 
 
+def unreferenced(mm: Mm, check: Check = no_check) -> Ranges:
+    """Return the mappings of which no page was touched since clear_refs was written.
+
+    Errors as populated().
+    """
+    return Ranges(parse_unreferenced(_read(mm, check))).merged()
+
+
+def parse_unreferenced(smaps: bytes) -> list[tuple[int, int]]:
+    """Return (address, length) of the mappings of smaps with "Referenced: 0 kB"."""
+    return mappings_with(smaps, re.compile(rb"Referenced: +0 kB").fullmatch)
+
+
 def _read(mm: Mm, check: Check) -> bytes:
     """Return the text of smaps; the kernel takes the mmap lock of the target."""
     parts = []
@@ -85,7 +98,7 @@ def parse_populated(smaps: bytes, fields: frozenset[bytes]) -> list[tuple[int, i
 
 
 def mappings_with(
-    smaps: bytes, is_wanted: Callable[[bytes], bool]
+    smaps: bytes, is_wanted: Callable[[bytes], object]
 ) -> list[tuple[int, int]]:
     """Return (address, length) of the mappings of smaps, once for each wanted line."""
     header_of = re.compile(_HEADER).match

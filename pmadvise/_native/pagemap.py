@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from pmadvise._native.base import (
     ADDRESS_MAX,
@@ -113,3 +113,46 @@ def pagemap_read(
         )
 
     return _collect(walk, spans, check_step, "pagemap")
+
+
+class Pages:
+    """Pages that one process alone maps, with their frames: a part of them at a time.
+
+    Args:
+        pagemap_fd: File descriptor of the process's pagemap.
+    """
+
+    __slots__ = ("_pagemap_fd", "cdata", "n")
+
+    _MOST = 1 << 15
+
+    def __init__(self, pagemap_fd: int) -> None:
+        self._pagemap_fd = pagemap_fd
+        self.cdata = uninitialized("struct pmadvise_page[]", self._MOST)
+        self.n = 0
+
+    def parts(self, merged: RangeArray) -> Iterator[Pages]:
+        """Read the pages of ranges, part by part, and yield itself with each.
+
+        Raises:
+            OSError: Of pread(2).
+        """
+        index, start = ffi.new("size_t *"), ffi.new("uintptr_t *")
+        while index[0] < merged.n:
+            result = lib.pmadvise_pagemap_exclusive(
+                self._pagemap_fd,
+                merged.cdata,
+                merged.n,
+                index,
+                start,
+                self.cdata,
+                self._MOST,
+            )
+            self.n = check(result, "pagemap")
+            yield self
+
+    def marked(self, marks: int = 0) -> RangeArray:
+        """Return the pages of this part that have all of these marks."""
+        out = uninitialized("struct pmadvise_range[]", self.n)
+        n = lib.pmadvise_pages_marked(self.cdata, self.n, marks, out)
+        return RangeArray(out, n).copy(0, n)

@@ -38,6 +38,16 @@ class RangeArray:
         return cls(ffi.new("struct pmadvise_range[]", [(address, length)]), 1)
 
     @classmethod
+    def joined(cls, arrays: list[RangeArray]) -> RangeArray:
+        """Return the ranges of several arrays, sorted and joined."""
+        n = 0
+        out = uninitialized("struct pmadvise_range[]", sum(map(len, arrays)))
+        for array in arrays:
+            ffi.memmove(out + n, array.cdata, array.n * _RANGE_SIZE)
+            n += array.n
+        return cls(out, lib.pmadvise_ranges_merge(out, n))
+
+    @classmethod
     def from_buffer(cls, buffer: memoryview, n: int) -> RangeArray:
         """Return a copy of `n` native pairs."""
         array = cls(uninitialized("struct pmadvise_range[]", n), n)

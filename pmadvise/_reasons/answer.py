@@ -16,8 +16,9 @@ class Answer:
     """The check that refuses: "seccomp", "kernel", "ptrace", "capability", "memory"
     (the process has none), "exited", "process" (its own setting), "proc" (hides it),
     "cgroup" (hidden), "pressure" (off, or no right), "mapping" (of the range),
-    "argument", "descriptors" (none is free), "priority" (of the caller), "build" (a
-    wrong number of a system call); "" if none."""
+    "argument", "busy" (somebody else is at it), "descriptors" (none is free),
+    "priority" (of the caller), "build" (a wrong number of a system call); "" if
+    none."""
     errno: int | None = None
     """The kernel's errno."""
     reason: str = ""

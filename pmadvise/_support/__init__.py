@@ -19,6 +19,7 @@ from pmadvise._reasons import YES, Answer
 from pmadvise._support import host, kernel
 from pmadvise._support.target import TargetAnswers, TargetSupport
 from pmadvise.advice import Advice, advice_name
+from pmadvise.idle import sources
 from pmadvise.memory import Swap, swap
 
 __all__ = ["Support", "TargetSupport", "support"]
@@ -83,6 +84,8 @@ class Support:
     """Whether Pressure() may be used for the host."""
     ptrace_scope: int | None
     """Of Yama, which limits holds by ptrace, not advice; None without Yama."""
+    idle: dict[str, Answer]
+    """Whether each source of Process.track() can be had, the finest first."""
     freezers: tuple[str, ...]
     """Writable cgroup hierarchies with a freezer: "cgroup2", "cgroup1"."""
     target: TargetSupport | None = None
@@ -98,7 +101,10 @@ def _plain(value: object) -> object:
             field.name: _plain(getattr(value, field.name)) for field in fields(value)
         }
     if isinstance(value, dict):
-        return {advice_name(key): _plain(answer) for key, answer in value.items()}
+        return {
+            advice_name(key) if isinstance(key, int) else key: _plain(answer)
+            for key, answer in value.items()
+        }
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -176,6 +182,7 @@ def support(target: PidfdLike | None = None) -> Support:
         memory_limit=None if limit is None else limit[0],
         pressure=host.pressure(),
         ptrace_scope=host.ptrace_scope(),
+        idle=sources(),
         freezers=host.freezers(),
         target=target_support,
     )

@@ -19,6 +19,8 @@ LAYERS = """
     _handle
     calls
     maps  residency  memory  status  _members
+    _idle
+    idle
     report
     _advise
     hold

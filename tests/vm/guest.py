@@ -177,13 +177,18 @@ def _pack(tree: Path, to: Path) -> None:
 
 
 def boot(
-    cell: Cell, archive: Archive, suite: Suite, wheel: Path, timeout: float
+    cell: Cell,
+    archive: Archive,
+    suite: Suite,
+    wheel: Path,
+    timeout: float,
+    kernel_files: Path | None = None,
 ) -> Outcome:
-    """Boot the cell's kernel and run a suite on a wheel."""
+    """Boot the cell's kernel, or another, and run a suite on a wheel."""
     install = PIP if cell.by_pip else UNZIP
     init = INIT.format(python=cell.python, install=install, command=suite.command)
     payload = (wheel, *suite.payload)
-    return start(cell, archive, suite.packages, init, payload, timeout)
+    return start(cell, archive, suite.packages, init, payload, timeout, kernel_files)
 
 
 def start(
@@ -193,9 +198,13 @@ def start(
     init: str,
     payload: tuple[Path, ...],
     timeout: float,
+    kernel_files: Path | None = None,
 ) -> Outcome:
-    """Boot the cell's kernel into an init, which finds the payload in /cell."""
-    kernel_files = kernel(cell, archive)
+    """Boot the cell's kernel into an init, which finds the payload in /cell.
+
+    `kernel_files`: of another kernel, as kernel() returns them.
+    """
+    kernel_files = kernel_files or kernel(cell, archive)
     python_files = files(cell, archive, packages)
     with tempfile.TemporaryDirectory(prefix="pmadvise-vm-") as scratch:
         tree = Path(scratch, "tree")

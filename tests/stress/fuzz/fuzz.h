@@ -92,6 +92,7 @@ struct kernel {
     /* answers of ioctl(2) and of syscall(2); NULL: ENOTTY, the real one */
     int (*ioctl)(int fd, unsigned long request, void *argument);
     long (*syscall)(long number);
+    ssize_t (*pwrite)(const void *buffer, size_t size, size_t offset);
     int ptrace_refusal; /* errno of a filter, 0: none */
     bool stop_pending;  /* PTRACE_PEEKSIGINFO shows a SIGSTOP */
 };

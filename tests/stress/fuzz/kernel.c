@@ -23,6 +23,7 @@ struct kernel kernel;
 int __real_openat(int directory, const char *path, int flags, mode_t mode);
 ssize_t __real_read(int fd, void *buffer, size_t size);
 ssize_t __real_pread(int fd, void *buffer, size_t size, off_t offset);
+ssize_t __real_pwrite(int fd, const void *buffer, size_t size, off_t offset);
 int __real_close(int fd);
 int __real_ioctl(int fd, unsigned long request, void *argument);
 long __real_syscall(long number, long a, long b, long c, long d, long e,
@@ -31,6 +32,7 @@ long __real_syscall(long number, long a, long b, long c, long d, long e,
 int __wrap_openat(int directory, const char *path, int flags, ...);
 ssize_t __wrap_read(int fd, void *buffer, size_t size);
 ssize_t __wrap_pread(int fd, void *buffer, size_t size, off_t offset);
+ssize_t __wrap_pwrite(int fd, const void *buffer, size_t size, off_t offset);
 int __wrap_close(int fd);
 int __wrap_ioctl(int fd, unsigned long request, ...);
 long __wrap_syscall(long number, long a, long b, long c, long d, long e,
@@ -177,6 +179,15 @@ __wrap_pread(int fd, void *buffer, size_t size, off_t offset)
         return __real_pread(fd, buffer, size, offset);
     CHECK(offset >= 0);
     return read_at(file_of(fd), (size_t)offset, buffer, size);
+}
+
+ssize_t
+__wrap_pwrite(int fd, const void *buffer, size_t size, off_t offset)
+{
+    if (fd < FAKE)
+        return __real_pwrite(fd, buffer, size, offset);
+    CHECK(offset >= 0 && kernel.pwrite);
+    return kernel.pwrite(buffer, size, (size_t)offset);
 }
 
 int

@@ -41,7 +41,16 @@ FLAGS = (
 LINK = ("-fsanitize=fuzzer,address,undefined", "-fprofile-instr-generate")
 WRAPPED = (
     *("openat", "read", "pread", "close", "ioctl", "syscall", "fdopendir", "readdir"),
-    *("closedir", "nanosleep", "getpagesize", "readlinkat", "kill", "waitid", "ptrace"),
+    *(
+        "pwrite",
+        "closedir",
+        "nanosleep",
+        "getpagesize",
+        "readlinkat",
+        "kill",
+        "waitid",
+        "ptrace",
+    ),
 )
 LIMITS = ("-timeout=10", "-rss_limit_mb=1024", "-max_len=2048", "-len_control=0")
 START = 60

@@ -1,0 +1,1 @@
+"""Sources: what the kernel tells of which memory was not touched, one file each."""

@@ -1,0 +1,80 @@
+"""Prove what a Tracker says is idle, by each source, on real kernels.
+
+    python tests/vm/idle.py                      on Debian's 6.1, 6.12 and newest
+    python tests/vm/idle.py --only amd64/6.12    on one of them
+    python tests/vm/idle.py --kernel DIRECTORY   on one of your own: `vmlinuz` there has
+                                                 zram, virtio and xfs built in, and
+                                                 CONFIG_IDLE_PAGE_TRACKING
+
+idle_guest.py is what runs there.  The exit status is 0 only if every check passed in
+every guest, 1 if one failed, 2 if nothing could be run.
+"""
+
+import argparse
+import dataclasses
+import sys
+import tempfile
+from pathlib import Path
+
+import guest
+import matrix
+import wheels
+from cells import CELLS, Cell
+from debian import Archive, VmError
+from suites import SELFTEST_RESULT, Suite
+
+NAMES = ("amd64/6.1", "amd64/6.12", "amd64/newest")
+GUEST = Path(__file__).with_name("idle_guest.py")
+
+
+def run(
+    cell: Cell, archive: Archive, wheelhouse: Path, timeout: float, own: Path | None
+) -> matrix.Result:
+    """Boot a cell's kernel, or one's own, and judge it."""
+    wheel = matrix.wheels_by_architecture([cell], wheelhouse)[cell.arch]
+    suite = Suite(f"/cell/{GUEST.name}", SELFTEST_RESULT, (GUEST,))
+    outcome = guest.boot(cell, archive, suite, wheel, timeout, own)
+    return matrix.judge(cell, outcome, SELFTEST_RESULT)
+
+
+def main() -> int:
+    """Boot each guest, and report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--only", choices=NAMES, help="one cell")
+    add("--kernel", type=Path, metavar="DIRECTORY", help="of a kernel of your own")
+    add("--timeout", type=float, default=400, metavar="S", help="for a guest (400 s)")
+    add("--mirror", metavar="URL", help="of Debian; else as in the machine's sources")
+    add("--wheelhouse", type=Path, metavar="DIR", help="wheels to test, none is built")
+    options = parser.parse_args()
+    cells = [cell for cell in CELLS if cell.name in NAMES]
+    if options.only:
+        cells = [cell for cell in cells if cell.name == options.only]
+    if options.kernel:
+        (options.kernel / "modules").mkdir(exist_ok=True)
+        cells = [dataclasses.replace(cells[0], name="own", by_pip=False)]
+    try:
+        matrix.require(matrix.packages(cells, building=options.wheelhouse is None))
+        with (
+            Archive(options.mirror, False) as archive,
+            tempfile.TemporaryDirectory(prefix="pmadvise-vm-") as scratch,
+        ):
+            wheelhouse = options.wheelhouse or Path(scratch)
+            if options.wheelhouse is None:
+                wheels.build(wheels.ROOT, [cells[0].machine], wheelhouse)
+            results = [
+                run(cell, archive, wheelhouse, options.timeout, options.kernel)
+                for cell in cells
+            ]
+    except VmError as error:
+        print(f"idle.py: {error}", file=sys.stderr)
+        return 2
+    for result in results:
+        print(result.console, result, sep="\n")
+    return 1 if any(result.why for result in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

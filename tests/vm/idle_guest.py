@@ -1,0 +1,317 @@
+"""What a Tracker says is idle, in a guest: each source against a known target.
+
+A line a check, as the selftest prints them, and its last line.
+"""
+
+import errno
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pmadvise
+
+MIB = 1 << 20
+SIZE, CHUNK = 256 * MIB, MIB
+HOT = 0.3
+KDAMONDS = Path("/sys/kernel/mm/damon/admin/kdamonds")
+# Touches a page of each hot chunk after the other, and says how often it got around.
+TARGET = f"""
+import ctypes, mmap, random, sys, time
+memory = mmap.mmap(-1, {SIZE}, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.madvise(mmap.MADV_NOHUGEPAGE)
+view = memoryview(memory)
+step = mmap.PAGESIZE
+view[::step] = bytes(len(view[::step]))
+chunks = list(range(0, {SIZE}, {CHUNK}))
+hot = random.Random(1).sample(chunks, round({HOT} * len(chunks)))
+print(ctypes.addressof(ctypes.c_char.from_buffer(memory)), *hot, flush=True)
+pages = bytes({CHUNK} // step)
+while True:
+    for chunk in hot:
+        view[chunk : chunk + {CHUNK} : step] = pages
+        if chunk == hot[0]:
+            sys.stderr.write(".")
+            sys.stderr.flush()
+    time.sleep(0.01)
+"""
+
+
+LRU_GEN = Path("/sys/kernel/mm/lru_gen/enabled")
+GROUP = Path("/sys/fs/cgroup/aged")
+# Touches all of its memory at the start, and once more when told to.
+ONCE = f"""
+import ctypes, mmap
+memory = mmap.mmap(-1, {SIZE // 4}, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+view, step = memoryview(memory), mmap.PAGESIZE
+while True:
+    view[::step] = bytes(len(view[::step]))
+    print(ctypes.addressof(ctypes.c_char.from_buffer(memory)), flush=True)
+    input()
+"""
+EXEC = """
+import os, sys
+print("ready", flush=True)
+input()
+os.execv(sys.executable, [sys.executable, "-c", "input()"])
+"""
+TRACK = """
+import sys, pmadvise
+tracker = pmadvise.Process(int(sys.argv[1])).track("damon")
+print("ready", flush=True)
+sys.stdin.read()
+"""
+Source = Any  # a name that support() has
+
+
+class Child:
+    """A Python program, with pipes; it is killed at the end of the block."""
+
+    def __init__(self, program: str, *arguments: object) -> None:
+        command = [sys.executable, "-c", program, *map(str, arguments)]
+        pipe = subprocess.PIPE
+        self.popen = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        )
+        self.pid = self.popen.pid
+
+    def __enter__(self) -> "Child":
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Kill and reap it."""
+        self.popen.kill()
+        self.popen.communicate()
+
+    def line(self) -> str:
+        """Return the next line that it prints."""
+        assert self.popen.stdout is not None
+        return self.popen.stdout.readline()
+
+    def tell(self) -> None:
+        """Send it a line."""
+        assert self.popen.stdin is not None
+        self.popen.stdin.write("\n")
+        self.popen.stdin.flush()
+
+    def dots(self) -> int:
+        """Return how many characters it has written to stderr since the last time."""
+        assert self.popen.stderr is not None
+        fd = self.popen.stderr.fileno()
+        os.set_blocking(fd, False)
+        try:
+            return len(os.read(fd, 1 << 20))
+        except BlockingIOError:
+            return 0
+
+
+def require(is_true: object, what: object) -> None:
+    """Raise unless it is true; `python -O` has no assert."""
+    if not is_true:
+        raise AssertionError(what)
+
+
+def refused(kind: type[OSError], ask: Callable[[], object], *words: str) -> str:
+    """Ask, and return what the refusal says: of that kind, and with these words."""
+    try:
+        ask()
+    except kind as error:
+        require(all(word in str(error) for word in words), error)
+        return str(error)
+    raise AssertionError(f"no {kind.__name__}")
+
+
+@contextmanager
+def target() -> Iterator[
+    tuple[Child, pmadvise.Process, pmadvise.Ranges, pmadvise.Ranges]
+]:
+    """Start a target; yield it, its handle, its memory, and what of that is cold."""
+    with Child(TARGET) as child:
+        base, *hot = map(int, child.line().split())
+        whole = pmadvise.Ranges([(base, SIZE)])
+        hot_ranges = pmadvise.Ranges((base + chunk, CHUNK) for chunk in hot)
+        with pmadvise.Process(child.pid) as process:
+            yield child, process, whole, whole - hot_ranges
+
+
+def told_right(source: Source, precision: float, recall: float) -> str:
+    """Compare what is said to be idle with what the target does not touch."""
+    with target() as (child, process, whole, cold):
+        time.sleep(2)
+        child.dots()
+        time.sleep(5)
+        before = child.dots() / 5
+        with process.track(source) as tracker:
+            looks = []
+            for _ in range(4):
+                time.sleep(2)
+                start = time.monotonic()
+                tracker.look()
+                looks.append(time.monotonic() - start)
+            during = child.dots() / (8 + sum(looks))
+            idle = tracker.idle(6) & whole
+            right = (idle & cold).total
+            got = right / max(idle.total, 1), right / cold.total
+            detail = (
+                f"precision {got[0]:.3f}, recall {got[1]:.3f}, grain {tracker.grain}, "
+                f"look {1000 * sorted(looks)[2]:.0f} ms, {len(idle)} ranges, unknown "
+                f"{tracker.unknown // MIB} MiB; rounds/s {before:.1f} -> {during:.1f}"
+            )
+            require(got[0] >= precision, detail)
+            require(got[1] >= recall, detail)
+            return detail
+
+
+def exec_and_exit(source: Source) -> str:
+    """An exec and an exit under a tracker are told, and nothing is idle after."""
+    with Child(EXEC) as child, pmadvise.Process(child.pid) as process:
+        child.line()
+        with process.track(source) as tracker:
+            tracker.look()
+            child.tell()
+            time.sleep(2)
+            refused(ProcessLookupError, tracker.look, "exec")
+            refused(ProcessLookupError, lambda: tracker.idle(0), "exec")
+        process.maps()
+        with process.track(source) as tracker:
+            child.popen.kill()
+            child.popen.wait()
+            refused(ProcessLookupError, tracker.look, "exited")
+    require(source != "damon" or number() == 0, "a kdamond is left")
+    return ""
+
+
+def number() -> int:
+    """Return the number of kdamonds."""
+    return int((KDAMONDS / "nr_kdamonds").read_text())
+
+
+def damon_of_others() -> str:
+    """A kdamond of somebody else is left alone."""
+    (KDAMONDS / "nr_kdamonds").write_text("1")
+    try:
+        with pmadvise.Process(os.getpid()) as process:
+            said = refused(OSError, lambda: process.track("damon"), "somebody else")
+        require(number() == 1, "somebody else's kdamond was taken")
+    finally:
+        (KDAMONDS / "nr_kdamonds").write_text("0")
+    return said
+
+
+def damon_after_sigkill() -> str:
+    """What SIGKILL leaves is cleared away by the next; a normal end leaves nothing."""
+    with target() as (_, process, *_):
+        for kill in (True, False):
+            with Child(TRACK, process.pid) as child:
+                child.line()
+                require(number() == 1, number())
+                with Child(EXEC) as other, pmadvise.Process(other.pid) as another:
+                    refused(OSError, lambda: another.track("damon"), "somebody else")
+                if kill:
+                    child.popen.send_signal(signal.SIGKILL)
+                else:
+                    child.popen.stdin.close()  # type: ignore[union-attr]
+                    child.popen.stdin = None
+                child.popen.wait()
+            require(number() == (1 if kill else 0), number())
+            with process.track("damon") as tracker:
+                tracker.look()
+            require(number() == 0, number())
+    return "after SIGKILL, and after an exit with a tracker open"
+
+
+def aged(source: Source, mode: str) -> str:
+    """Say whether reclaim between a touch and a look hides the touch: for the guide."""
+    if mode:
+        LRU_GEN.write_text(mode)
+    (GROUP.parent / "cgroup.subtree_control").write_text("+memory")
+    GROUP.mkdir(exist_ok=True)
+    told = []
+    with Child(ONCE) as child, pmadvise.Process(child.pid) as process:
+        (GROUP / "cgroup.procs").write_text(str(child.pid))
+        whole = pmadvise.Ranges([(int(child.line()), SIZE // 4)])
+        for reclaim in (False, True):
+            with process.track(source) as tracker:
+                time.sleep(1)
+                child.tell()
+                child.line()
+                time.sleep(1)
+                if reclaim:
+                    reclaim_some()
+                time.sleep(1)
+                tracker.look()
+                left = process.resident(whole).total
+                told.append((tracker.idle(2) & whole).total / left)
+    return (
+        f"MGLRU {mode or 'not built'}: of what was touched once, said to be idle: "
+        f"{told[0]:.2f} without reclaim, {told[1]:.2f} with"
+    )
+
+
+def reclaim_some() -> None:
+    """Let the kernel look for 8 MiB of the group that it may take."""
+    try:
+        (GROUP / "memory.reclaim").write_text("8M")
+    except OSError as error:
+        if error.errno != errno.EAGAIN:  # less than asked
+            raise
+
+
+def two_trackers() -> str:
+    """Two trackers of a process are refused, working_set() too."""
+    with target() as (_, process, *_), process.track("mappings"):
+        refused(OSError, lambda: process.track("mappings"), "another Tracker")
+        refused(OSError, lambda: process.working_set(0), "another Tracker")
+    return ""
+
+
+def checks() -> Iterator[tuple[str, Callable[[], str]]]:
+    """Yield the checks of this kernel, by name."""
+    stat = Path("/sys/module/damon_stat/parameters/enabled")
+    answers = pmadvise.support().idle
+    for name, answer in answers.items():
+        print(f"# {name}: {answer}")
+    if stat.exists() and stat.read_text().strip() == "Y":
+        require("DAMON_STAT" in answers["damon"].reason, answers["damon"])
+        stat.write_text("N")
+        answers = pmadvise.support().idle
+    yield "two_trackers", two_trackers
+    bounds = {"page_idle": (0.99, 0.95), "damon": (0.97, 0.85)}
+    modes = ("0", "7") if LRU_GEN.exists() else ("",)
+    for name in (name for name, answer in answers.items() if answer):
+        yield f"exec_{name}", functools.partial(exec_and_exit, name)
+        if name in bounds:
+            yield f"told_{name}", functools.partial(told_right, name, *bounds[name])
+        if (GROUP.parent / "cgroup.controllers").exists():
+            for mode in modes:
+                yield f"aged_{name}", functools.partial(aged, name, mode)
+    if answers["damon"]:
+        yield "others", damon_of_others
+        yield "sigkill", damon_after_sigkill
+
+
+def main() -> int:
+    """Run the checks."""
+    passed = failed = 0
+    for name, check in checks():
+        try:
+            print(f"ok {name} - {check()}", flush=True)
+            passed += 1
+        except Exception:
+            traceback.print_exc()
+            print(f"not ok {name}", flush=True)
+            failed += 1
+    print(f"{passed} passed, {failed} failed, 0 skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
