@@ -24,6 +24,7 @@ Shell completion, for bash (or zsh; for fish: ... | source):
 """
 
 VERBS = {
+    "top": "top",
     "show": "show",
     "cold": "advise",
     "pageout": "advise",
