@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 _HELP = """{summary}
 
-TARGET is any number of PIDs, --cgroup PATH and --tree PID. Without a selection:
-{default}. --anon, --file and --shared add up; --path, --min-size and --range narrow the
-selection.
+{targets}
+
+Without a selection: {default}.
+--anon, --file and --shared add up; --path, --min-size and --range narrow the selection.
 
 Sizes: 4096, 64K, 1.5GiB (units of 1024). Times: 10ms, 2s, 5min, 1h."""
 
@@ -163,10 +164,8 @@ def _command(advice: Advice, verb: Verb) -> click.Command:
     @click.pass_context
     def command(  # noqa: PLR0913 - an argument each option
         context: click.Context,
-        pid: tuple[int, ...],
-        cgroup: tuple[str, ...],
-        tree: tuple[int, ...],
         *,
+        wanted: options.Wanted,
         anon: bool,
         file: bool,
         shared: bool,
@@ -189,8 +188,8 @@ def _command(advice: Advice, verb: Verb) -> click.Command:
             floor_of,
         )
 
-        options.require_targets(pid, cgroup, tree)
-        targets = Targets(pid, cgroup, tree)
+        options.require_targets(wanted)
+        targets = Targets(*wanted)
         if isinstance(budget, Share):
             budget = bytes_of(budget, targets, advice)
         if advice != Advice.PAGEOUT:
@@ -209,7 +208,9 @@ def _command(advice: Advice, verb: Verb) -> click.Command:
         )
         run_order(options.output_of(context), targets, order, force)
 
-    text = _HELP.format(summary=verb.summary, default=verb.default)
+    text = _HELP.format(
+        summary=verb.summary, targets=options.TARGET_HELP, default=verb.default
+    )
     return click.command(advice.name.lower(), help=text)(command)
 
 

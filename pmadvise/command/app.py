@@ -14,9 +14,9 @@ from pmadvise.command.output import Output
 _EPILOG = """\b
 Exit status: 0 everything requested was advised, or the budget was used up;
 1 something was not, failed, or could not be written; 2 wrong usage; 130
-interrupted by Ctrl-C, after the report. A process of a cgroup or tree that exits
-meanwhile is no failure. Errors are one line each on stderr. NO_COLOR turns
-colours off.
+interrupted by Ctrl-C, after the report. A process that was not given by its PID
+may exit meanwhile: that is no failure. Errors are one line each on stderr.
+NO_COLOR turns colours off.
 
 \b
 Shell completion, for bash (or zsh; for fish: ... | source):
@@ -24,6 +24,7 @@ Shell completion, for bash (or zsh; for fish: ... | source):
 """
 
 VERBS = {
+    "top": "top",
     "show": "show",
     "cold": "advise",
     "pageout": "advise",

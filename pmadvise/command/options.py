@@ -6,15 +6,18 @@ which is a usage error; it returns a default, which is no text, as it is.
 
 from __future__ import annotations
 
+import functools
 import math
+import os
+import pwd
 import re
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import click
-from click.shell_completion import CompletionItem
 
 from pmadvise import PAGE_SIZE
+from pmadvise.command import completion
 from pmadvise.command.output import Output
 
 _SIZE = re.compile(r"([0-9]*\.?[0-9]+) ?([kmgtpe]?)(?:i?b)?", re.IGNORECASE)
@@ -26,6 +29,11 @@ _RANGE = re.compile(r"(?:0x)?([0-9a-f]+)-(?:0x)?([0-9a-f]+)", re.IGNORECASE)
 _DIGITS = re.compile(r"[0-9]{1,10}")
 _MAX_BYTES = 1 << 64
 _MAX_PID = (1 << 31) - 1
+_MAX_UID = (1 << 32) - 2
+_MAX_NAME = 15
+"""Bytes of a name: the kernel cuts it there, TASK_COMM_LEN with its NUL."""
+_OF_GLOB = re.compile(r"\[!?\]?[^]]*\]|[^*]", re.DOTALL)
+"""A part of a pattern that stands for a character, as fnmatch(3) reads it."""
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -100,6 +108,38 @@ def share(text: str | int) -> int | Share:
     return Share(percent)
 
 
+class User(NamedTuple):
+    """A user, and the text that names it."""
+
+    uid: int
+    text: str
+
+
+def user(text: str) -> User:
+    """Return a user, by name or number; a name of digits is a name first."""
+    try:
+        return User(pwd.getpwnam(text).pw_uid, text)
+    except KeyError:
+        if _DIGITS.fullmatch(text) and int(text) <= _MAX_UID:
+            return User(int(text), text)
+    raise click.BadParameter(f"there is no user {text!r}")
+
+
+def name_glob(text: str) -> str:
+    """Return a pattern of names of processes; refuse one that matches no name."""
+    parts = _OF_GLOB.findall(text)
+    least = sum(len(os.fsencode(part)) if len(part) == 1 else 1 for part in parts)
+    if least <= _MAX_NAME:
+        return text
+    remedy = ""
+    if not set(text) & set("*?["):
+        kept = os.fsencode(text)[:_MAX_NAME].decode("utf-8", "surrogateescape")
+        remedy = f": give {kept!r}"
+    raise click.BadParameter(
+        f"{text!r} matches no name, as the kernel keeps {_MAX_NAME} bytes of it{remedy}"
+    )
+
+
 def address_range(text: str) -> tuple[int, int]:
     """Return address and length of START-END, as /proc/PID/maps has it."""
     match = _RANGE.fullmatch(text.strip())
@@ -134,32 +174,34 @@ def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-def _complete_pid(
-    context: click.Context, _: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Return the processes whose ID begins so, with their names."""
-    from pmadvise.command.targets import listed  # noqa: PLC0415 - rarely needed
-
-    name = output_of(context).name
-    return [
-        CompletionItem(str(pid), help=name(comm))
-        for pid, comm in listed()
-        if str(pid).startswith(incomplete)
-    ]
-
-
 common = together(
     _flag("json", "Print JSON, an object a line, for programs."),
     _flag("quiet", "Print only errors (and the JSON, with --json)."),
     _flag("debug", "Print the traceback of each error."),
 )
 
-targets = together(
+TARGET_HELP = """TARGET is any number of PIDs, --cgroup PATH and --tree PID, which add
+up. --name GLOB and --user USER narrow these, or all processes where none of these is
+given, to the processes that have one of the names and belong to one of the users."""
+"""The rule of targets, in the help of each verb that takes them."""
+
+
+class Wanted(NamedTuple):
+    """The targets as they were given; any() of it tells whether there are any."""
+
+    pids: tuple[int, ...] = ()
+    cgroups: tuple[str, ...] = ()
+    trees: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    users: tuple[User, ...] = ()
+
+
+_of_targets: Callable[[Callable[..., object]], Callable[..., object]] = together(
     click.argument(
         "pid",
         type=pid,
         nargs=-1,
-        shell_complete=_complete_pid,
+        shell_complete=completion.complete_pid,
     ),
     click.option(
         "--cgroup",
@@ -174,13 +216,53 @@ targets = together(
         metavar="PID",
         type=pid,
         multiple=True,
-        shell_complete=_complete_pid,
+        shell_complete=completion.complete_pid,
         help="A process and its descendants.",
+    ),
+    click.option(
+        "--name",
+        metavar="GLOB",
+        type=name_glob,
+        multiple=True,
+        shell_complete=completion.complete_name,
+        help="Only processes whose name matches: that of /proc/PID/comm, of 15 bytes "
+        "at most.",
+    ),
+    click.option(
+        "--user",
+        metavar="USER",
+        type=user,
+        multiple=True,
+        shell_complete=completion.complete_user,
+        help="Only processes of a user, by name or number: the effective one.",
     ),
 )
 
 
-def require_targets(*targets: tuple[object, ...]) -> None:
+def targets(function: Callable[..., object]) -> Callable[..., object]:
+    """Give a verb the options of targets, and to its function `wanted`, of them."""
+
+    @_of_targets
+    @functools.wraps(function)
+    def take_targets(
+        *arguments: object,
+        pid: tuple[int, ...],
+        cgroup: tuple[str, ...],
+        tree: tuple[int, ...],
+        name: tuple[str, ...],
+        user: tuple[User, ...],
+        **options: object,
+    ) -> object:
+        wanted = Wanted(pid, cgroup, tree, name, user)
+        return function(*arguments, wanted=wanted, **options)
+
+    return take_targets
+
+
+def require_targets(wanted: Wanted) -> None:
     """Raise click.UsageError where no target was given."""
-    if not any(targets):
-        raise click.UsageError("give a TARGET: a PID, --cgroup PATH or --tree PID")
+    if not any(wanted):
+        raise click.UsageError(
+            "give a TARGET: a PID, --cgroup PATH, --tree PID, --name GLOB or --user "
+            "USER"
+        )

@@ -24,13 +24,13 @@ _OTHER_LINES = 17
 _LEAST_GROUPS = 5
 
 
-_HELP = """Show where the memory of processes is.
+_HELP = f"""Show where the memory of processes is.
 
 Totals, as /proc/PID/status has them; a picture of the address space; and the
 mappings, in groups (heap, stacks, anonymous memory, each file), with the bytes in
 memory and in swap. Shared memory in swap is not seen: a process has no entry of it.
 
-TARGET is any number of PIDs, --cgroup PATH and --tree PID."""
+{options.TARGET_HELP}"""
 
 
 @click.command(help=_HELP)
@@ -46,17 +46,15 @@ TARGET is any number of PIDs, --cgroup PATH and --tree PID."""
 @click.pass_context
 def show(
     context: click.Context,
-    pid: tuple[int, ...],
-    cgroup: tuple[str, ...],
-    tree: tuple[int, ...],
+    wanted: options.Wanted,
     every: bool,
     watch: float | None,
 ) -> None:
     """Open the targets and print them."""
     from pmadvise.command.targets import Targets  # noqa: PLC0415 - not for the help
 
-    options.require_targets(pid, cgroup, tree)
-    run(options.output_of(context), Targets(pid, cgroup, tree), every, watch)
+    options.require_targets(wanted)
+    run(options.output_of(context), Targets(*wanted), every, watch)
 
 
 COMMANDS = {"show": show}

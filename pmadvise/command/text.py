@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import pwd
 
 _MINUTE = 60
 _SHORT = 5
@@ -48,6 +49,15 @@ def duration(seconds: float) -> str:
         if value >= 1:
             return f"{value:.3g}{unit}" if value < 1000 else f"{value:.0f}{unit}"
     return "0s"
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def user_name(uid: int) -> str:
+    """Return the name of a user, or the number where there is none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return str(uid)
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

@@ -13,7 +13,7 @@ from helpers.targets import PAGE, Target
 from pmadvise.command import options
 from pmadvise.command.options import Share
 
-COMMANDS = ("show", "cold", "pageout", "willneed", "collapse", "check")
+COMMANDS = ("top", "show", "cold", "pageout", "willneed", "collapse", "check")
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, byte
 @pytest.mark.needs_root
 @pytest.mark.parametrize(
     "arguments",
-    [("show",), ("show", "--all"), ("cold", "--path", "*")],
+    [("top",), ("show",), ("show", "--all"), ("cold", "--path", "*")],
     ids=" ".join,
 )
 def test_text_is_harmless(

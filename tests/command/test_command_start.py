@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import subprocess
 import sys
@@ -24,7 +25,11 @@ class Block:
 
 sys.meta_path.insert(0, Block())
 """
-IN_HELP = {"json", "quiet", "debug", "all", "watch", "dry-run", "force", "hold"}
+VERBS = ["top", "show", "cold", "pageout", "willneed", "collapse", "check", "selftest"]
+IN_HELP = {
+    *("json", "quiet", "debug", "all", "watch", "dry-run", "force", "hold"),
+    *("cgroup", "tree", "name", "user", "sort"),
+}
 
 
 @pytest.mark.parametrize("name", NEEDED)
@@ -93,16 +98,22 @@ def test_completion_script(shell: str) -> None:
         ("pmadvise pageout --dry", "plain,--dry-run"),
         ("pmadvise pageout --hold fre", "plain,freezer"),
         ("pmadvise show {pid}", "plain,{pid}"),
+        ("pmadvise top --sort s", "plain,swap"),
+        ("pmadvise top --name {name}", "plain,{name}"),
+        ("pmadvise top --user {user}", "plain,{user}"),
     ],
 )
 def test_completion(words: str, found: str) -> None:
-    """Commands, options, methods and process IDs are completed."""
+    """Commands, options, methods, processes, names and users are completed."""
+    name = Path("/proc/self/comm").read_text(encoding="utf-8").strip()
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    known = {"pid": os.getpid(), "name": name, "user": user}
     done = run(
         _PMADVISE_COMPLETE="bash_complete",
-        COMP_WORDS=words.format(pid=os.getpid()),
+        COMP_WORDS=words.format(**known),
         COMP_CWORD=str(len(words.split()) - 1),
     )
-    assert found.format(pid=os.getpid()) in done.out.split("\n")
+    assert found.format(**known) in done.out.split("\n")
 
 
 @pytest.mark.needs_sources
@@ -115,12 +126,9 @@ def test_man_page_is_up_to_date() -> None:
 def test_man_page_has_all() -> None:
     """The man page has every command and the options of each."""
     page = manual.page().replace("\\", "")
-    for command in ("show", "cold", "pageout", "willneed", "collapse", "check"):
+    for command in VERBS:
         assert f"\n.SS {command}\n" in page
     assert {name for name in IN_HELP if f"--{name}" in page} == IN_HELP
-
-
-VERBS = ["cold", "pageout", "willneed", "collapse", "show", "check", "selftest"]
 
 
 @pytest.mark.parametrize("arguments", [[], *([verb] for verb in VERBS)], ids=" ".join)

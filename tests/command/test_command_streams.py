@@ -20,7 +20,7 @@ from helpers.targets import PAGE, Target
 from helpers.waiting import until
 
 SELFTEST = (sys.executable, "-m", "pmadvise.selftest", "--only", "maps")
-VERBS = ("show", "cold", "pageout", "willneed", "collapse", "check")
+VERBS = ("top", "show", "cold", "pageout", "willneed", "collapse", "check")
 
 pytestmark = pytest.mark.needs_root
 

@@ -60,7 +60,9 @@ def test_a_row_is_a_line_in_80_columns(target: Target) -> None:
 
 @pytest.mark.parametrize("columns", [*WIDTHS, 0])
 @pytest.mark.parametrize(
-    "arguments", [("show",), ("show", "--all"), ("cold",), ("check",)], ids=" ".join
+    "arguments",
+    [("top",), ("show",), ("show", "--all"), ("cold",), ("check",)],
+    ids=" ".join,
 )
 def test_every_width(target: Target, arguments: tuple[str, ...], columns: int) -> None:
     """No line is longer than the terminal, and the whole process ID is there."""
