@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import tempfile
 from collections.abc import Generator, Iterator
@@ -12,47 +13,65 @@ from typing import Any
 
 import pytest
 
+from helpers.needs import ROOT
+
+UNIT = ROOT / "tests/unit"
+
+ALONE = {"host": fcntl.LOCK_EX}
+OWNS_SWAP = {"host": fcntl.LOCK_SH, "swap": fcntl.LOCK_EX}
+NO_SWAP = {"host": fcntl.LOCK_SH}
+SHARES = {"host": fcntl.LOCK_SH, "swap": fcntl.LOCK_SH}
+"""The rooms that a test is in, and how: every one enters them in the same order."""
+
 
 class Turns:
-    """Locks in a folder that the workers of a run share: a gate, and a room behind it.
+    """Locks in a folder that the workers of a run share: rooms, each behind a gate.
 
-    Ordinary tests share the room. An isolated test waits at the open gate until the
-    last of them has left, so that no test begins that would let it wait for longer;
-    then it has the room alone. Wraps flock(2).
+    Ordinary tests share the rooms. One that wants a room alone waits at the open gate
+    until the last of them has left, so that no test enters that would let it wait for
+    longer. Wraps flock(2).
     """
 
     def __init__(self, folder: Path) -> None:
-        self._gate, self._room = (
-            os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            for name in ("gate", "room")
-        )
+        self._locks = {
+            room: [
+                os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                for name in (f"{room}-gate", f"{room}-room")
+            ]
+            for room in SHARES
+        }
 
     @contextlib.contextmanager
-    def turn(self, *, alone: bool) -> Iterator[None]:
+    def turn(self, rooms: dict[str, int]) -> Iterator[None]:
         """Wait for the turn of a test, which lasts until the end of the block."""
-        fcntl.flock(self._gate, fcntl.LOCK_EX)
-        try:
-            fcntl.flock(self._room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        finally:
-            fcntl.flock(self._gate, fcntl.LOCK_UN)
-        try:
+        with contextlib.ExitStack() as stack:
+            for name, how in rooms.items():
+                gate, room = self._locks[name]
+                fcntl.flock(gate, fcntl.LOCK_EX)
+                try:
+                    fcntl.flock(room, how)
+                    # Not by closing it: a child that the test leaves has it open, too.
+                    stack.callback(fcntl.flock, room, fcntl.LOCK_UN)
+                finally:
+                    fcntl.flock(gate, fcntl.LOCK_UN)
             yield
-        finally:
-            # Not by closing it: a child that the test leaves has the open file, too.
-            fcntl.flock(self._room, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Close both files."""
-        os.close(self._gate)
-        os.close(self._room)
+        """Close the files."""
+        for fd in itertools.chain(*self._locks.values()):
+            os.close(fd)
 
 
 _FOLDER = pytest.StashKey[str]()
 _TURNS = pytest.StashKey[Turns]()
 
 
-def _is_isolated(item: pytest.Item) -> bool:
-    return item.get_closest_marker("isolated") is not None
+def _rooms(item: pytest.Item) -> dict[str, int]:
+    if item.get_closest_marker("isolated"):
+        return ALONE
+    if item.get_closest_marker("owns_swap"):
+        return OWNS_SWAP
+    return NO_SWAP if item.get_closest_marker("no_swap") else SHARES
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -73,9 +92,36 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(turns.close)
 
 
+def _scope(nodeid: str) -> str:
+    """Return what one worker runs: a module, a folder, or a test."""
+    path, _, _ = nodeid.partition("::")
+    if path.startswith("tests/hold/"):
+        return "tests/hold"
+    return path if path.startswith("tests/project/") else nodeid
+
+
+def _order(item: pytest.Item) -> int:
+    rooms = _rooms(item)
+    if rooms is OWNS_SWAP:
+        return 0
+    if rooms is NO_SWAP and item.get_closest_marker("slow"):
+        return 1
+    if rooms is ALONE:
+        return 4
+    return 3 if _scope(item.nodeid) == item.nodeid else 2
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the isolated tests last: a worker that waits for one has no other to run."""
-    items.sort(key=_is_isolated)
+    """Put the tests in the order in which workers idle least.
+
+    First is what has the swap to itself, and waits most of the time; then what takes
+    long and may run beside it, other modules, and single tests. The isolated ones are
+    last: a worker that waits for one has no other to run.
+    """
+    for item in items:
+        if item.path.parent == UNIT:
+            item.add_marker("no_swap")
+    items.sort(key=_order)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -86,19 +132,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     processes; where several do so at once on few CPUs, the kernel spins over the
     directory entries of /proc (d_walk() below release_task()): seconds become minutes.
 
+    They run in the order of the tests, not the one with the most tests first.
+
     By `--dist loadgroup`, but without the mark xdist_group: pytest-xdist 3.8 writes it
     into the ID of a test, which pytest 9 does not let it change.
     """
     if config.getoption("dist") != "loadgroup":
         return None
+    config.option.loadscopereorder = False
     from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - not everywhere
 
     class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            path, _, _ = nodeid.partition("::")
-            if path.startswith("tests/hold/"):
-                return "tests/hold"
-            return path if path.startswith("tests/project/") else nodeid
+            return _scope(nodeid)
 
     return Scheduling(config, log)
 
@@ -108,7 +154,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Let a test wait for its turn, before the time begins that it may take."""
     with contextlib.ExitStack() as stack:
         if turns := item.config.stash.get(_TURNS, None):
-            stack.enter_context(turns.turn(alone=_is_isolated(item)))
+            stack.enter_context(turns.turn(_rooms(item)))
         return (yield)
 
 

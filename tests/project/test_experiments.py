@@ -190,7 +190,7 @@ def traces() -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.isolated  # it takes over the host's swap
+@pytest.mark.owns_swap
 @pytest.mark.needs_root
 @pytest.mark.usefixtures("zram")
 @pytest.mark.parametrize("name", CASES)
@@ -208,7 +208,7 @@ def test_each_runs(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.isolated  # it takes over the host's swap
+@pytest.mark.owns_swap
 @pytest.mark.needs_root
 @pytest.mark.usefixtures("zram")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -17,7 +17,7 @@ CSRC = ROOT / "csrc"
 BOUND = "while (written < capacity"
 """In the source of what is fuzzed as `pieces`."""
 
-pytestmark = pytest.mark.needs_sources
+pytestmark = [pytest.mark.no_swap, pytest.mark.needs_sources]
 
 
 def sources() -> dict[str, str]:

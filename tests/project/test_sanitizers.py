@@ -12,6 +12,7 @@ from helpers.needs import ROOT
 DEADLINE = 600
 
 pytestmark = [
+    pytest.mark.no_swap,
     pytest.mark.slow,
     pytest.mark.needs_sources,
     pytest.mark.needs_compiler,

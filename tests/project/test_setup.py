@@ -17,7 +17,7 @@ import setuptools
 from helpers.needs import ROOT
 from setuptools.command import bdist_wheel
 
-pytestmark = pytest.mark.needs_sources
+pytestmark = [pytest.mark.no_swap, pytest.mark.needs_sources]
 
 
 def options_of(

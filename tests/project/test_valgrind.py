@@ -19,6 +19,7 @@ from helpers.needs import ROOT
 DEADLINE = 300
 
 pytestmark = [
+    pytest.mark.no_swap,
     pytest.mark.slow,
     pytest.mark.needs_sources,
     pytest.mark.needs_compiler,

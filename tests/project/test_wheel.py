@@ -14,6 +14,7 @@ from helpers.builds import build_dists, copy_sources
 from helpers.needs import ROOT
 
 pytestmark = [
+    pytest.mark.no_swap,
     pytest.mark.slow,
     pytest.mark.needs_sources,
     pytest.mark.needs_compiler,

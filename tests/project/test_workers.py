@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.inner_pytest import outcomes
 from helpers.waiting import until
-from helpers.workers import Turns
+from helpers.workers import ALONE, NO_SWAP, OWNS_SWAP, SHARES, Turns
 
 WORKERS = ("-n", "2", "--dist", "loadgroup")
 TURNS = """
@@ -86,28 +86,44 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def test_an_isolated_test_is_not_overtaken(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("room", "wanted"), [("host", ALONE), ("swap", OWNS_SWAP)], ids=["host", "swap"]
+)
+def test_an_isolated_test_is_not_overtaken(
+    tmp_path: Path, room: str, wanted: dict[str, int]
+) -> None:
     """It waits for those that run, and who comes later waits for it."""
     order: list[str] = []
 
-    def take(name: str, alone: bool) -> None:
+    def take(name: str, rooms: dict[str, int]) -> None:
         turns = Turns(tmp_path)
-        with turns.turn(alone=alone):
+        with turns.turn(rooms):
             order.append(name)
         turns.close()
 
     turns = Turns(tmp_path)
     with ThreadPoolExecutor(2) as pool:
-        with turns.turn(alone=False):
-            take("shares", False)
-            isolated = pool.submit(take, "isolated", True)
-            until(lambda: is_locked(tmp_path / "gate"), "it waits for the room")
-            later = pool.submit(take, "later", False)
+        with turns.turn(SHARES):
+            take("shares", SHARES)
+            isolated = pool.submit(take, "isolated", wanted)
+            until(lambda: is_locked(tmp_path / f"{room}-gate"), "it waits for the room")
+            later = pool.submit(take, "later", SHARES)
             assert order == ["shares"]
         isolated.result(30)
         later.result(30)
     turns.close()
     assert order == ["shares", "isolated", "later"]
+
+
+def test_without_swap_beside_its_owner(tmp_path: Path) -> None:
+    """A test that uses no swap runs while another has it to itself, and no other."""
+    turns, others = Turns(tmp_path), Turns(tmp_path)
+    with turns.turn(OWNS_SWAP):
+        assert is_locked(tmp_path / "swap-room")
+        with others.turn(NO_SWAP):
+            pass
+    turns.close()
+    others.close()
 
 
 @pytest.mark.slow

@@ -85,14 +85,16 @@ class Oom(Experiment):
             cgroup = enter(MemoryCgroup(mib(LIMIT) * MIB, condition.swappiness))
             idle = enter(Program(cgroup, "idle", mib(HOG))).ready()
             grower = enter(
-                Program(
-                    *(cgroup, "grow", mib(GROWN)),
-                    *(STEP // self.setting.divisor, condition.pause),
-                )
+                Program(cgroup, "grow", mib(GROWN), STEP, condition.pause)
             ).ready()
             directory = enter(tempfile.TemporaryDirectory())
             if has_daemon:
-                enter(Daemon(cgroup, directory, "--high", str(HIGH), "--low", str(LOW)))
+                enter(
+                    Daemon(
+                        *(cgroup, directory, "--high", str(HIGH), "--low", str(LOW)),
+                        warm_up=WARM_UP / self.setting.divisor,
+                    )
+                )
             used = swapped = 0
             grower.ask("grow")
             while not grower.answered():

@@ -85,7 +85,14 @@ class Program:
 class Daemon:
     """The daemon, on one cgroup; in a `with` statement it has learnt who is idle."""
 
-    def __init__(self, cgroup: MemoryCgroup, directory: str, *options: str) -> None:
+    def __init__(
+        self,
+        cgroup: MemoryCgroup,
+        directory: str,
+        *options: str,
+        warm_up: float = WARM_UP,
+    ) -> None:
+        self._warm_up = warm_up
         self._log = Path(directory, "log")
         self._command = [
             *("nice", "-n", NICE, sys.executable, f"{HERE.parent}/pressured.py"),
@@ -101,7 +108,7 @@ class Daemon:
         try:
             self._process = Process(self._popen.pid)
             until(self._ready, "the daemon is ready")
-            pause(WARM_UP)
+            pause(self._warm_up)
             self._began, self._cpu = time.monotonic(), self._process.status().cpu
         except BaseException:
             self.__exit__()
