@@ -27,8 +27,9 @@ from resume import Resume
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
+from store import Store
 
-EXPERIMENTS: tuple[type[Experiment], ...] = (Bystander, Resume, Fleet, Oom)
+EXPERIMENTS: tuple[type[Experiment], ...] = (Bystander, Resume, Fleet, Oom, Store)
 NAMES = [one.name for one in EXPERIMENTS]
 NOT_MET, LACKING, INTERRUPTED = 1, 2, 130
 QUICK = 8

@@ -99,11 +99,26 @@ class MemoryCgroup:
                 return int(line.split()[1])
         raise Lacking("the kernel does not count its OOM kills: Linux 4.13 does")
 
-    def reclaim(self) -> None:
+    def reclaim_all(self) -> None:
         """Have all memory taken that can be: that in the swap cache is clean."""
         name = "memory.reclaim" if self.version == 2 else "memory.force_empty"
         with contextlib.suppress(BlockingIOError):  # not all of it
             (self.path / name).write_text(str(self.used()))
+
+    def reclaim(self, size: int) -> float:
+        """Have so many bytes taken, as many as can be; return the seconds."""
+        began = time.monotonic()
+        if self.version == 2:
+            with contextlib.suppress(BlockingIOError):
+                (self.path / "memory.reclaim").write_text(str(size))
+            return time.monotonic() - began
+        limit = self.path / "memory.limit_in_bytes"
+        before = limit.read_text()
+        with contextlib.suppress(OSError):  # EBUSY: not all of it
+            limit.write_text(str(max(self.used() - size, MIB)))
+        elapsed = time.monotonic() - began
+        limit.write_text(before)
+        return elapsed
 
     def close(self) -> None:
         """Kill what is in it, and remove it."""

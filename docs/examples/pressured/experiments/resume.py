@@ -61,7 +61,7 @@ class Resume(Experiment):
             Process(program.ready().popen.pid) as process,
         ):
             process.pageout()
-            cgroup.reclaim()
+            cgroup.reclaim_all()
             out = min(swap.used(), process.status().swap)
             if out < 0.95 * size:
                 raise RuntimeError(f"{out >> 20} MiB were paged out of {size >> 20}")

@@ -1,9 +1,10 @@
-"""The processes that the experiments watch: one that idles, grows, reads, or wakes.
+"""The processes that the experiments watch: they idle, grow, read, serve, or wake.
 
     python workload.py idle MIB
     python workload.py grow MIB STEP_KIB PAUSE_MS
     python workload.py read FILE MIB_A_READ PAUSE_MS SECONDS
     python workload.py touch MIB
+    python workload.py store MIB recent|scattered HOT_PERCENT OTHER_PERCENT PAUSE_MS
     python workload.py interpreter
 
 Each prints "ready" once it is set up, and a line of JSON for what it is asked to do by
@@ -147,6 +148,53 @@ def touch(mib: str) -> None:
         return time.perf_counter() - before
 
     serve(reads)
+
+
+VALUE, ARENA = 64 << 10, 16 * MIB
+
+
+def store(mib: str, layout: str, hot: str, other: str, pause_ms: str) -> None:
+    """Hold values, most requests for few of them; answer with the microseconds."""
+    arenas = []
+    for number in range(-(-int(mib) * MIB // ARENA)):
+        arena = memory(ARENA)
+        if number % 2:  # another flag, so that neighbours are mappings of their own
+            arena.madvise(mmap.MADV_DONTFORK)
+        arena.madvise(mmap.MADV_NOHUGEPAGE)
+        fill(arena)
+        arenas.append(arena)
+    values = [(arena, at) for arena in arenas for at in range(0, ARENA, VALUE)]
+    if layout == "scattered":
+        random.Random(1).shuffle(values)
+    n_hot = round(len(values) * float(hot) / 100)
+    others, hots = values[:-n_hot], values[-n_hot:]
+    share, pause = float(other) / 100, float(pause_ms) / 1000
+
+    def requests(seconds: str) -> dict[str, object]:
+        times = array.array("Q", bytes(8 * int(float(seconds) / pause)))
+        faults, done = major_faults(), 0
+        due = time.perf_counter()
+        end = due + float(seconds)
+        gc.disable()
+        for i in range(len(times)):
+            of = others if random.random() < share else hots
+            arena, at = random.choice(of)
+            before = time.perf_counter_ns()
+            sum(arena[at : at + VALUE : PAGE])
+            times[i] = time.perf_counter_ns() - before
+            done = i + 1
+            now = time.perf_counter()
+            if now > end:
+                break
+            due = max(due + pause, now)
+            time.sleep(due - now)
+        gc.enable()
+        return {
+            "us": [one / 1000 for one in times[:done]],
+            "major_faults": major_faults() - faults,
+        }
+
+    serve(requests)
 
 
 def interpreter() -> None:
