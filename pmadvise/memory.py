@@ -18,6 +18,7 @@ from pmadvise._proc.files import (
     read_or_none,
     unescape,
 )
+from pmadvise._reasons import Answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,12 +133,19 @@ def swap() -> Swap:
         OSError: /proc hides it (subset=pid, another file over it, a missing right), so
             whether there is swap is unknown; with the remedy.
     """
+    found = swap_or_answer()
+    if isinstance(found, Answer):
+        raise found.error("/proc/swaps")
+    return found
+
+
+def swap_or_answer() -> Swap | Answer:
+    """Return the swap space of the host, or the answer why it is hidden."""
     try:
         tiers = _parse_swaps(read("/proc/swaps"))
     except OSError as error:
         if error.errno != errno.ENOENT or not _reasons.has_no_swap():
-            no = _reasons.no_swaps(error.errno or errno.EIO)
-            raise no.error("/proc/swaps") from None
+            return _reasons.no_swaps(error.errno or errno.EIO)
         tiers = []
     at_once = bool(tiers) and all(tier.kind != "disk" for tier in tiers)
     total, free = (sum(getattr(t, name) for t in tiers) for name in ("total", "free"))

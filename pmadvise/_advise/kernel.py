@@ -159,12 +159,11 @@ class Rehearsal(Kernel):
         self._gone: Ranges | None = None
         """The memory that would have left by now; None where none leaves."""
         if profile.reclaims:
-            from pmadvise.memory import swap  # noqa: PLC0415 - not all need it
+            from pmadvise.memory import Swap, swap_or_answer  # noqa: PLC0415 - not all
 
-            try:
-                self._gone = Ranges() if swap().free else None
-            except OSError:  # unknown: as on most hosts
-                self._gone = Ranges()
+            found = swap_or_answer()  # where it is hidden: as on most hosts
+            is_full = isinstance(found, Swap) and not found.free
+            self._gone = None if is_full else Ranges()
 
     def advise(self, vector: RangeArray) -> tuple[MmEnd | None, int, float]:
         """Return the answer of Kernel.advise(), without the call."""
