@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pmadvise import _reasons
 from pmadvise._handle.identity import Identity
 from pmadvise._handle.mm import Mm
+from pmadvise._origin import own
 from pmadvise._proc.files import (
     lines,
     parse_kb_fields,
@@ -143,7 +144,7 @@ def swap_or_answer() -> Swap | Answer:
     """Return the swap space of the host, or the answer why it is hidden."""
     try:
         tiers = _parse_swaps(read("/proc/swaps"))
-    except OSError as error:
+    except own(OSError) as error:
         if error.errno != errno.ENOENT or not _reasons.has_no_swap():
             return _reasons.no_swaps(error.errno or errno.EIO)
         tiers = []
@@ -220,7 +221,7 @@ def read_memory(identity: Identity) -> Memory:
     status = parse_kb_fields(identity.read("status"))
     try:
         rollup = parse_kb_fields(identity.read("smaps_rollup"))
-    except ProcessLookupError:  # gone, or built without CONFIG_PROC_PAGE_MONITOR
+    except own(ProcessLookupError):  # gone, or built without CONFIG_PROC_PAGE_MONITOR
         status, rollup = parse_kb_fields(identity.read("status")), {}
     if "VmRSS" not in status:
         raise identity.gone()

@@ -14,6 +14,7 @@ from pmadvise._native.maps import VmaArray
 from pmadvise._native.mm import Tally
 from pmadvise._native.process_madvise import probe, process_madvise
 from pmadvise._native.ranges import RangeArray
+from pmadvise._origin import own
 from pmadvise.calls import explain
 from pmadvise.ranges import Ranges
 from pmadvise.residency import Pagemap
@@ -118,7 +119,7 @@ class Kernel:
             return None
         try:
             return self.pagemap()
-        except PermissionError:
+        except own(PermissionError):
             self._may_read_pages = False
             return None
 

@@ -13,6 +13,7 @@ from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.procmap_query import procmap_vmas
 from pmadvise._native.ranges import RangeArray
+from pmadvise._origin import own
 from pmadvise._proc.files import read_int
 
 TYPE_CHECKING = False
@@ -73,7 +74,7 @@ class Mm:
         identity = self.identity
         try:
             self._fingerprint = _mm.MmFingerprint(proc, self._pid)
-        except (FileNotFoundError, ProcessLookupError):
+        except own(FileNotFoundError, ProcessLookupError):
             raise identity.gone("the process has exited") from None
         if not self._fingerprint.has_mm:
             raise identity.gone()
@@ -188,7 +189,7 @@ class Mm:
         file = self.open_file("maps", verify)
         try:
             return VmaArray.read(file.fd)
-        except ProcessLookupError:
+        except own(ProcessLookupError):
             raise self.identity.gone() from None
         finally:
             file.close()
@@ -202,9 +203,9 @@ class Mm:
         try:
             with self.identity.pin():
                 return procmap_vmas(self.file().fd, merged)
-        except ProcessLookupError:
+        except own(ProcessLookupError):
             raise self.identity.gone() from None
-        except OSError as error:
+        except own(OSError) as error:
             if error.errno != errno.ENOTTY:
                 raise
         return self.read_vmas()  # before Linux 6.11
@@ -222,6 +223,6 @@ def open_mm(identity: Identity) -> Mm:
     while why is None:
         try:
             return Mm(identity)
-        except ProcessLookupError:
+        except own(ProcessLookupError):
             why = identity.why_no_mm()  # None: the process has exec'd
     raise identity.gone(why)
