@@ -103,10 +103,8 @@ gc.collect()
 
 
 def test_an_iterator_in_a_circle() -> None:
-    """An iterator that only the garbage collector frees is no crash of CPython.
-
-    An exception has one, by its traceback, where it leaves a loop over a Ranges.
-    """
+    """An iterator that only the garbage collector frees is no crash of CPython."""
+    # An exception has one, by its traceback, where it leaves a loop over a Ranges.
     done = subprocess.run([sys.executable, "-c", IN_A_CIRCLE], check=False, timeout=60)
     assert done.returncode == 0
 
