@@ -6,6 +6,7 @@ It shows a process, pages half of it out and writes `docs/screens/` anew.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,7 +46,10 @@ def svg(name: str, pid: str) -> str:
         )
         console.print(Text(f"$ pmadvise {' '.join(arguments)}", style="bold"))
         console.print(Text.from_ansi(output_of(arguments).rstrip("\n")))
-        return console.export_svg(title="pmadvise", unique_id=name)
+        picture = console.export_svg(title="pmadvise", unique_id=name)
+    # The reader's own font: none is loaded from another host.
+    picture = re.sub(r" *@font-face \{.*?\}\n", "", picture, flags=re.DOTALL)
+    return picture.replace("Fira Code, monospace", "monospace")
 
 
 def main() -> int:

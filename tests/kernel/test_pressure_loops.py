@@ -111,7 +111,7 @@ def test_a_loop_is_woken_once_an_event(
 @pytest.mark.needs_root
 @pytest.mark.needs_cgroup2
 def test_a_callback_that_asks_is_called_once(cgroup: Cgroup) -> None:
-    """Once the cgroup is removed, wait(0) in a callback keeps the loop from spinning."""
+    """Once the cgroup is removed, wait(0) in a callback keeps a loop from spinning."""
     below = cgroup.child()
     calls = 0
 
