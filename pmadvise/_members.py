@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pmadvise import _reasons
 from pmadvise._handle.identity import Identity
 from pmadvise._native.descriptor import Descriptor
+from pmadvise._origin import own
 from pmadvise._proc.cgroup_tree import CgroupWalk
 from pmadvise._proc.files import Stat, read, read_in
 
@@ -55,7 +56,7 @@ def _still_in(
     """Open processes that are in an open cgroup when their handles are open."""
     try:
         opened = [*_opened(pids, left_out)]
-    except OSError:
+    except own(OSError):
         if len(pids) == 1:
             raise
         # Too few descriptors for all: the caller may close each before the next.
@@ -82,7 +83,7 @@ def _cgroups_of(identity: Identity) -> bytes | None:
     """Return the text of /proc/PID/cgroup; None if the process has gone."""
     try:
         return read_in(identity.proc, "cgroup")
-    except (FileNotFoundError, ProcessLookupError):
+    except own(FileNotFoundError, ProcessLookupError):
         return None
 
 
@@ -106,7 +107,7 @@ def members_of_tree(root: Identity, left_out: set[str]) -> Iterator[Identity]:
         for child in _opened(children.get(parent, ()), left_out):
             try:
                 stat, still = child.stat(), _stat(parent, left_out)
-            except ProcessLookupError:
+            except own(ProcessLookupError):
                 continue
             finally:
                 child.close()
@@ -123,7 +124,7 @@ def _opened_again(starts: dict[int, int], left_out: set[str]) -> Iterator[Identi
     for identity in _opened(starts, left_out):
         try:
             is_same = identity.stat().start_ticks == starts[identity.number]
-        except ProcessLookupError:
+        except own(ProcessLookupError):
             is_same = False
         if is_same:
             yield identity
@@ -135,9 +136,9 @@ def _stat(pid: int, left_out: set[str]) -> Stat | None:
     """Return the stat of a process, None if it exits meanwhile or is hidden."""
     try:
         return Stat(read(f"/proc/{pid}/stat"))
-    except (FileNotFoundError, ProcessLookupError):
+    except own(FileNotFoundError, ProcessLookupError):
         return None
-    except PermissionError:
+    except own(PermissionError):
         left_out.add(str(_reasons.hidden()))
         return None
 
@@ -154,9 +155,9 @@ def _opened(pids: Iterable[int], left_out: set[str]) -> Iterator[Identity]:
     for pid in pids:
         try:
             identity = Identity.open(pid)
-        except ProcessLookupError:
+        except own(ProcessLookupError):
             continue
-        except OSError as error:
+        except own(OSError) as error:
             if error.errno in (errno.EINVAL, errno.ENOENT):  # a thread has the ID now
                 continue
             raise

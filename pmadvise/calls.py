@@ -21,6 +21,7 @@ from pmadvise._native.process_madvise import (
     process_madvise_range_checked,
 )
 from pmadvise._native.ranges import RangeArray
+from pmadvise._origin import own
 from pmadvise.advice import Advice, advice_name
 from pmadvise.ranges import Ranges, RangesLike
 
@@ -61,7 +62,7 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
     call = f"pidfd_open({pid})"
     try:
         from pmadvise._reasons import of_pidfd_open  # noqa: PLC0415 - only for errors
-    except (ImportError, OSError):
+    except own(ImportError, OSError):
         raise _unexplained(-result, call) from None
     raise of_pidfd_open(-result).error(call)
 
@@ -107,7 +108,7 @@ def process_madvise(
     array = ranges._array
     try:
         result = process_madvise_checked(pidfd, array, advice, flags)  # type: ignore[arg-type]
-    except (TypeError, OverflowError):
+    except own(TypeError, OverflowError):
         with pin_of(pidfd):
             number = fileno_of(pidfd)
             advice, flags = c_int("advice", advice), c_uint("flags", flags)
@@ -156,7 +157,7 @@ def process_madvise_range(
             )
         ) == 0:
             return length
-    except (TypeError, OverflowError):
+    except own(TypeError, OverflowError):
         result = 1
     if result > 0:  # arguments to convert, or a filter that refuses everything
         return process_madvise(pidfd, ((address, length),), advice, flags)
@@ -199,7 +200,7 @@ def explain(pidfd: int, advice: int, number: int, flags: int = 0) -> OSError:
     call = f"process_madvise({advice_name(advice)})"
     try:
         from pmadvise._reasons import of_process_madvise  # noqa: PLC0415 - see above
-    except (ImportError, OSError):
+    except own(ImportError, OSError):
         return _unexplained(number, call)
     return of_process_madvise(pidfd, advice, number, flags).error(call)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -22,6 +21,7 @@ from pmadvise._advise.limits import (
 from pmadvise._arguments import aligned, c_int
 from pmadvise._handle.identity import Identity
 from pmadvise._members import members_of_cgroup, members_of_host, members_of_tree
+from pmadvise._origin import own
 from pmadvise._proc.cgroups import open_cgroup
 from pmadvise.advice import REMOTE, Advice, known, not_remote
 from pmadvise.memory import swap
@@ -236,21 +236,6 @@ def _check_process(index: int, process: Process) -> None:
         raise TypeError(f"processes[{index}] {process!r} is not a Process")
 
 
-def _is_of_library(error: BaseException) -> bool:
-    """Return whether this package raised an exception: no callback or signal handler.
-
-    A function of the standard library raises it for the module that called it.
-    """
-    package, trace = "pmadvise", error.__traceback__
-    while trace is not None:
-        module = trace.tb_frame.f_globals.get("__name__", "")
-        name = module.partition(".")[0]
-        if name not in sys.stdlib_module_names or name == "__main__":
-            package = name
-        trace = trace.tb_next
-    return package == "pmadvise"
-
-
 class _Work:
     """The results of advise_each() so far, and the rest of the limits."""
 
@@ -279,9 +264,7 @@ class _Work:
             return
         try:
             outcome: Report | OSError = self._advise(process)
-        except OSError as error:
-            if not _is_of_library(error):
-                raise
+        except own(OSError) as error:
             # The frames of a traceback would keep open files as long as the result.
             outcome = error.with_traceback(None)
         self.results.append((process, outcome))

@@ -15,6 +15,7 @@ from pmadvise._idle.page_idle import PageIdle
 from pmadvise._native.base import original
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.ranges import RangeArray
+from pmadvise._origin import own
 from pmadvise._reasons.answer import Answer
 from pmadvise.ranges import Ranges
 from pmadvise.residency import Pagemap
@@ -217,18 +218,16 @@ def track(mm: Mm, source: SourceName) -> Tracker:
     names: list[str] = list(SOURCES) if source == "auto" else [source]
     claim = mm.claim()
     try:
-        for name in names:
+        for name in names[:-1]:
             try:
                 return _open(mm, name, claim)
-            except ProcessLookupError:
-                raise
-            except OSError:
-                if name == names[-1]:
+            except own(OSError) as error:
+                if isinstance(error, ProcessLookupError):
                     raise
+        return _open(mm, names[-1], claim)
     except BaseException:
         claim.close()
         raise
-    raise AssertionError(names)
 
 
 def _open(mm: Mm, name: str, claim: Descriptor) -> Tracker:

@@ -17,6 +17,7 @@ from pmadvise._native.maps import (
     VMA_WRITABLE,
     VmaArray,
 )
+from pmadvise._origin import own
 from pmadvise.ranges import Ranges
 
 TYPE_CHECKING = False
@@ -122,7 +123,7 @@ class AddressSpace(Sequence[Vma]):
         """
         try:
             now = self._mm.read_vmas()
-        except ProcessLookupError:
+        except own(ProcessLookupError):
             now = VmaArray.empty()
         return Ranges._of_array(self._vmas.changed(now))
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pmadvise import _reasons
 from pmadvise._handle.identity import Identity
 from pmadvise._handle.mm import Mm
+from pmadvise._origin import own
 from pmadvise._proc.files import (
     lines,
     parse_kb_fields,
@@ -18,6 +19,7 @@ from pmadvise._proc.files import (
     read_or_none,
     unescape,
 )
+from pmadvise._reasons import Answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,12 +134,19 @@ def swap() -> Swap:
         OSError: /proc hides it (subset=pid, another file over it, a missing right), so
             whether there is swap is unknown; with the remedy.
     """
+    found = swap_or_answer()
+    if isinstance(found, Answer):
+        raise found.error("/proc/swaps")
+    return found
+
+
+def swap_or_answer() -> Swap | Answer:
+    """Return the swap space of the host, or the answer why it is hidden."""
     try:
         tiers = _parse_swaps(read("/proc/swaps"))
-    except OSError as error:
+    except own(OSError) as error:
         if error.errno != errno.ENOENT or not _reasons.has_no_swap():
-            no = _reasons.no_swaps(error.errno or errno.EIO)
-            raise no.error("/proc/swaps") from None
+            return _reasons.no_swaps(error.errno or errno.EIO)
         tiers = []
     at_once = bool(tiers) and all(tier.kind != "disk" for tier in tiers)
     total, free = (sum(getattr(t, name) for t in tiers) for name in ("total", "free"))
@@ -215,7 +224,7 @@ def read_memory(identity: Identity) -> Memory:
     status = parse_kb_fields(identity.read("status"))
     try:
         rollup = parse_kb_fields(identity.read("smaps_rollup"))
-    except ProcessLookupError:  # gone, or built without CONFIG_PROC_PAGE_MONITOR
+    except own(ProcessLookupError):  # gone, or built without CONFIG_PROC_PAGE_MONITOR
         status, rollup = parse_kb_fields(identity.read("status")), {}
     if "VmRSS" not in status:
         raise identity.gone()

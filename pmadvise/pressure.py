@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -10,6 +11,7 @@ import stat
 
 from pmadvise._native.base import original
 from pmadvise._native.descriptor import Descriptor
+from pmadvise._origin import own
 from pmadvise._proc.files import poll_now, read, wait_readable
 from pmadvise._reasons import no_pressure
 
@@ -52,7 +54,7 @@ class Pressure:
         OSError: The kernel refuses the trigger; the message states the reason.
     """
 
-    __slots__ = ("_file", "_is_gone", "_ready", "path", "stall", "window")
+    __slots__ = ("_trigger", "path", "stall", "window")
 
     def __init__(
         self,
@@ -60,27 +62,22 @@ class Pressure:
         stall: float = 0.02,
         window: float = 2.0,
     ) -> None:
-        self._file: Descriptor | None = None
+        self._trigger: _Trigger | None = None
         self.path = os.fspath(path)
         self.stall, self.window = _checked(stall, window)
         """The seconds that the kernel accepted."""
         file = _open(self.path)
         try:
             self._arm(file.fd)
-            # A pressure file is always readable, and EPOLLPRI is not what event loops
-            # wait for. This is readable once an event, as to look at it takes that.
-            self._ready: select.epoll = _select.epoll()
-            self._ready.register(file.fd, _select.EPOLLPRI)
+            self._trigger = _Trigger(file)
         except BaseException:
             file.close()  # the traceback refers to it
             raise
-        self._is_gone = False
-        self._file = file
 
     def _arm(self, fd: int) -> None:
         try:
             self._write(fd)
-        except OSError as error:
+        except own(OSError) as error:
             if error.errno != errno.EINVAL:
                 text = f"{self.path}: {os.strerror(error.errno or 0)}"
                 raise OSError(error.errno, text) from None
@@ -91,7 +88,7 @@ class Pressure:
         self.stall, self.window = self.stall * window / self.window, window
         try:
             self._write(fd)
-        except OSError as error:
+        except own(OSError) as error:
             raise OSError(
                 error.errno,
                 f"{self.path}: {os.strerror(error.errno or 0)}: the kernel accepts "
@@ -110,19 +107,23 @@ class Pressure:
         registered or armed again: call ``wait(0)`` before that.
 
         Once the cgroup has been removed it stays readable until ``wait(0)`` reports
-        that: call it in each callback.
+        that: call it in each callback, and remove the reader when it raises OSError. A
+        callback that does not call it is called without end, which takes a whole CPU.
+        Remove the reader before ``close()`` too: the number may be another file's then.
 
         Raises:
             ValueError: This is closed.
         """
-        self._opened()
-        return self._ready.fileno()
+        return self._opened().ready.fileno()
 
-    def _opened(self) -> Descriptor:
-        file = self._file
-        if file is None:
-            raise ValueError(f"the Pressure of {self.path} is closed")
-        return file
+    def _opened(self) -> _Trigger:
+        trigger = self._trigger
+        if trigger is None:
+            raise self._is_closed()
+        return trigger
+
+    def _is_closed(self) -> ValueError:
+        return ValueError(f"the Pressure of {self.path} is closed")
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it fires, and take the event.
@@ -134,29 +135,32 @@ class Pressure:
             True if it has fired.
 
         Raises:
-            ValueError: `timeout` is negative, or this is closed.
+            ValueError: `timeout` is negative, or this is closed: before the call, or
+                meanwhile by another thread or a signal handler.
             OSError: The cgroup has been removed, or its PSI was switched off (ENODEV).
                 ``fileno()`` is not readable any more.
         """
-        file = self._opened()
-        fired = self._is_gone or wait_readable(self._ready.fileno(), timeout)
-        if fired and poll_now(file.fd, 0) & _select.POLLERR:
-            if not self._is_gone:
-                self._is_gone = True
-                self._ready.unregister(file.fd)  # or a loop would spin
-            text = (
-                f"{self.path}: the cgroup of this trigger has been removed, or its "
-                "cgroup.pressure was set to 0"
-            )
-            raise OSError(errno.ENODEV, text)
+        trigger = self._opened()
+        with trigger:
+            fired = trigger.wait(timeout)
+            if trigger.is_closed:
+                raise self._is_closed()
+            if fired and trigger.is_gone():
+                text = (
+                    f"{self.path}: the cgroup of this trigger has been removed, or its "
+                    "cgroup.pressure was set to 0"
+                )
+                raise OSError(errno.ENODEV, text)
         return fired
 
     def close(self) -> None:
-        """Remove the trigger; may be called again."""
-        file, self._file = self._file, None
-        if file is not None:
-            self._ready.close()
-            file.close()
+        """Remove the trigger, and end each wait() for it; may be called again.
+
+        With threads in wait() it is removed as soon as these have ended.
+        """
+        trigger, self._trigger = self._trigger, None
+        if trigger is not None:
+            trigger.close()
 
     def __enter__(self) -> Pressure:
         """Return itself."""
@@ -166,6 +170,74 @@ class Pressure:
     def __exit__(self, *_: object) -> None:
         """Remove the trigger."""
         self.close()
+
+
+class _Trigger:
+    """The files of a trigger, which the last one to use them closes.
+
+    Another thread may close it while a system call uses the numbers of the files, and
+    files opened next would get the same numbers. So they are used in its block only.
+
+    Args:
+        file: The pressure file, in which the trigger is set; taken over.
+    """
+
+    __slots__ = ("_epolls", "_file", "_is_reported", "_users", "is_closed", "ready")
+
+    def __init__(self, file: Descriptor) -> None:
+        self._file = file
+        # A pressure file is always readable, and EPOLLPRI is not what event loops
+        # wait for. This is readable once an event, as to look at it takes that.
+        self.ready: select.epoll = _select.epoll()
+        self.ready.register(file.fd, _select.EPOLLPRI)
+        self._epolls = [self.ready]
+        self._users: list[None] = []
+        self._is_reported = False
+        self.is_closed = False
+
+    def __enter__(self) -> _Trigger:
+        """Keep the files open."""
+        self._users.append(None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the files if that is asked for, and nobody else uses them."""
+        self._users.pop()
+        if self.is_closed and not self._users:
+            # Two threads may come here at once: only one of them gets it.
+            with contextlib.suppress(IndexError):
+                self._epolls.pop().close()
+            self._file.close()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait for an event, for the end of the cgroup or for close()."""
+        if self.is_closed or self._is_reported:
+            return True
+        return wait_readable(self.ready.fileno(), timeout)
+
+    def is_gone(self) -> bool:
+        """Return whether the cgroup has gone; no loop finds it readable any more."""
+        if not poll_now(self._file.fd, 0) & _select.POLLERR:
+            return False
+        self._is_reported = True
+        if len(self._users) == 1:  # those who wait are to find it too
+            try:
+                self.ready.unregister(self._file.fd)
+            except own(FileNotFoundError):
+                pass  # it was done before
+        return True
+
+    def close(self) -> None:
+        """Close the files as soon as nobody uses them, and wake those who wait."""
+        with self:
+            if self.is_closed:
+                return
+            self.is_closed = True
+            # It is always readable.
+            try:
+                self.ready.modify(self._file.fd, _select.EPOLLIN)
+            except own(FileNotFoundError):
+                pass  # nobody waits any more
 
 
 def _open(path: str) -> Descriptor:
@@ -187,7 +259,7 @@ def _open(path: str) -> Descriptor:
             return Descriptor.open(same, flags=os.O_RDWR | os.O_NONBLOCK)
         finally:
             place.close()
-    except OSError as error:
+    except own(OSError) as error:
         name = os.fsdecode(path)
         raise no_pressure(name, error.errno or errno.EIO).error(name) from None
 
@@ -204,7 +276,7 @@ def _is_pressure_file(place: Descriptor, same: str) -> bool:
         return False
     try:
         return read(same).startswith(b"some ")
-    except OSError as error:
+    except own(OSError) as error:
         if error.errno == errno.EINVAL:  # a file that is only written to: cgroup.kill
             return False
         raise

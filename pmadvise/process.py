@@ -13,6 +13,7 @@ from pmadvise._advise.run import Run, require_permission
 from pmadvise._arguments import PidfdLike, aligned, c_int
 from pmadvise._handle.identity import Identity, Pin
 from pmadvise._handle.mm import Mm, open_mm
+from pmadvise._origin import own
 from pmadvise._proc.cgroup_tree import PATH_CUT
 from pmadvise.advice import REMOTE, Advice, not_remote
 from pmadvise.maps import AddressSpace
@@ -64,7 +65,7 @@ class Process:
         self._mm: Mm | None = None
         try:
             self._mm = open_mm(identity)
-        except (PermissionError, ProcessLookupError):
+        except own(PermissionError, ProcessLookupError):
             self._mm = None  # reported by the first method that needs it
         except BaseException:
             self.close()
@@ -147,7 +148,7 @@ class Process:
                 mm = self._mm = open_mm(self._identity)
             try:
                 space = AddressSpace(mm)
-            except ProcessLookupError:  # while it was read: exec'd, or gone
+            except own(ProcessLookupError):  # while it was read: exec'd, or gone
                 continue
             if mm.ended() not in ("exec", "exited"):
                 return space

@@ -186,7 +186,8 @@ class Ranges(Sequence[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Iterate over (address, length)."""
-        return struct.iter_unpack("@NN", self._array.buffer())
+        # Of a copy: with a memoryview in a reference cycle CPython crashes, up to 3.12.
+        return struct.iter_unpack("@NN", bytes(self._array.buffer()))
 
     def __eq__(self, other: object) -> bool:
         """Compare by value, in order."""

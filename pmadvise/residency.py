@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 from collections.abc import Iterator
 from types import TracebackType
@@ -34,6 +33,7 @@ from pmadvise._native.pagemap import (
     walks,
 )
 from pmadvise._native.ranges import RangeArray
+from pmadvise._origin import own
 from pmadvise._proc.files import parse_kb_fields
 from pmadvise.ranges import Ranges, RangesLike
 
@@ -108,7 +108,7 @@ class Pagemap:
             for part in Pages(self._file.fd).parts(resident.merged()._array):
                 yield part
                 self._check()
-        except ProcessLookupError:
+        except own(ProcessLookupError):
             raise self._mm.identity.gone() from None
 
     def huge_page_at(self, address: int, size: int) -> bool:
@@ -132,7 +132,7 @@ class Pagemap:
         kind = PAGE_IS_HUGE | PAGE_IS_PRESENT
         try:
             array = pagemap_scan(self._file.fd, [(start, end)], kind)
-        except OSError as error:
+        except own(OSError) as error:
             self._can_scan = error.errno != errno.ENOTTY
             return False
         self._huge = Ranges._of_array(array)
@@ -145,7 +145,7 @@ class Pagemap:
             return wanted
         try:
             pages = self._scan(wanted, swapped)
-        except OSError as error:
+        except own(OSError) as error:
             if error.errno != errno.ENOTTY:
                 raise
             self._can_scan = False
@@ -161,7 +161,7 @@ class Pagemap:
         if wanted is not None:
             try:
                 return self._scan_spans(walks(wanted._array), swapped)
-            except OSError as error:
+            except own(OSError) as error:
                 if error.errno != errno.EFAULT:
                     raise
         end = self._user_end()
@@ -179,7 +179,7 @@ class Pagemap:
         try:
             # A guard page is reported as swapped but is not; its category: Linux 6.15.
             return self._walk(spans, PAGE_IS_SWAPPED, PAGE_IS_GUARD, is_bounded)
-        except OSError as error:
+        except own(OSError) as error:
             if error.errno != errno.EINVAL:
                 raise
         return self._walk(spans, PAGE_IS_SWAPPED, 0, is_bounded)
@@ -194,7 +194,7 @@ class Pagemap:
             return True
         try:
             status = parse_kb_fields(self._mm.identity.read("status"))
-        except (PermissionError, ProcessLookupError):
+        except own(PermissionError, ProcessLookupError):
             return True  # the walk raises the same error
         return status.get("VmPTE", ADDRESS_MAX) > MOST_PAGE_TABLES
 
@@ -209,7 +209,7 @@ class Pagemap:
             array = pagemap_scan(
                 self._file.fd, spans, wanted, unwanted, self._check, is_bounded
             )
-        except ProcessLookupError:
+        except own(ProcessLookupError):
             raise self._mm.identity.gone() from None
         return Ranges._of_array(array)
 
@@ -219,7 +219,7 @@ class Pagemap:
             end = (1 << bits) - PAGE_SIZE
             try:
                 pagemap_scan(self._file.fd, [(end - PAGE_SIZE, end)], PAGE_IS_PRESENT)
-            except OSError as error:
+            except own(OSError) as error:
                 if error.errno != errno.EFAULT:
                     raise
             else:
@@ -243,10 +243,10 @@ class Pagemap:
             for address, length in wanted
             if address <= _LAST_PAGE
         ]
-        kpageflags = None
-        # Without root the kernel hides frame numbers as well.
-        with contextlib.suppress(FileNotFoundError, PermissionError):
+        try:
             kpageflags = Descriptor.open("/proc/kpageflags")
+        except own(FileNotFoundError, PermissionError):
+            kpageflags = None  # without root the kernel hides frame numbers as well
         frames = kpageflags.fd if kpageflags is not None else -1
         array = pagemap_read(self._file.fd, frames, spans, kind, self._check)
         return Ranges._of_array(array)

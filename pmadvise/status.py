@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from pmadvise._handle.identity import Identity
 from pmadvise._native.read import status_read
+from pmadvise._origin import own
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -63,7 +64,7 @@ def read_status(identity: Identity) -> Status:
     with identity.pin():
         try:
             fields = status_read(identity.proc)
-        except OSError as error:
+        except own(OSError) as error:
             raise identity.refusal("status", error.errno or 0) from None
     cpu_ticks, major_faults, start_ticks = fields[11:]
     return Status(

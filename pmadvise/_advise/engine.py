@@ -14,6 +14,7 @@ from pmadvise._handle.mm import MmEnd
 from pmadvise._native.base import IOV_MAX, MAX_RW_COUNT
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.ranges import Batches, RangeArray
+from pmadvise._origin import own
 from pmadvise.ranges import Ranges
 from pmadvise.report import Ended
 
@@ -151,7 +152,7 @@ class Engine:
         try:
             if vmas is None:
                 vmas = self._kernel.vmas_of(ranges)
-        except ProcessLookupError:
+        except own(ProcessLookupError):
             self._look()
             raise
         return _Cut(vmas, ranges._array, is_current, self._max_element)
@@ -291,7 +292,7 @@ class Engine:
         """Return the parts of a vector that a budget counts."""
         try:
             resident = self._kernel.resident(vector)
-        except ProcessLookupError:
+        except own(ProcessLookupError):
             self._look()
             raise
         if self._profile.budget_counts_resident:

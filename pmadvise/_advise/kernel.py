@@ -14,6 +14,7 @@ from pmadvise._native.maps import VmaArray
 from pmadvise._native.mm import Tally
 from pmadvise._native.process_madvise import probe, process_madvise
 from pmadvise._native.ranges import RangeArray
+from pmadvise._origin import own
 from pmadvise.calls import explain
 from pmadvise.ranges import Ranges
 from pmadvise.residency import Pagemap
@@ -118,7 +119,7 @@ class Kernel:
             return None
         try:
             return self.pagemap()
-        except PermissionError:
+        except own(PermissionError):
             self._may_read_pages = False
             return None
 
@@ -159,12 +160,11 @@ class Rehearsal(Kernel):
         self._gone: Ranges | None = None
         """The memory that would have left by now; None where none leaves."""
         if profile.reclaims:
-            from pmadvise.memory import swap  # noqa: PLC0415 - not all need it
+            from pmadvise.memory import Swap, swap_or_answer  # noqa: PLC0415 - not all
 
-            try:
-                self._gone = Ranges() if swap().free else None
-            except OSError:  # unknown: as on most hosts
-                self._gone = Ranges()
+            found = swap_or_answer()  # where it is hidden: as on most hosts
+            is_full = isinstance(found, Swap) and not found.free
+            self._gone = None if is_full else Ranges()
 
     def advise(self, vector: RangeArray) -> tuple[MmEnd | None, int, float]:
         """Return the answer of Kernel.advise(), without the call."""

@@ -12,6 +12,7 @@ from pmadvise._advise.limits import CallerError, Clock, Limits, StopAdvising, at
 from pmadvise._advise.profiles import Source, profile_of
 from pmadvise._handle.mm import Mm
 from pmadvise._native.process_madvise import probe
+from pmadvise._origin import own
 from pmadvise.advice import known
 from pmadvise.calls import explain
 from pmadvise.maps import AddressSpace
@@ -94,7 +95,7 @@ class Run:
         try:
             self._kernel.open()
             require_permission(self._mm.identity.pidfd, self._profile.advice)
-        except ProcessLookupError:
+        except own(ProcessLookupError):
             if self._mm.ended() == "exec":
                 return self._finish("exec")
             raise
@@ -107,7 +108,7 @@ class Run:
                 space, self._ranges = self._select(None)
         except StopAdvising as early:
             return self._finish(early.ended)
-        except ProcessLookupError:  # exec'd or gone meanwhile
+        except own(ProcessLookupError):  # exec'd or gone meanwhile
             return self._finish(self._mm.ended() or "exited")
         if space is not None and not len(self._ranges):
             return self._finish(self._mm.ended() or "complete")
@@ -155,7 +156,7 @@ class Run:
     def _status(self) -> Status | None:
         try:
             return read_status(self._mm.identity)
-        except ProcessLookupError:
+        except own(ProcessLookupError):
             return None
 
     def _remaining(self) -> Remaining | None:
@@ -167,7 +168,7 @@ class Run:
             return Remaining(resident.total, pagemap.shared(resident).total)
         except StopAdvising:
             return None
-        except OSError as error:
+        except own(OSError) as error:
             if error.errno != errno.ESRCH:
                 raise
             return None

@@ -10,6 +10,7 @@ import weakref
 from pmadvise import _reasons
 from pmadvise._arguments import PidfdLike, c_int, fileno_of, pin_of
 from pmadvise._native.descriptor import Descriptor
+from pmadvise._origin import own
 from pmadvise._proc.files import Stat, read_in
 from pmadvise._proc.pidfds import directory_of, has_ended, no_mm, pid_of
 
@@ -170,7 +171,7 @@ class Identity:
         with self.pin():
             try:
                 return Descriptor.open(name, self.proc, flags)
-            except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
+            except own(FileNotFoundError, ProcessLookupError, PermissionError) as error:
                 raise self.refusal(name, error.errno or 0) from None
 
     def read(self, name: str) -> bytes:
@@ -178,7 +179,7 @@ class Identity:
         with self.pin():
             try:
                 return read_in(self.proc, name)
-            except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
+            except own(FileNotFoundError, ProcessLookupError, PermissionError) as error:
                 raise self.refusal(name, error.errno or 0) from None
 
     def write(self, name: str, text: bytes) -> None:
@@ -186,7 +187,7 @@ class Identity:
         file = self.open_file(name, os.O_WRONLY)
         try:
             os.write(file.fd, text)
-        except (ProcessLookupError, PermissionError) as error:
+        except own(ProcessLookupError, PermissionError) as error:
             raise self.refusal(name, error.errno or 0) from None
         finally:
             file.close()
@@ -215,7 +216,7 @@ class Identity:
             return True
         try:
             return self.stat().state not in "ZX"
-        except (PermissionError, ProcessLookupError):
+        except own(PermissionError, ProcessLookupError):
             # reaped since; or its user has changed, and /proc hides it: hidepid
             return not self.has_ended()
 

@@ -13,6 +13,7 @@ from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.procmap_query import procmap_vmas
 from pmadvise._native.ranges import RangeArray
+from pmadvise._origin import own
 from pmadvise._proc.files import read_int
 from pmadvise._reasons.idle import tracked
 
@@ -74,7 +75,7 @@ class Mm:
         identity = self.identity
         try:
             self._fingerprint = _mm.MmFingerprint(proc, self._pid)
-        except (FileNotFoundError, ProcessLookupError):
+        except own(FileNotFoundError, ProcessLookupError):
             raise identity.gone("the process has exited") from None
         if not self._fingerprint.has_mm:
             raise identity.gone()
@@ -191,10 +192,11 @@ class Mm:
         file = self.open_file("pagemap")
         try:
             fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BaseException as error:
+        except own(BlockingIOError):
             file.close()
-            if isinstance(error, BlockingIOError):
-                raise tracked().error(f"process {self.identity.pid}") from None
+            raise tracked().error(f"process {self.identity.pid}") from None
+        except BaseException:
+            file.close()  # the traceback refers to it
             raise
         return file
 
@@ -212,7 +214,7 @@ class Mm:
         file = self.open_file("maps", verify)
         try:
             return VmaArray.read(file.fd)
-        except ProcessLookupError:
+        except own(ProcessLookupError):
             raise self.identity.gone() from None
         finally:
             file.close()
@@ -226,9 +228,9 @@ class Mm:
         try:
             with self.identity.pin():
                 return procmap_vmas(self.file().fd, merged)
-        except ProcessLookupError:
+        except own(ProcessLookupError):
             raise self.identity.gone() from None
-        except OSError as error:
+        except own(OSError) as error:
             if error.errno != errno.ENOTTY:
                 raise
         return self.read_vmas()  # before Linux 6.11
@@ -246,6 +248,6 @@ def open_mm(identity: Identity) -> Mm:
     while why is None:
         try:
             return Mm(identity)
-        except ProcessLookupError:
+        except own(ProcessLookupError):
             why = identity.why_no_mm()  # None: the process has exec'd
     raise identity.gone(why)

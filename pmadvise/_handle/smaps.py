@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 from pmadvise._handle.mm import Mm
+from pmadvise._origin import own
 from pmadvise._proc.files import lines
 from pmadvise.ranges import Ranges
 
@@ -79,7 +80,7 @@ def _read(mm: Mm, check: Check) -> bytes:
         while part := os.read(file.fd, _READ_SIZE):
             parts.append(part)
             check()
-    except ProcessLookupError:
+    except own(ProcessLookupError):
         raise mm.identity.gone() from None
     finally:
         file.close()

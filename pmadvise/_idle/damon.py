@@ -21,6 +21,7 @@ from pmadvise._idle.grid import grid
 from pmadvise._idle.look import Look, private_memory
 from pmadvise._native.base import PAGE_SIZE
 from pmadvise._native.descriptor import Descriptor
+from pmadvise._origin import own
 from pmadvise._proc.files import read, read_stat
 from pmadvise._reasons.answer import YES, Answer
 from pmadvise._reasons.idle import no_damon, running_module
@@ -81,7 +82,7 @@ class Damon:
         """
         try:
             _put_back(_own_damon(), os.getpid())
-        except OSError as error:
+        except own(OSError) as error:
             return no_damon(error.errno or 0)
         return YES
 
@@ -104,7 +105,7 @@ class Damon:
         """Return the regions without a touch in all windows since the last look."""
         try:
             _write(f"{_KDAMOND}/state", "update_schemes_tried_regions")
-        except OSError as error:
+        except own(OSError) as error:
             # It ends by itself with the process.
             if self._mm.ended() is not None:
                 raise self._mm.identity.gone() from None
@@ -138,7 +139,7 @@ class Damon:
             _write(f"{attributes}/nr_regions/min", least)
             _write(f"{attributes}/nr_regions/max", 2 * least - 1)
             _write(f"{_KDAMOND}/state", "on")
-        except OSError as error:
+        except own(OSError) as error:
             if self._mm.ended() is not None:
                 raise self._mm.identity.gone() from None
             raise no_damon(error.errno or 0).error(_KDAMOND) from None
@@ -171,7 +172,7 @@ def _own_damon() -> Descriptor:
             _clear()
             lock.close()
             raise
-    except OSError as error:
+    except own(OSError) as error:
         number = errno.EBUSY if error.errno == errno.EAGAIN else error.errno or 0
         raise no_damon(number).error(_ADMIN) from None
     return lock
@@ -217,7 +218,7 @@ def _started(pid: int) -> int | None:
     try:
         proc = Descriptor.open(f"/proc/{pid}", flags=os.O_DIRECTORY)
         return read_stat(proc.fd).start_ticks
-    except OSError:
+    except own(OSError):
         return None
 
 
@@ -231,7 +232,7 @@ def _is_in_use() -> bool:
     signature = _signature()
     try:
         found = {name: int(read(f"{_WATERMARKS}/{name}")) for name in signature}
-    except (OSError, ValueError):
+    except own(OSError, ValueError):
         return True
     same = ("low", "interval_us")
     if any(found[name] != signature[name] for name in same):
@@ -248,7 +249,7 @@ def _clear() -> None:
             if read(f"{_KDAMOND}/state").strip() == b"on":
                 _write(f"{_KDAMOND}/state", "off")
             _write(_NUMBER, 0)
-        except OSError:  # EBUSY while anybody reads a state; it may end by itself
+        except own(OSError):  # EBUSY while anybody reads a state; it may end by itself
             if attempt == _ATTEMPTS - 1:
                 raise
             time.sleep(0.05)

@@ -17,6 +17,7 @@ from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.page_idle import PAGE_IDLE, PAGE_WATCHED, page_idle_look
 from pmadvise._native.pagemap import Pages
 from pmadvise._native.ranges import RangeArray
+from pmadvise._origin import own
 from pmadvise._proc.rights import capabilities, initial_namespace
 from pmadvise._reasons.answer import YES, Answer
 from pmadvise._reasons.idle import no_page_idle
@@ -48,7 +49,7 @@ class PageIdle:
         try:
             for file in _open_files():
                 file.close()
-        except OSError as error:
+        except own(OSError) as error:
             return no_page_idle(error.errno or 0)
         is_admin = "CAP_SYS_ADMIN" in capabilities()
         if not is_admin or initial_namespace("user") is False:
@@ -84,7 +85,7 @@ class PageIdle:
 def _look_at(pages: Pages, kpageflags: Descriptor, bitmap: Descriptor) -> None:
     try:
         page_idle_look(kpageflags.fd, bitmap.fd, pages)
-    except OSError as error:
+    except own(OSError) as error:
         raise no_page_idle(error.errno or 0).error(BITMAP) from None
 
 
@@ -101,5 +102,5 @@ def _open_files() -> tuple[Descriptor, Descriptor]:
 def _open(path: str, flags: int = 0) -> Descriptor:
     try:
         return Descriptor.open(path, flags=flags)
-    except OSError as error:
+    except own(OSError) as error:
         raise no_page_idle(error.errno or 0).error(path) from None

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 
 from pmadvise._native.descriptor import Descriptor
+from pmadvise._origin import own
 from pmadvise._proc.files import lines, read_in
 
 PATIENCE = 10.0
@@ -89,7 +90,7 @@ class CgroupWalk:
         """Return pids_in() of a cgroup below; none if it can't be read."""
         try:
             return pids_in(fd)
-        except OSError as error:
+        except own(OSError) as error:
             # The processes of a threaded cgroup are listed in an ancestor.
             if error.errno != errno.EOPNOTSUPP:
                 self._leave_out(error)
@@ -110,7 +111,7 @@ class CgroupWalk:
                     ]
             finally:
                 directory.close()
-        except OSError as error:
+        except own(OSError) as error:
             self._leave_out(error)
             return []
 
@@ -119,7 +120,7 @@ class CgroupWalk:
         try:
             below = Descriptor.open(name, fd, _FLAGS)
             status = os.fstat(below.fd)
-        except OSError as error:
+        except own(OSError) as error:
             self._leave_out(error)
             return None
         if status.st_dev != self._device:  # another file system is mounted over it
@@ -136,7 +137,7 @@ class CgroupWalk:
             if os.fstat(above.fd).st_ino == self._inodes[-1]:
                 return above
             above.close()
-        except OSError as error:
+        except own(OSError) as error:
             self._leave_out(error)
         names, self.path = self.path, []
         del self._inodes[1:]

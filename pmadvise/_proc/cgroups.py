@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pmadvise._native.descriptor import Descriptor
+from pmadvise._origin import own
 from pmadvise._proc.cgroup_tree import PATH_CUT, CgroupWalk, pids_in
 from pmadvise._proc.files import lines, read, read_in
 from pmadvise._proc.mounts import mounts
@@ -126,7 +127,7 @@ def open_cgroup(path: bytes) -> Descriptor:
             if os.fstat(cgroup.fd).st_dev in devices:
                 pids_in(cgroup.fd)
                 return cgroup
-        except OSError as error:
+        except own(OSError) as error:
             if error.errno not in (*_NO_DIRECTORY, errno.ENODEV):
                 raise OSError(error.errno, _why_closed(name, error)) from None
     raise FileNotFoundError(
@@ -206,7 +207,7 @@ def own_memberships() -> list[Membership]:
     """Return the cgroups of this process; none if they are hidden."""
     try:
         return parse_memberships(read("/proc/self/cgroup"))
-    except OSError:
+    except own(OSError):
         return []
 
 
@@ -264,7 +265,7 @@ def _search(hierarchy: Hierarchy, path: bytes, pid: int) -> Iterator[bytes]:
         return
     try:
         top = Descriptor.open(hierarchy.mount, flags=os.O_PATH | os.O_DIRECTORY)
-    except OSError:
+    except own(OSError):
         return
     try:
         walk = CgroupWalk(top.fd, _SEARCH, depth)
@@ -280,7 +281,7 @@ def _has(fd: int, below: list[bytes], pid: int) -> bool:
     for name in ("cgroup.procs", "cgroup.threads"):  # the latter if it is threaded
         try:
             text = read_in(fd, os.fsdecode(b"/".join([*below, name.encode()])))
-        except OSError:
+        except own(OSError):
             continue
         return b"%d" % pid in lines(text)
     return False
@@ -310,7 +311,7 @@ def is_frozen(proc: int, pid: int, versions: tuple[int, ...] = (2, 1)) -> bool |
                 if names.is_frozen in lines(read(state)):
                     return True
                 is_known = True
-            except OSError:  # the root cgroup lacks this file
+            except own(OSError):  # the root cgroup lacks this file
                 is_known = is_known or os.path.exists(directory + b"/cgroup.procs")
         if not is_known:
             frozen = None

@@ -14,6 +14,7 @@ import time
 
 from pmadvise._native.base import original
 from pmadvise._native.read import read_file
+from pmadvise._origin import own
 
 _select = original(select)
 _POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
@@ -35,7 +36,7 @@ def read_or_none(path: str) -> bytes | None:
     """Return the contents of a file, None if it can't be read."""
     try:
         return read(path)
-    except OSError:
+    except own(OSError):
         return None
 
 

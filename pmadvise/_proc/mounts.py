@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pmadvise._origin import own
 from pmadvise._proc.files import lines, read, unescape
 
 
@@ -31,7 +32,7 @@ def mounts(kind: bytes = b"") -> list[Mount]:
     visible: list[Mount] = []
     try:
         text = read("/proc/self/mountinfo")
-    except (FileNotFoundError, PermissionError):  # no /proc
+    except own(FileNotFoundError, PermissionError):  # no /proc
         return visible
     for line in lines(text):
         if b" - " + kind not in line:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 
 from pmadvise._native.descriptor import PIDFD_THREAD, Descriptor, pidfd_info
+from pmadvise._origin import own
 from pmadvise._proc.files import read_stat, wait_readable
 
 
@@ -53,13 +53,15 @@ def directory_of(pidfd: int) -> tuple[Descriptor | None, int]:
     """
     try:
         pid = pid_of(pidfd)
-    except FileNotFoundError:  # no /proc, or that of a pid namespace without us
+    except own(FileNotFoundError):  # no /proc, or that of a pid namespace without us
         return None, 0
     if pid == 0:
         return None, 0
-    proc: Descriptor | None = None
-    with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
-        proc = Descriptor.open(f"/proc/{pid}", flags=os.O_DIRECTORY)  # else: hidepid
+    proc: Descriptor | None
+    try:
+        proc = Descriptor.open(f"/proc/{pid}", flags=os.O_DIRECTORY)
+    except own(FileNotFoundError, PermissionError, ProcessLookupError):  # hidepid
+        proc = None
     # Still of this process unless it was reaped; check that.
     try:
         if has_ended(pidfd):
@@ -90,7 +92,7 @@ def no_mm(pidfd: int, proc: int) -> str | None:
     ended = has_ended(pidfd)
     try:
         stat = read_stat(proc) if proc >= 0 else None
-    except (FileNotFoundError, ProcessLookupError):
+    except own(FileNotFoundError, ProcessLookupError):
         return "the process has exited"
     if ended:
         zombie = ": a zombie that its parent has not yet waited for"

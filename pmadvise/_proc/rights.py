@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from pmadvise._origin import own
 from pmadvise._proc.files import fields, read_or_none
 
 # include/uapi/linux/capability.h, by number.
@@ -112,10 +113,10 @@ def initial_namespace(kind: str) -> bool | None:
     """Return whether this is the initial "user", "pid" or "cgroup" namespace."""
     try:
         return os.stat(f"/proc/self/ns/{kind}").st_ino == _INITIAL[kind]
-    except FileNotFoundError:
+    except own(FileNotFoundError):
         # Built without such namespaces, so only the initial one exists; or no /proc.
         return True if os.path.exists("/proc/self/ns") else None
-    except OSError:
+    except own(OSError):
         return None
 
 
@@ -128,5 +129,5 @@ def proc_is_of_own_namespace() -> bool:
     """Return whether /proc is of the pid namespace of this process."""
     try:
         return os.readlink("/proc/self") == str(os.getpid())
-    except OSError:
+    except own(OSError):
         return False

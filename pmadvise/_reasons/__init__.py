@@ -12,6 +12,7 @@ import os
 
 from pmadvise._native.base import PAGE_SIZE
 from pmadvise._native.process_madvise import probe
+from pmadvise._origin import own
 from pmadvise._proc.pidfds import directory_of, no_mm, pid_of
 from pmadvise._proc.rights import Seccomp
 from pmadvise._reasons.access import (
@@ -130,7 +131,7 @@ def _has_madvise() -> bool:
     with mmap.mmap(-1, PAGE_SIZE) as page:
         try:
             page.madvise(mmap.MADV_NORMAL)
-        except OSError as error:
+        except own(OSError) as error:
             return error.errno != errno.ENOSYS
     return True
 
@@ -257,7 +258,7 @@ def _no_access(pidfd: int, number: int) -> Answer:
         return no_cap_sys_nice()
     try:
         proc, _ = directory_of(pidfd)
-    except (OSError, ValueError) as error:
+    except own(OSError, ValueError) as error:
         if number != errno.ESRCH:
             return no_ptrace(-1)
         reaped = isinstance(error, ProcessLookupError)
@@ -271,7 +272,7 @@ def _no_access(pidfd: int, number: int) -> Answer:
 def _is_own(pidfd: int) -> bool:
     try:
         return pid_of(pidfd) == os.getpid()
-    except (OSError, ValueError):
+    except own(OSError, ValueError):
         return False
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 
 from pmadvise._native.descriptor import Descriptor
+from pmadvise._origin import own
 from pmadvise._proc.files import fields, read_in, read_or_none
 from pmadvise._proc.rights import (
     capability_names,
@@ -44,7 +45,7 @@ def no_ptrace(proc: int, number: int = errno.EACCES) -> Answer:
         status = fields(read_in(proc, "status"))
         owner = os.stat("maps", dir_fd=proc).st_uid
         pid = int(status["Pid"])
-    except (OSError, ValueError, KeyError):
+    except own(OSError, ValueError, KeyError):
         status, owner, pid = {}, None, 0
     why, remedy = _why_no_ptrace(status, owner)
     more = how_to_add("SYS_PTRACE")
@@ -157,6 +158,6 @@ def of_proc_file(proc: int, name: str, number: int) -> Answer:
 def _may_open(proc: int, name: str) -> bool:
     try:
         Descriptor.open(name, proc).close()
-    except OSError:
+    except own(OSError):
         return False
     return True

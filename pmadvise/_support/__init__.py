@@ -6,7 +6,6 @@ The package is not named after its function: the import of a package
 
 from __future__ import annotations
 
-import errno
 import os
 from dataclasses import dataclass, fields
 from typing import cast
@@ -20,7 +19,7 @@ from pmadvise._support import host, kernel
 from pmadvise._support.target import TargetAnswers, TargetSupport
 from pmadvise.advice import Advice, advice_name
 from pmadvise.idle import sources
-from pmadvise.memory import Swap, swap
+from pmadvise.memory import swap_or_answer
 
 __all__ = ["Support", "TargetSupport", "support"]
 
@@ -108,14 +107,6 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _swap() -> tuple[Answer, Swap | None]:
-    """Return whether the swap space can be seen, and the swap space."""
-    try:
-        return YES, swap()
-    except OSError as error:
-        return _reasons.no_swaps(error.errno or errno.EIO), None
-
-
 def support(target: PidfdLike | None = None) -> Support:
     """Return the calls and limits of this host, this process and `target`.
 
@@ -150,7 +141,8 @@ def support(target: PidfdLike | None = None) -> Support:
     finally:
         pidfd.close()
     effective = capabilities()
-    can_see, swap_space = _swap()
+    found = swap_or_answer()
+    can_see, swap_space = (found, None) if isinstance(found, Answer) else (YES, found)
     limit = host.memory_limit()
     return Support(
         kernel=os.uname().release,

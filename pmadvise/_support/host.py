@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pmadvise._native.descriptor import Descriptor
+from pmadvise._origin import own
 from pmadvise._proc.cgroups import (
     Membership,
     directories,
@@ -165,7 +166,7 @@ def pressure() -> Answer:
     """Return whether the host's pressure file can be opened for a trigger."""
     try:
         Descriptor.open(_PRESSURE, flags=os.O_RDWR | os.O_NONBLOCK).close()
-    except OSError as error:
+    except own(OSError) as error:
         return no_pressure(_PRESSURE, error.errno or 0)
     return YES
 

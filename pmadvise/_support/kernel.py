@@ -13,6 +13,7 @@ from pmadvise._native.pagemap import PAGE_IS_PRESENT, pagemap_scan
 from pmadvise._native.process_madvise import probe
 from pmadvise._native.procmap_query import procmap_query
 from pmadvise._native.task import task_own
+from pmadvise._origin import own
 from pmadvise._proc.rights import capabilities, initial_namespace
 from pmadvise._reasons import YES, Answer
 from pmadvise._support.host import huge_page_size
@@ -43,7 +44,7 @@ def own_pidfd() -> tuple[Answer, Descriptor]:
 def _require_descriptors(pidfd: int) -> None:
     try:
         copies = [Descriptor.copy_of(pidfd) for _ in range(_DESCRIPTORS)]
-    except OSError as error:
+    except own(OSError) as error:
         raise _reasons.no_descriptor(error.errno or 0).error("support()") from None
     for copy in copies:
         copy.close()
@@ -56,7 +57,7 @@ def pidfd_thread(can_open: Answer) -> Answer:
     pidfd = Descriptor()
     try:
         result = pidfd.open_process(task_own(), PIDFD_THREAD)
-    except OSError as error:
+    except own(OSError) as error:
         result = -(error.errno or errno.EIO)
     pidfd.close()
     if result < 0:
@@ -75,7 +76,7 @@ def has_pagemap_scan() -> Answer:
     def scan(fd: int) -> int:
         try:
             pagemap_scan(fd, [(0, PAGE_SIZE)], PAGE_IS_PRESENT)
-        except OSError as error:
+        except own(OSError) as error:
             return -(error.errno or errno.EIO)
         return 0
 
@@ -89,7 +90,7 @@ def _probe_ioctl(
     path = f"/proc/self/{name}"
     try:
         file = Descriptor.open(path)
-    except OSError as error:
+    except own(OSError) as error:
         return _reasons.refusal("proc", error.errno, f"{path} can't be opened: {error}")
     try:
         result = call(file.fd)

@@ -11,6 +11,7 @@ from pmadvise._handle.identity import Identity, open_pidfd
 from pmadvise._handle.mm import open_mm
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.process_madvise import probe
+from pmadvise._origin import own
 from pmadvise._proc.files import fields, read_in
 from pmadvise._proc.pidfds import no_mm, pid_of
 from pmadvise._reasons import YES, Answer
@@ -59,7 +60,7 @@ class TargetAnswers:
     def _open_pid(self, pid: int) -> None:
         try:
             pidfd = open_pidfd(pid)
-        except OSError as error:
+        except own(OSError) as error:
             self._refusal = _reasons.of_pidfd_open(error.errno or 0)
             if self._refusal.refused_by in ("argument", "descriptors"):
                 raise
@@ -69,9 +70,9 @@ class TargetAnswers:
     def _open_pidfd(self, copy: Descriptor, number: int) -> None:
         try:
             self.pid = self.pid or pid_of(copy.fd, number)
-        except FileNotFoundError:  # no /proc, or that of a pid namespace without us
+        except own(FileNotFoundError):  # no /proc, or of a pid namespace without us
             self.pid = 0
-        except ProcessLookupError:
+        except own(ProcessLookupError):
             self._refusal = _reasons.no_memory("the process has exited")
             return
         self._identify(copy)
@@ -79,7 +80,7 @@ class TargetAnswers:
     def _identify(self, pidfd: Descriptor) -> None:
         try:
             self._identity = Identity(pidfd, self.pid)
-        except ProcessLookupError:  # reaped since
+        except own(ProcessLookupError):  # reaped since
             self._refusal = _reasons.no_memory("the process has exited")
 
     @property
@@ -122,10 +123,10 @@ class TargetAnswers:
             return _reasons.hidden()
         try:
             open_mm(identity)
-        except ProcessLookupError:
+        except own(ProcessLookupError):
             why = no_mm(identity.pidfd, -1 if identity.is_hidden else identity.proc)
             return _reasons.no_memory(why or "the process is exiting")
-        except PermissionError:
+        except own(PermissionError):
             return self._may_open("maps")
         return None
 
@@ -134,7 +135,7 @@ class TargetAnswers:
         assert self._identity is not None
         try:
             status = fields(read_in(self._identity.proc, "status"))
-        except (FileNotFoundError, PermissionError, ProcessLookupError):
+        except own(FileNotFoundError, PermissionError, ProcessLookupError):
             return True
         return status.get("THP_enabled") != b"0"
 
@@ -144,7 +145,7 @@ class TargetAnswers:
         proc = self._identity.proc
         try:
             Descriptor.open(name, proc).close()
-        except (FileNotFoundError, PermissionError, ProcessLookupError) as error:
+        except own(FileNotFoundError, PermissionError, ProcessLookupError) as error:
             return _reasons.of_proc_file(proc, name, error.errno or 0)
         return None
 

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 
 from pmadvise._native.base import original
+from pmadvise._origin import own
 
 _STDERR = 2
 
@@ -132,6 +133,6 @@ def _file_of(fd: int) -> tuple[int, int] | None:
         return None
     try:
         status = os.fstat(fd)
-    except OSError:
+    except own(OSError):
         return None
     return status.st_dev, status.st_ino

@@ -18,6 +18,7 @@ from types import TracebackType
 from pmadvise._arguments import seconds
 from pmadvise._handle.identity import Identity
 from pmadvise._native.task import task_ended
+from pmadvise._origin import own
 from pmadvise.hold.fds import forget_in_children
 from pmadvise.hold.methods import MethodChoice, check_method
 from pmadvise.hold.shared import Holder, SharedStop, stops
@@ -280,7 +281,7 @@ def leave(holder: Holder) -> None:
     try:
         shared.inbox.put(holder)
         shared.ensure_started()
-    except (OSError, MemoryError):
+    except own(OSError, MemoryError):
         shared.abandon()
         return
     until = time.monotonic() + _LEAVING

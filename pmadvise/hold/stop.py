@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import ClassVar, Protocol
 
 from pmadvise._native.base import original
+from pmadvise._origin import own
 from pmadvise.hold.target import HeldProcess
 
 sleep: Callable[[float], None] = original(time).sleep
@@ -146,7 +147,7 @@ def why_broken(stop: Stop) -> str | None:
     """Return why a stop is broken, None if it is not or if the target died."""
     try:
         return stop.broken()
-    except ProcessLookupError:
+    except own(ProcessLookupError):
         return None  # it died
-    except OSError as error:
+    except own(OSError) as error:
         return f"whether it ran is unknown, as its state could not be read: {error}"

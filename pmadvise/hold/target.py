@@ -15,6 +15,7 @@ from pmadvise._native.task import (
     task_own,
     task_status,
 )
+from pmadvise._origin import own
 from pmadvise._proc.cgroups import is_frozen
 from pmadvise._proc.files import fields, read_in, read_stat
 from pmadvise._proc.pidfds import has_ended
@@ -84,7 +85,7 @@ class HeldProcess:
             stat = read_stat(self.proc)
             if (stat.pid, stat.start_ticks) != key:
                 raise self.ended()
-        except (ProcessLookupError, FileNotFoundError):
+        except own(ProcessLookupError, FileNotFoundError):
             raise self.ended() from None
         self.check_alive()
         if stat.is_kernel_thread:
@@ -118,7 +119,7 @@ class HeldProcess:
         """Return the fields of /proc/PID/status."""
         try:
             return fields(read_in(self.proc, "status"))
-        except (ProcessLookupError, FileNotFoundError):
+        except own(ProcessLookupError, FileNotFoundError):
             raise self.ended() from None
 
     def ended(self) -> ProcessLookupError:
@@ -174,28 +175,28 @@ class HeldProcess:
         """
         try:
             return read_stat(self.proc).threads == stopped
-        except (ProcessLookupError, FileNotFoundError):
+        except own(ProcessLookupError, FileNotFoundError):
             raise self.ended() from None
 
     def leader_runs(self) -> bool:
         """Return whether the leader is not stopped: a first check that costs little."""
         try:
             return read_stat(self.proc).state in "RSDI"
-        except (ProcessLookupError, FileNotFoundError):
+        except own(ProcessLookupError, FileNotFoundError):
             raise self.ended() from None
 
     def leader_is_exiting(self) -> bool:
         """Return whether the leader has begun to exit, or is gone."""
         try:
             return read_stat(self.proc).is_exiting
-        except (ProcessLookupError, FileNotFoundError):
+        except own(ProcessLookupError, FileNotFoundError):
             return True
 
     def is_dead(self) -> bool:
         """Return whether every thread is dead."""
         try:
             return all(thread.state in "ZX" for thread in self.threads())
-        except ProcessLookupError:
+        except own(ProcessLookupError):
             return True
 
     def refusal(self, reason: str | _reasons.Answer) -> PermissionError:
@@ -215,7 +216,7 @@ class HeldProcess:
         try:
             states = [f"{thread.tid} {thread.state}" for thread in self.threads()[:8]]
             unknown = is_frozen(self.proc, self.pid) is None
-        except OSError:
+        except own(OSError):
             states, unknown = [], False
         return TimeoutError(
             errno.ETIMEDOUT,

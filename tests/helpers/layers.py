@@ -12,6 +12,7 @@ from pathlib import Path
 LAYERS = """
     _ffi
     _native
+    _origin
     advice  ranges
     _arguments  _streams
     _proc

@@ -14,7 +14,8 @@ from helpers.hold_targets import Cgroup, cgroup_of
 from helpers.namespaces import bind, mount_proc_at
 from helpers.short_memory import short_of_memory
 
-from pmadvise import Pressure
+from pmadvise import Pressure, pressure
+from pmadvise._native.descriptor import Descriptor
 
 
 @pytest.fixture
@@ -62,10 +63,12 @@ def test_window_that_the_kernel_takes() -> None:
 def test_refused_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two refusals the message has both what was asked and what was tried."""
 
-    def refuse(fd: int, text: bytes) -> int:
-        raise OSError(errno.EINVAL, "Invalid argument")
+    def opened(path: str) -> Descriptor:
+        pidfd = Descriptor()  # which refuses what is written to it: EINVAL
+        pidfd.open_process(os.getpid())
+        return pidfd
 
-    monkeypatch.setattr(os, "write", refuse)
+    monkeypatch.setattr(pressure, "_open", opened)
     with pytest.raises(OSError, match=r"stall 0\.1 s in a window of 1 s, nor for 0\.2"):
         Pressure(stall=0.1, window=1.0)
 

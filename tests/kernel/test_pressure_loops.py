@@ -108,6 +108,34 @@ def test_a_loop_is_woken_once_an_event(
     assert 2 <= calls <= most
 
 
+@pytest.mark.needs_root
+@pytest.mark.needs_cgroup2
+def test_a_callback_that_asks_is_called_once(cgroup: Cgroup) -> None:
+    """Once the cgroup is removed, wait(0) in a callback keeps a loop from spinning."""
+    below = cgroup.child()
+    calls = 0
+
+    async def count(pressure: Pressure) -> None:
+        told = asyncio.Event()
+
+        def fired() -> None:
+            nonlocal calls
+            calls += 1
+            with contextlib.suppress(OSError):
+                pressure.wait(0)
+            told.set()
+
+        asyncio.get_running_loop().add_reader(pressure, fired)
+        below.close()
+        await told.wait()
+        for _ in range(100):
+            await asyncio.sleep(0)
+
+    with Pressure(below.path / "memory.pressure") as pressure:
+        asyncio.run(count(pressure))
+    assert calls == 1
+
+
 EXAMPLES = ["by_asyncio", "by_trio", "by_poll"]
 
 

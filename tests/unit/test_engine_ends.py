@@ -22,10 +22,17 @@ from helpers.targets import GIB
 from pmadvise import PAGE_SIZE, Ranges
 from pmadvise._advise.limits import CallerError
 from pmadvise._handle.mm import MmEnd
+from pmadvise._native.base import check
 from pmadvise._native.ranges import RangeArray
 
 N_HOLES = 600_000
 HOLES = [(pages(2 * i), PAGE_SIZE) for i in range(N_HOLES)]
+
+
+def raise_gone() -> NoReturn:
+    """Raise ProcessLookupError as the package does: this is no signal handler."""
+    check(-errno.ESRCH, "a question")
+    raise AssertionError
 
 
 class Flag:
@@ -133,7 +140,7 @@ def test_end_while_a_budget_is_counted(end: MmEnd) -> None:
     class Gone(ScriptedKernel):
         def resident(self, ranges: Ranges) -> Ranges:
             self.ends = itertools.repeat(end)
-            raise ProcessLookupError
+            raise_gone()
 
     kernel = Gone([Area(0, pages(10))])
     report = advise(kernel, [(0, pages(10))], budget=pages(5))
@@ -216,7 +223,7 @@ def test_gone_while_it_is_asked(question: str) -> None:
 
     def gone(ranges: Ranges) -> NoReturn:
         kernel.ended = lambda: "exited"  # type: ignore[method-assign]
-        raise ProcessLookupError
+        raise_gone()
 
     kernel = ScriptedKernel([Area(0, pages(4))])
     setattr(kernel, question, gone)
@@ -229,7 +236,7 @@ def test_an_error_of_a_target_that_lives(question: str) -> None:
     """The same error of a target that has not gone is raised."""
 
     def fail(ranges: Ranges) -> NoReturn:
-        raise ProcessLookupError
+        raise_gone()
 
     kernel = ScriptedKernel([Area(0, pages(4))])
     setattr(kernel, question, fail)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 
 import pytest
+from helpers.fake_files import give_files
 from helpers.names import names, octal
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,9 +64,5 @@ def test_options_of_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without /proc no mount is known, which is no error."""
-
-    def fail(path: str) -> bytes:
-        raise FileNotFoundError(path)
-
-    monkeypatch.setattr(mounts, "read", fail)
+    give_files(monkeypatch, {})
     assert mounts.mounts() == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -81,6 +83,30 @@ def test_takes_anything_with_index() -> None:
     """Integers of numpy, and True, are ints."""
     ranges = Ranges([(np.uint64(4096), True)])  # type: ignore[list-item]
     assert list(ranges) == [(4096, 1)]
+
+
+IN_A_CIRCLE = """
+import gc
+from pmadvise import Ranges
+
+class Circle: pass
+
+gc.disable()
+for _ in range(50):
+    iterator = iter(Ranges([(0, 1), (2, 1)]))
+    next(iterator)
+    circle = Circle()
+    circle.circle, circle.iterator = circle, iterator
+del circle, iterator
+gc.collect()
+"""
+
+
+def test_an_iterator_in_a_circle() -> None:
+    """An iterator that only the garbage collector frees is no crash of CPython."""
+    # An exception has one, by its traceback, where it leaves a loop over a Ranges.
+    done = subprocess.run([sys.executable, "-c", IN_A_CIRCLE], check=False, timeout=60)
+    assert done.returncode == 0
 
 
 def test_not_iterable() -> None:

@@ -8,7 +8,8 @@ import json
 import pytest
 from helpers.fake_files import give_files
 
-from pmadvise import Advice, advise_each, support, swap
+from pmadvise import Advice, _reasons, advise_each, support, swap
+from pmadvise._reasons import Answer
 from pmadvise.memory import SwapTier
 
 HEADER = b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
@@ -154,6 +155,21 @@ def test_a_floor_of_hidden_swap(
         advise_each(taken, Advice.PAGEOUT, swap_floor=1)  # type: ignore[arg-type]
     assert (caught.value.errno, list(taken)) == (number, [None])
     assert advise_each([], Advice.COLD, swap_floor=1) == []
+
+
+def test_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """support() asks once why the swap is hidden: two answers could differ."""
+    give_files(monkeypatch, {})
+    asked: list[int] = []
+    original = _reasons.no_swaps
+
+    def no_swaps(number: int) -> Answer:
+        asked.append(number)
+        return original(number)
+
+    monkeypatch.setattr(_reasons, "no_swaps", no_swaps)
+    assert support().swap.errno == errno.ENOENT
+    assert asked == [errno.ENOENT]
 
 
 def test_a_kernel_without_swap(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from experiment import Experiment, Setting
-from figures import Column, Goal, Sample, Samples, percentile
+from figures import Column, Goal, Sample, Samples, Summary, percentile, values
 from host import MIB, MemoryCgroup, zram
 from programs import Program
 
@@ -49,14 +49,14 @@ class Store(Experiment):
     def conditions(self) -> dict[str, str]:
         """Return what to know beside the numbers."""
         return {
-            "store": f"{self.setting.mib(SIZE)} MiB of values of {VALUE} KiB, in arenas "
+            "store": f"{self.setting.mib(SIZE)} MiB, values of {VALUE} KiB in arenas "
             f"of {ARENA} MiB; each {REQUEST} ms a request reads a byte of each page of "
             f"one; {HOT} % of the keys get all of them but {OTHER} %",
             "recent": "the hot keys lie together, as those that were put in last do",
             "scattered": "they lie anywhere",
             "idle ranges": f"by the source {self._source!r}: what was not touched in "
             f"{AGE} s of requests, by pageout(), to zram",
-            "reclaim of as much": "by memory.reclaim, or in cgroup v1 by a limit that is "
+            "reclaim of as much": "by memory.reclaim, in cgroup v1 by a limit that is "
             "lowered by so much",
             "measured": f"{MEASURED} s of requests right after; memory at their end",
         }
@@ -111,5 +111,13 @@ class Store(Experiment):
             return process.pageout(tracker.idle(seconds)).elapsed
 
     def goals(self, samples: Samples) -> list[Goal]:
-        """Return nothing: what it saves depends on the source that the kernel has."""
-        return []
+        """Return what the idle ranges must save, by a source that tells ranges apart."""
+        saved = values(samples, "recent, idle ranges", "saved")
+        if not saved or self._source == "mappings":
+            return []
+        cold = self.setting.mib(SIZE) * (1 - HOT / 100)
+        least = Summary.of(saved).median
+        text = (
+            f"recent: {least:.0f} MiB saved of {cold:.0f} that are cold, 80 % required"
+        )
+        return [Goal(text, least >= 0.8 * cold)]
