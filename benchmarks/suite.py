@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks import (
     calls,
     hold,
+    idle,
     imports,
     reservations,
     snapshot,
@@ -25,5 +26,6 @@ SUITE = (
     imports.BENCHMARK,
     snapshot.BENCHMARK,
     sweep.BENCHMARK,
+    idle.BENCHMARK,
     reservations.BENCHMARK,
 )

@@ -44,12 +44,13 @@ class Tracker:
     manager; may be used from several threads. At most 1,000 looks are remembered: then
     those are joined that lie closest, for their age.
 
-    What else clears the accessed bits of pages hides touches: reclaim when memory is
-    scarce, with MGLRU above all; COLD; another program at the same source. A page that
-    is touched again after that is seen.
+    What else clears the accessed bits of pages hides touches from "page_idle" and
+    "mappings": reclaim with MGLRU when memory is scarce; COLD; another program at the
+    same source. A page that is touched again before the next look is seen. A look by
+    "mappings" holds the target's mmap lock for about 15 ms a GiB.
     """
 
-    __slots__ = ("_claim", "_layers", "_lock", "_look", "_looked", "_mm", "_source")
+    __slots__ = ("_claim", "_layers", "_lock", "_looked", "_mm", "_source", "_unknown")
 
     def __init__(self, mm: Mm, source: Source, claim: Descriptor) -> None:
         self._mm, self._source = mm, source
@@ -58,7 +59,7 @@ class Tracker:
         self._layers: list[tuple[float, Ranges]] = []
         """Since when they are known not to be touched, and disjoint memory; the oldest
         first, one a look."""
-        self._looked, self._look = 0.0, Look(Ranges(), Ranges(), 0)
+        self._looked, self._unknown = 0.0, 0
         self.look()
 
     @property
@@ -85,11 +86,15 @@ class Tracker:
             look = self._look_now()
             end = time.monotonic()
             kept = look.untouched & look.watched
-            layers = [(since, memory & kept) for since, memory in self._layers]
+            layers = [
+                (since, memory & kept if memory else memory)  # most are empty
+                for since, memory in self._layers
+            ]
             # what was seen touched, or is watched from now on
             layers.append((end, look.watched - _union(layers)))
             _join_closest(layers, end)
-            self._layers, self._look, self._looked = layers, look, begin
+            self._layers, self._looked = layers, begin
+            self._unknown = look.resident - look.watched.total
 
     def idle(self, min_age: float) -> Ranges:
         """Return the memory that was watched, and not seen touched, for so long.
@@ -141,7 +146,7 @@ class Tracker:
         Shared with other processes, or of shared mappings; and what the source could
         not watch yet.
         """
-        return self._look.resident - self._look.watched.total
+        return self._unknown
 
     def close(self) -> None:
         """End the tracking, and put back what it has changed; may be called again."""

@@ -182,7 +182,7 @@ class _Trigger:
         file: The pressure file, in which the trigger is set; taken over.
     """
 
-    __slots__ = ("_epolls", "_file", "_is_reported", "_users", "is_closed", "ready")
+    __slots__ = ("_file", "_is_reported", "_to_close", "_users", "is_closed", "ready")
 
     def __init__(self, file: Descriptor) -> None:
         self._file = file
@@ -190,7 +190,7 @@ class _Trigger:
         # wait for. This is readable once an event, as to look at it takes that.
         self.ready: select.epoll = _select.epoll()
         self.ready.register(file.fd, _select.EPOLLPRI)
-        self._epolls = [self.ready]
+        self._to_close = [self.ready]
         self._users: list[None] = []
         self._is_reported = False
         self.is_closed = False
@@ -206,7 +206,7 @@ class _Trigger:
         if self.is_closed and not self._users:
             # Two threads may come here at once: only one of them gets it.
             with contextlib.suppress(IndexError):
-                self._epolls.pop().close()
+                self._to_close.pop().close()
             self._file.close()
 
     def wait(self, timeout: float | None) -> bool:
@@ -269,10 +269,13 @@ def _is_pressure_file(place: Descriptor, same: str) -> bool:
     status = os.fstat(place.fd)
     if not stat.S_ISREG(status.st_mode):
         return False
-    if place.filesystem == _PROC_MAGIC:  # where to read may do harm: /proc/kmsg
+    kind = place.filesystem
+    if kind < 0:
+        raise OSError(-kind, os.strerror(-kind))
+    if kind == _PROC_MAGIC:  # where to read may do harm: /proc/kmsg
         with os.scandir(_HOST) as entries:
             return status.st_ino in [entry.stat().st_ino for entry in entries]
-    if place.filesystem != _CGROUP2_MAGIC:
+    if kind != _CGROUP2_MAGIC:
         return False
     try:
         return read(same).startswith(b"some ")

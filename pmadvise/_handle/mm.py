@@ -179,8 +179,8 @@ class Mm:
     def claim(self) -> Descriptor:
         """Be the only one to clear its accessed bits, until what is returned is closed.
 
-        By a lock, flock(2), of /proc/PID/pagemap, which this package's callers respect
-        in all processes that see this /proc.
+        By a lock, flock(2), of /proc/PID/clear_refs, which this package respects in all
+        processes that see this /proc.
 
         Raises:
             PermissionError: A right is missing.
@@ -189,8 +189,9 @@ class Mm:
         """
         import fcntl  # noqa: PLC0415 - not all need it
 
-        file = self.open_file("pagemap")
+        file = self.identity.open_file("clear_refs", os.O_WRONLY)
         try:
+            self._require_current(self._open_maps(), "clear_refs")
             fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except own(BlockingIOError):
             file.close()

@@ -17,6 +17,7 @@ SWAP_FIELDS = frozenset({b"Swap"})
 
 _READ_SIZE = 1 << 16
 _HEADER = rb"([0-9a-f]+)-([0-9a-f]+) "
+_UNREFERENCED = rb"(?m)^(?:([0-9a-f]+)-([0-9a-f]+) |Referenced: +0 kB$)"
 _SIZE = rb"([A-Za-z_]+): +([0-9]+) kB"
 
 Check = Callable[[], object]
@@ -69,7 +70,14 @@ def unreferenced(mm: Mm, check: Check = no_check) -> Ranges:
 
 def parse_unreferenced(smaps: bytes) -> list[tuple[int, int]]:
     """Return (address, length) of the mappings of smaps with "Referenced: 0 kB"."""
-    return mappings_with(smaps, re.compile(rb"Referenced: +0 kB").fullmatch)
+    mappings: list[tuple[int, int]] = []
+    start = end = 0
+    for match in re.finditer(_UNREFERENCED, smaps):
+        if match[1]:
+            start, end = int(match[1], 16), int(match[2], 16)
+        else:
+            mappings.append((start, end - start))
+    return mappings
 
 
 def _read(mm: Mm, check: Check) -> bytes:
@@ -99,7 +107,7 @@ def parse_populated(smaps: bytes, fields: frozenset[bytes]) -> list[tuple[int, i
 
 
 def mappings_with(
-    smaps: bytes, is_wanted: Callable[[bytes], object]
+    smaps: bytes, is_wanted: Callable[[bytes], bool]
 ) -> list[tuple[int, int]]:
     """Return (address, length) of the mappings of smaps, once for each wanted line."""
     header_of = re.compile(_HEADER).match

@@ -178,7 +178,7 @@ def test_without_swap(
     monkeypatch: pytest.MonkeyPatch, free: int, allowed: int | None, words: str
 ) -> None:
     """Without swap, or swap that this cgroup may use, PAGEOUT names what is missing."""
-    monkeypatch.setattr(_support, "swap", lambda: Swap(free, free, True))
+    monkeypatch.setattr(_support, "swap_or_answer", lambda: Swap(free, free, True))
     monkeypatch.setattr(host, "swap_allowed", lambda: allowed)
     result = selftest.run("pageout", 4 * MIB)
     assert (result.verdict, words in result.detail) == ("skip", True)
@@ -187,7 +187,7 @@ def test_without_swap(
 @root
 def test_verdict_without_swap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without swap a process can be advised, and the verdict has what that lacks."""
-    monkeypatch.setattr(_support, "swap", lambda: Swap(0, 0, False))
+    monkeypatch.setattr(_support, "swap_or_answer", lambda: Swap(0, 0, False))
     done = run_here("--only", "host,willneed", "--size", "4")
     assert (done.status, done.failed) == (0, {})
     assert "PAGEOUT moves no anonymous memory" in done.verdict

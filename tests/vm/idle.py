@@ -6,6 +6,8 @@
                                                  zram, virtio and xfs built in, and
                                                  CONFIG_IDLE_PAGE_TRACKING
 
+    python tests/vm/idle.py --experiment 3       the experiment `store`, three runs
+
 idle_guest.py is what runs there.  The exit status is 0 only if every check passed in
 every guest, 1 if one failed, 2 if nothing could be run.
 """
@@ -21,19 +23,34 @@ import matrix
 import wheels
 from cells import CELLS, Cell
 from debian import Archive, VmError
-from suites import SELFTEST_RESULT, Suite
+from suites import SELFTEST_RESULT, Suite, pure_packages
 
 NAMES = ("amd64/6.1", "amd64/6.12", "amd64/newest")
 GUEST = Path(__file__).with_name("idle_guest.py")
+TARGETS = Path(__file__).with_name("idle_targets.py")
+
+
+def suite(experiment: int | None) -> Suite:
+    """Return what runs in a guest: the checks, or so many runs of the experiment."""
+    if experiment is None:
+        return Suite(f"/cell/{GUEST.name}", SELFTEST_RESULT, (GUEST, TARGETS))
+    experiments = wheels.ROOT / "docs/examples/pressured"
+    payload = (GUEST, TARGETS, experiments, pure_packages(("rich",)))
+    return Suite(
+        f"/cell/{GUEST.name} {experiment}", SELFTEST_RESULT, payload, ("mount",)
+    )
 
 
 def run(
-    cell: Cell, archive: Archive, wheelhouse: Path, timeout: float, own: Path | None
+    cell: Cell,
+    archive: Archive,
+    wheelhouse: Path,
+    options: argparse.Namespace,
 ) -> matrix.Result:
     """Boot a cell's kernel, or one's own, and judge it."""
     wheel = matrix.wheels_by_architecture([cell], wheelhouse)[cell.arch]
-    suite = Suite(f"/cell/{GUEST.name}", SELFTEST_RESULT, (GUEST,))
-    outcome = guest.boot(cell, archive, suite, wheel, timeout, own)
+    what = suite(options.experiment)
+    outcome = guest.boot(cell, archive, what, wheel, options.timeout, options.kernel)
     return matrix.judge(cell, outcome, SELFTEST_RESULT)
 
 
@@ -45,6 +62,7 @@ def main() -> int:
     add = parser.add_argument
     add("--only", choices=NAMES, help="one cell")
     add("--kernel", type=Path, metavar="DIRECTORY", help="of a kernel of your own")
+    add("--experiment", type=int, metavar="RUNS", help="run `store` instead")
     add("--timeout", type=float, default=400, metavar="S", help="for a guest (400 s)")
     add("--mirror", metavar="URL", help="of Debian; else as in the machine's sources")
     add("--wheelhouse", type=Path, metavar="DIR", help="wheels to test, none is built")
@@ -64,10 +82,7 @@ def main() -> int:
             wheelhouse = options.wheelhouse or Path(scratch)
             if options.wheelhouse is None:
                 wheels.build(wheels.ROOT, [cells[0].machine], wheelhouse)
-            results = [
-                run(cell, archive, wheelhouse, options.timeout, options.kernel)
-                for cell in cells
-            ]
+            results = [run(cell, archive, wheelhouse, options) for cell in cells]
     except VmError as error:
         print(f"idle.py: {error}", file=sys.stderr)
         return 2

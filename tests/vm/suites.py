@@ -52,9 +52,9 @@ def portable_tests(source: Path) -> Suite:
     )
 
 
-def pure_packages() -> Path:
-    """Return a directory with the packages above, of pure Python."""
-    versions = PINS.read_bytes()
+def pure_packages(packages: tuple[str, ...] = PURE_PACKAGES) -> Path:
+    """Return a directory with packages of pure Python."""
+    versions = PINS.read_bytes() + " ".join(packages).encode()
     # The guest has it under the last part of its path.
     product = CACHE / "python" / hashlib.sha256(versions).hexdigest()[:12] / "pure"
     with made_once(product) as scratch:
@@ -64,6 +64,6 @@ def pure_packages() -> Path:
                 *("--only-binary=:all:", "--implementation=py", "--platform=any"),
                 *("--abi=none", "--python-version=3.11", "--target", scratch),
                 *("--constraint", PINS),
-                *PURE_PACKAGES,
+                *packages,
             )
     return product

@@ -111,7 +111,7 @@ class Store(Experiment):
             return process.pageout(tracker.idle(seconds)).elapsed
 
     def goals(self, samples: Samples) -> list[Goal]:
-        """Return what the idle ranges must save, by a source that tells ranges apart."""
+        """Return what idle ranges must save, by a source that tells ranges apart."""
         saved = values(samples, "recent, idle ranges", "saved")
         if not saved or self._source == "mappings":
             return []
