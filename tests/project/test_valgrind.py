@@ -7,6 +7,7 @@ AddressSanitizer does not: memory that is used and was never written.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -27,24 +28,32 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package with lines for errors, and nothing optimized away."""
-    return plain(tmp_path_factory)
+def errors_in(report: Path) -> list[str]:
+    """Return the kinds of the errors with a function of ours in the stack.
 
-
-def errors(package: Path, report: Path, *arguments: str) -> tuple[str, list[str]]:
-    """Run the program that marshals, and let valgrind write a report.
-
-    Returns:
-        Its output, and the kinds of the errors with a function of ours in the stack:
-        others are Python's own.
+    Others are Python's own.
     """
+    return [
+        f"{kind} in {frame.findtext('fn')}"
+        for error in ET.parse(report).iter("error")
+        # with XML, leaks are looked for whatever the options: Python's modules stay
+        if not (kind := error.findtext("kind") or "").startswith("Leak_")
+        for frame in error.iter("frame")
+        if Path(frame.findtext("obj") or "").name.startswith("_ffi.")
+    ]
+
+
+@pytest.fixture(scope="module")
+def errors(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[str]]:
+    """The errors of a run of the program that marshals, and of its child's fault.
+
+    In a copy of the package with lines for errors, and nothing optimized away.
+    """
+    package, reports = plain(tmp_path_factory), tmp_path_factory.mktemp("reports")
     done = subprocess.run(
         [
-            *("valgrind", "--xml=yes", f"--xml-file={report}", "--error-limit=no"),
+            *("valgrind", "--xml=yes", f"--xml-file={reports}/%p", "--error-limit=no"),
             *("--num-callers=40", sys.executable, "-m", "helpers.marshalling"),
-            *arguments,
         ],
         cwd=package,
         env={
@@ -59,23 +68,16 @@ def errors(package: Path, report: Path, *arguments: str) -> tuple[str, list[str]
         check=False,
         timeout=DEADLINE,
     )
-    found = [
-        f"{kind} in {frame.findtext('fn')}"
-        for error in ET.parse(report).iter("error")
-        # with XML, leaks are looked for whatever the options: Python's modules stay
-        if not (kind := error.findtext("kind") or "").startswith("Leak_")
-        for frame in error.iter("frame")
-        if Path(frame.findtext("obj") or "").name.startswith("_ffi.")
-    ]
-    return done.stdout, found
+    done_by = re.fullmatch(r"done (\d+) (\d+)\n", done.stdout)
+    assert done_by, done.stdout
+    return errors_in(reports / done_by[1]), errors_in(reports / done_by[2])
 
 
-def test_marshalling_is_clean(package: Path, tmp_path: Path) -> None:
+def test_marshalling_is_clean(errors: tuple[list[str], list[str]]) -> None:
     """Nothing of ours reads what is out of bounds or was never written."""
-    assert errors(package, tmp_path / "report.xml") == ("done\n", [])
+    assert errors[0] == []
 
 
-def test_a_read_past_an_array_is_seen(package: Path, tmp_path: Path) -> None:
+def test_a_read_past_an_array_is_seen(errors: tuple[list[str], list[str]]) -> None:
     """An error in our code is reported with its function: the run is not blind."""
-    _, found = errors(package, tmp_path / "report.xml", "fault")
-    assert "InvalidRead in pmadvise_ranges_total" in found
+    assert "InvalidRead in pmadvise_ranges_total" in errors[1]
