@@ -13,6 +13,7 @@ every guest, 1 if one failed, 2 if nothing could be run.
 """
 
 import argparse
+import concurrent.futures
 import dataclasses
 import sys
 import tempfile
@@ -82,7 +83,12 @@ def main() -> int:
             wheelhouse = options.wheelhouse or Path(scratch)
             if options.wheelhouse is None:
                 wheels.build(wheels.ROOT, [cells[0].machine], wheelhouse)
-            results = [run(cell, archive, wheelhouse, options) for cell in cells]
+            with concurrent.futures.ThreadPoolExecutor(2) as pool:
+                runs = [
+                    pool.submit(run, cell, archive, wheelhouse, options)
+                    for cell in cells
+                ]
+                results = [one.result() for one in runs]
     except VmError as error:
         print(f"idle.py: {error}", file=sys.stderr)
         return 2

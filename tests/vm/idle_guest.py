@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from idle_targets import CHUNK, EXEC, MIB, ONCE, SIZE, TARGET, TRACK, Child
+from idle_targets import CHUNK, EXEC, FORK, MIB, ONCE, SIZE, TARGET, TRACK, Child
 
 import pmadvise
 
@@ -100,6 +100,29 @@ def exec_and_exit(source: Source) -> str:
             refused(ProcessLookupError, tracker.look, "exited")
     require(source != "damon" or number() == 0, "a kdamond is left")
     return ""
+
+
+def fork_and_unmap(source: Source) -> str:
+    """What a fork maps too is unknown, what was unmapped is gone, and both go on."""
+    with Child(FORK) as child, pmadvise.Process(child.pid) as process:
+        whole = pmadvise.Ranges([(int(child.line()), SIZE // 8)])
+        time.sleep(1)  # until what was filled last is on an LRU list
+        Path("/proc/sys/vm/compact_memory").write_text("1")
+        with process.track(source) as tracker:
+            time.sleep(1)
+            tracker.look()
+            found = (tracker.idle(0) & whole).total
+            require(found >= 0.9 * whole.total, found)
+            child.tell()
+            child.line()
+            tracker.look()
+            require((tracker.idle(0) & whole).total == 0, "a fork maps it too")
+            require(tracker.unknown >= whole.total, tracker.unknown)
+            child.tell()
+            child.line()
+            tracker.look()
+            require((tracker.idle(0) & whole).total == 0, "it was unmapped")
+    return f"{found / whole.total:.2f} of it watched"
 
 
 def number() -> int:
@@ -201,6 +224,7 @@ def checks() -> Iterator[tuple[str, Callable[[], str]]]:
     modes = ("0", "7") if LRU_GEN.exists() else ("",)
     for name in (name for name, answer in answers.items() if answer):
         yield f"exec_{name}", functools.partial(exec_and_exit, name)
+        yield f"fork_{name}", functools.partial(fork_and_unmap, name)
         if name in bounds:
             yield f"told_{name}", functools.partial(told_right, name, *bounds[name])
         if (GROUP.parent / "cgroup.controllers").exists():

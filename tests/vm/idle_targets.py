@@ -39,6 +39,26 @@ while True:
     print(ctypes.addressof(ctypes.c_char.from_buffer(memory)), flush=True)
     input()
 """
+# Forks when it is told to; then ends its child, and unmaps its memory.
+FORK = f"""
+import ctypes, mmap, os, signal, time
+memory = mmap.mmap(-1, {SIZE // 8}, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory[:] = bytes(len(memory))
+cell = ctypes.c_char.from_buffer(memory)
+print(ctypes.addressof(cell), flush=True)
+del cell
+input()
+pid = os.fork()
+if pid == 0:
+    time.sleep(1000)
+print(flush=True)
+input()
+os.kill(pid, signal.SIGKILL)
+os.waitpid(pid, 0)
+memory.close()
+print(flush=True)
+input()
+"""
 EXEC = """
 import os, sys
 print("ready", flush=True)
