@@ -87,11 +87,11 @@ class Tracker:
             end = time.monotonic()
             kept = look.untouched & look.watched
             layers = [
-                (since, memory & kept if memory else memory)  # most are empty
+                (since, _small(memory & kept) if memory else memory)
                 for since, memory in self._layers
             ]
             # what was seen touched, or is watched from now on
-            layers.append((end, look.watched - _union(layers)))
+            layers.append((end, _small(look.watched - _union(layers))))
             _join_closest(layers, end)
             self._layers, self._looked = layers, begin
             self._unknown = look.resident - look.watched.total
@@ -190,6 +190,15 @@ class Tracker:
             look = self._source.look()
             self._require_mm()
         return look
+
+
+_NOTHING = Ranges()
+
+
+def _small(memory: Ranges) -> Ranges:
+    """Return the same ranges, without room for more: most layers are empty."""
+    n = len(memory)
+    return Ranges._of_array(memory._array.copy(0, n)) if n else _NOTHING
 
 
 def _union(layers: list[tuple[float, Ranges]]) -> Ranges:

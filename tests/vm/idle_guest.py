@@ -48,7 +48,7 @@ def target() -> Iterator[
 ]:
     """Start a target; yield it, its handle, its memory, and what of that is cold."""
     with Child(TARGET) as child:
-        base, *hot = map(int, child.line().split())
+        base, *hot = map(int, child.hello.split())
         whole = pmadvise.Ranges([(base, SIZE)])
         hot_ranges = pmadvise.Ranges((base + chunk, CHUNK) for chunk in hot)
         with pmadvise.Process(child.pid) as process:
@@ -86,7 +86,6 @@ def told_right(source: Source, precision: float, recall: float) -> str:
 def exec_and_exit(source: Source) -> str:
     """An exec and an exit under a tracker are told, and nothing is idle after."""
     with Child(EXEC) as child, pmadvise.Process(child.pid) as process:
-        child.line()
         with process.track(source) as tracker:
             tracker.look()
             child.tell()
@@ -105,7 +104,7 @@ def exec_and_exit(source: Source) -> str:
 def fork_and_unmap(source: Source) -> str:
     """What a fork maps too is unknown, what was unmapped is gone, and both go on."""
     with Child(FORK) as child, pmadvise.Process(child.pid) as process:
-        whole = pmadvise.Ranges([(int(child.line()), SIZE // 8)])
+        whole = pmadvise.Ranges([(int(child.hello), SIZE // 8)])
         time.sleep(1)  # until what was filled last is on an LRU list
         Path("/proc/sys/vm/compact_memory").write_text("1")
         with process.track(source) as tracker:
@@ -147,7 +146,6 @@ def damon_after_sigkill() -> str:
     with target() as (_, process, *_):
         for kill in (True, False):
             with Child(TRACK, process.pid) as child:
-                child.line()
                 require(number() == 1, number())
                 with Child(EXEC) as other, pmadvise.Process(other.pid) as another:
                     refused(OSError, lambda: another.track("damon"), "somebody else")
@@ -173,7 +171,7 @@ def aged(source: Source, mode: str) -> str:
     told = []
     with Child(ONCE) as child, pmadvise.Process(child.pid) as process:
         (GROUP / "cgroup.procs").write_text(str(child.pid))
-        whole = pmadvise.Ranges([(int(child.line()), SIZE // 4)])
+        whole = pmadvise.Ranges([(int(child.hello), SIZE // 4)])
         for reclaim in (False, True):
             with process.track(source) as tracker:
                 time.sleep(1)

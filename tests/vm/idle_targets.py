@@ -74,7 +74,7 @@ sys.stdin.read()
 
 
 class Child:
-    """A Python program, with pipes; it is killed at the end of the block."""
+    """A Python program that has said something; it is killed at the end."""
 
     def __init__(self, program: str, *arguments: object) -> None:
         command = [sys.executable, "-c", program, *map(str, arguments)]
@@ -83,6 +83,9 @@ class Child:
             command, stdin=pipe, stdout=pipe, stderr=pipe, text=True
         )
         self.pid = self.popen.pid
+        # Until then it may not have left the address space of this process: Linux 6.12
+        # closes what Popen() waits for before execve(2) replaces it.
+        self.hello = self.line()
 
     def __enter__(self) -> "Child":
         """Return itself."""
