@@ -10,7 +10,8 @@ from typing import Any
 import options
 import pytest
 from helpers import daemon
-from options import Share, Wrong, load
+from options import Wrong, load
+from parsing import Share
 
 pytestmark = pytest.mark.needs_sources
 
