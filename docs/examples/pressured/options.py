@@ -16,6 +16,7 @@ from parsing import (
     Share,
     address,
     excluded,
+    idle_time,
     path,
     percent,
     rate,
@@ -41,6 +42,8 @@ class Options:
     rate: float
     swap_floor: Share | int
     max_stall: float
+    idle_ranges: float
+    """Infinity: none."""
     listen: tuple[str, int]
     lock: str
     dry_run: bool
@@ -72,6 +75,10 @@ OPTIONS = {
     "rate": _Option(rate, "none", "SIZE|none", "to swap in a second, on average"),
     "swap-floor": _Option(share_or_size, "15%", "SIZE|N%", "swap that stays free"),
     "max-stall": _Option(stall, "10ms", "TIME", "that a target may be held up"),
+    "idle-ranges": _Option(
+        idle_time, "none", "TIME|none", "page out what of busy processes was idle so"
+        " long",
+    ),
     "listen": _Option(address, "127.0.0.1:9779", "ADDRESS:PORT", "of the metrics"),
     "lock": _Option(path, _LOCK, "FILE", "that refuses a second instance"),
 }  # fmt: skip

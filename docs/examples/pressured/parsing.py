@@ -35,9 +35,9 @@ def size(text: str, least: int = 1) -> int:
     return int(n_bytes)
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, example: str = "10ms") -> float:
     """Return seconds: of 10ms, 2s."""
-    number, unit = _number(_TIME, text, "a time with its unit, such as 10ms")
+    number, unit = _number(_TIME, text, f"a time with its unit, such as {example}")
     return number * _UNITS[unit]
 
 
@@ -45,6 +45,15 @@ def stall(text: str) -> float:
     """Return seconds, more than 0."""
     if not 0 < (found := seconds(text)) <= _UNITS["h"]:
         raise ValueError("not a time of more than 0, up to 1h")
+    return found
+
+
+def idle_time(text: str) -> float:
+    """Return seconds that are worth a few looks, or infinity for `none`."""
+    if text == "none":
+        return math.inf
+    if not 1 <= (found := seconds(text, "5min")) <= 24 * _UNITS["h"]:
+        raise ValueError("not a time of 1s to 24h")
     return found
 
 

@@ -8,6 +8,7 @@ stdout, metrics for Prometheus, readiness and watchdog for systemd.
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import select
@@ -25,6 +26,8 @@ from options import Options, Wrong, load
 from relief import REST, TICK, Relief
 from startup import lock_of_one_instance, prepare
 from telemetry import log, notify
+from tracking import MOST as MOST_TRACKED
+from tracking import Tracking
 
 from pmadvise import Pressure
 
@@ -63,6 +66,7 @@ class Daemon:
         self.options = self.relief.options = options
         self.groups = groups
         free = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - DESCRIPTORS
+        free -= self.use_trackers(max(free // 4, 1))
         for group in groups:
             group.most = min(MOST, max(free // 2 // len(groups), 1))
         for path in options.exclude:
@@ -74,6 +78,19 @@ class Daemon:
         except OSError as error:
             log("error", message=str(error))
 
+    def use_trackers(self, most: int) -> int:
+        """Track busy processes, if that is asked for; return how many at most."""
+        tracking = self.relief.tracking
+        if math.isinf(self.options.idle_ranges):
+            if tracking is not None:
+                tracking.close()
+            self.relief.tracking = None
+            return 0
+        if tracking is None:
+            tracking = self.relief.tracking = Tracking(self.options)
+        tracking.options, tracking.most = self.options, min(most, MOST_TRACKED)
+        return tracking.most
+
     def run(self, port: int) -> None:
         """Look, and act, until the end is asked for."""
         poll = select.poll()
@@ -83,7 +100,8 @@ class Daemon:
         except OSError as error:  # a kernel without PSI
             log("no_pressure", message=str(error))
         notify("READY=1")
-        log("ready", cgroups=self.options.cgroup, pid=os.getpid(), port=port)
+        cgroups, more = self.options.cgroup, self.named_options()
+        log("ready", cgroups=cgroups, pid=os.getpid(), port=port, **more)
         while not self.stopping.is_set():
             fired = bool(poll.poll(self.pause * 1000))
             self.pause = TICK
@@ -91,8 +109,15 @@ class Daemon:
             if self.reloading.is_set():
                 self.reload()
             self.tick(fired, time.monotonic())
+        if self.relief.tracking is not None:
+            self.relief.tracking.close()
         notify("STOPPING=1")
         log("stopped")
+
+    def named_options(self) -> dict[str, float]:
+        """Return the options that are off by default, and are not off, for the log."""
+        idle_ranges = self.options.idle_ranges
+        return {} if math.isinf(idle_ranges) else {"idle_ranges": idle_ranges}
 
     def reload(self) -> None:
         """Read the options again; if they are wrong those so far stay."""
@@ -108,7 +133,8 @@ class Daemon:
             later = [
                 n for n in ("listen", "lock") if getattr(before, n) != getattr(now, n)
             ]
-            log("reloaded", cgroups=now.cgroup, after_a_restart=later)
+            more = self.named_options()
+            log("reloaded", cgroups=now.cgroup, after_a_restart=later, **more)
         notify("READY=1")
 
     def tick(self, fired: bool, now: float) -> None:
@@ -128,11 +154,18 @@ class Daemon:
                 group.teller.tell("error", str(error), now, message=str(error))
         if woken:  # others may swap in all the time
             self.next_woken = now + self.looked / SHARE_WOKEN
+        tracking = self.relief.tracking
+        if due:
+            known = [one for group in self.groups for one in group.known.values()]
+            if tracking is not None:
+                tracking.choose(known, now)
+                self.looked, tracking.spent = self.looked + tracking.spent, 0.0
+        if tracking is not None:
+            tracking.step(now)
         if due:
             self.next_look = now + min(max(LOOK, self.looked / SHARE), LOOK_MAX)
             os.utime(self.lock)
             notify("WATCHDOG=1")
-            known = [one for group in self.groups for one in group.known.values()]
             alone = [one for one in known if one.until > now]
             telemetry.LISTED.set(sum(group.n_listed for group in self.groups))
             telemetry.PROCESSES.set(len(known))
