@@ -6,11 +6,11 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from helpers.daemon import EMPTY, Scripted
-from helpers.targets import MIB
 from policy import Candidate
 from tracking import Tracking
 
+from helpers.daemon import EMPTY, Scripted
+from helpers.targets import MIB
 from pmadvise import Ranges
 
 TIME = 60.0
