@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import options
+import parsing
 import pytest
 from helpers.needs import ROOT, program
 
@@ -125,7 +126,7 @@ def test_the_container_can_be_scraped() -> None:
     """It listens on all its addresses, and the host publishes its port locally."""
     (entry,) = re.findall(r"^ENTRYPOINT (.+)$", text("Containerfile"), re.MULTILINE)
     (listen,) = values(json.loads(entry), "--listen")
-    assert options.address(listen) == ("", 9779)
+    assert parsing.address(listen) == ("", 9779)
     for words in command_lines().values():
         assert words[words.index("-p") + 1] == "127.0.0.1:9779:9779"
 

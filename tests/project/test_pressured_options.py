@@ -10,7 +10,8 @@ from typing import Any
 import options
 import pytest
 from helpers import daemon
-from options import Share, Wrong, load
+from options import Wrong, load
+from parsing import Share
 
 pytestmark = pytest.mark.needs_sources
 
@@ -40,6 +41,7 @@ def test_defaults() -> None:
         "rate": math.inf,
         "swap_floor": Share(0.15),
         "max_stall": 0.01,
+        "idle_ranges": math.inf,
         "listen": ("127.0.0.1", 9779),
         "lock": options._LOCK,
         "dry_run": False,
@@ -69,6 +71,10 @@ def test_the_floor_is_above_that_of_systemd_oomd() -> None:
         ("--swap-floor=64M", "swap_floor", 64 * MIB),
         ("--max-stall=500us", "max_stall", 0.0005),
         ("--max-stall=1s", "max_stall", 1.0),
+        ("--idle-ranges=60s", "idle_ranges", 60.0),
+        ("--idle-ranges=5min", "idle_ranges", 300.0),
+        ("--idle-ranges=24h", "idle_ranges", 86400.0),
+        ("--idle-ranges=none", "idle_ranges", math.inf),
         ("--listen=:9779", "listen", ("", 9779)),
         ("--listen=[::1]:9779", "listen", ("::1", 9779)),
         ("--listen=[::]:1", "listen", ("::", 1)),
@@ -112,6 +118,8 @@ def test_values(argument: str, name: str, value: object) -> None:
         ),
         *("--max-stall=0", "--max-stall=-1", "--max-stall=nan", "--max-stall=10"),
         *("--max-stall=0ms", "--max-stall=2h", "--max-stall=none"),
+        *("--idle-ranges=60", "--idle-ranges=0s", "--idle-ranges=999ms"),
+        *("--idle-ranges=25h", "--idle-ranges=nan", "--idle-ranges=-5s"),
         *("--listen=x", "--listen=1.2.3.4", "--listen=1.2.3.4:99999", "--listen=::1:9"),
         *("--listen=[::1]", "--listen=[1.2.3.4]:9", "--listen=:", "--listen=a:9"),
         *("--listen=127.0.0.1:-1", "--listen=[::1:9", "--listen=:٣"),
@@ -138,10 +146,11 @@ def test_all_at_once() -> None:
 def test_the_daemon_ends_before_anything_is_done(tmp_path: Path) -> None:
     """It ends with status 2, which systemd does not try again, and leaves no lock."""
     lock = tmp_path / "lock"
-    done = daemon.run("--budget=0", "--high=nan", "--lock", lock)
+    wrong = ("--budget=0", "--high=nan", "--idle-ranges=60")
+    done = daemon.run(*wrong, "--lock", lock)
     assert (done.returncode, done.stdout, lock.exists()) == (2, "", False)
     lines = done.stderr.rstrip("\n").split("\n")
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert all(line.startswith("pressured: --") for line in lines)
 
 
@@ -168,12 +177,14 @@ def test_a_file(tmp_path: Path) -> None:
     path = config(
         tmp_path,
         'cgroup = ["/sys/fs/cgroup/b", "/c"]\nhigh = 85\nbudget = "64M"\n'
-        'exclude = "sshd"\nmax-stall = "5ms"\nrate = 2097152\ndry-run = true\n',
+        'exclude = "sshd"\nmax-stall = "5ms"\nrate = 2097152\ndry-run = true\n'
+        'idle-ranges = "5min"\n',
     )
     found = load(["--config", path, "--high", "88"])
     assert (found.cgroup, found.high) == (("/sys/fs/cgroup/b", "/c"), 88.0)
     assert (found.budget, found.exclude) == (64 * MIB, ("sshd",))
     assert (found.max_stall, found.rate, found.dry_run) == (0.005, 2.0 * MIB, True)
+    assert found.idle_ranges == 300.0
     assert load([*CGROUP, "--config", path]).cgroup == ("/sys/fs/cgroup/a",)
 
 
@@ -187,6 +198,8 @@ def test_a_file(tmp_path: Path) -> None:
         ("high = [70, 80]", ["high", "70"]),
         ("high = true", ["high", "True"]),
         ("dry-run = 1", ["dry-run", "1"]),
+        ("idle-ranges = 60", ["idle-ranges", "60", "unit"]),
+        ("idle_ranges = '60s'", ["idle_ranges", "idle-ranges"]),
         ("cgroup = {a = 1}", ["cgroup"]),
         ("exclude = [1, false]", ["exclude", "False"]),
         ("config = 'x'", ["config", "no such option"]),

@@ -32,12 +32,20 @@ from helpers.targets import MIB
 # Fills memory, then reads a line for each act: r reads it, w works, e executes itself,
 # f forks a child that shares it, and ends the one before, l lies about its name.
 _PROGRAM = """
-import os, signal, sys, time
+import os, signal, sys, threading, time
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 child = 0
 if len(sys.argv) > 2:
     sys.stdin.readline()  # until it is in its cgroup
 area = bytearray(b"pmadvise" * (int(sys.argv[1]) // 8))
+def work():  # some percent of a CPU, without the memory
+    while True:
+        end = time.monotonic() + 0.004
+        while time.monotonic() < end:
+            pass
+        time.sleep(0.096)
+if "BUSY" in os.environ:
+    threading.Thread(target=work, daemon=True).start()
 print("ready", flush=True)
 for line in sys.stdin:
     if line == "r\\n":
@@ -67,12 +75,14 @@ for line in sys.stdin:
 class Worker:
     """A process of the soak."""
 
-    def __init__(self, cgroup: Cgroup, size: int) -> None:
+    def __init__(self, cgroup: Cgroup, size: int, *, is_busy: bool = False) -> None:
+        self.is_busy = is_busy
         self.process = subprocess.Popen(
             [sys.executable, "-ISc", _PROGRAM, str(size), "wait"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env={**os.environ, "BUSY": "1"} if is_busy else None,
             start_new_session=True,
         )
         cgroup.write("cgroup.procs", str(self.process.pid))
@@ -98,12 +108,16 @@ class Worker:
 class Soak:
     """The workers, and how often each thing was done to them."""
 
-    def __init__(self, cgroup: Cgroup, n: int, size: int, seed: int) -> None:
-        self.random, self.cgroup, self.size = random.Random(seed), cgroup, size
+    def __init__(self, cgroup: Cgroup, options: argparse.Namespace) -> None:
+        self.random, self.cgroup = random.Random(options.seed), cgroup
+        self.size = options.size * MIB
         self.done = dict.fromkeys(
             ["read", "work", "exec", "fork", "lie", "replaced"], 0
         )
-        self.workers = [Worker(cgroup, size) for _ in range(n)]
+        self.workers = [
+            Worker(cgroup, self.size, is_busy=number < options.busy)
+            for number in range(options.processes)
+        ]
 
     def step(self) -> None:
         """Do something to one of them."""
@@ -113,7 +127,9 @@ class Soak:
         self.done[act] += 1
         if act == "replaced":
             worker.close()
-            self.workers[number] = Worker(self.cgroup, self.size)
+            self.workers[number] = Worker(
+                self.cgroup, self.size, is_busy=worker.is_busy
+            )
         else:
             worker.tell(act[0])
             worker.answered()
@@ -140,6 +156,7 @@ def measured(daemon: Daemon) -> dict[str, float]:
         "descriptors": daemon.n_descriptors(),
         "watched": daemon.metric("pressured_processes"),
         "threads": proc.status(daemon.process.pid, "Threads"),
+        "trackers": daemon.metric("pressured_trackers"),
     }
 
 
@@ -151,10 +168,10 @@ def soak(
     limit = options.processes * (size + 4 * MIB)
     rest = options.seconds / 4
     with memory_cgroup(limit, swap=True) as cgroup, tempfile.TemporaryDirectory() as at:
-        work = Soak(cgroup, options.processes, size, options.seed)
-        daemon = Daemon(
-            cgroup.path, Path(at), "--high", 70, "--low", 60, "--swap-floor", 0
-        )
+        work = Soak(cgroup, options)
+        watermarks = ("--high", options.low + 10, "--low", options.low)
+        more = ("--swap-floor", 0, "--idle-ranges", options.idle_ranges)
+        daemon = Daemon(cgroup.path, Path(at), *watermarks, *more)
         try:
             first, end = None, time.monotonic() + options.seconds - rest
             while (left := end - time.monotonic()) > 0:
@@ -172,6 +189,7 @@ def soak(
                 "acts": work.done,
                 "relieved": len(daemon.events("relieved")),
                 "advised": sum(line["advised"] for line in daemon.events("relieved")),
+                "idle_ranges": daemon.metric("pressured_idle_range_bytes_total"),
                 "woke": len(daemon.events("woke")),
                 "errors": daemon.events("error") + daemon.events("refused"),
                 "warm": first or last,
@@ -209,6 +227,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--processes", type=int, default=200)
     parser.add_argument("--size", type=int, default=4, help="MiB of each")
+    parser.add_argument("--low", type=float, default=60, help="percent of the limit")
+    parser.add_argument("--busy", type=int, default=0, help="of them, all the time")
+    parser.add_argument("--idle-ranges", default="none", help="that of the daemon")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     options = parser.parse_args()
 

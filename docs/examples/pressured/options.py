@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import math
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, NamedTuple
 
-MIB = 1 << 20
-_SIZE = re.compile(r"([0-9]*\.?[0-9]+) ?([kmgt]?)(?:i?b)?", re.IGNORECASE)
-_PERCENT = re.compile(r"[0-9]*\.?[0-9]+%?")
-_TIME = re.compile(r"([0-9]*\.?[0-9]+) ?(us|ms|s|min|h)")
-_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
-_NAME_BYTES = 15  # of a process's name: TASK_COMM_LEN - 1
+from parsing import (
+    MIB,
+    Share,
+    address,
+    excluded,
+    idle_time,
+    path,
+    percent,
+    rate,
+    share_or_size,
+    size,
+    stall,
+)
 
 
 class Wrong(Exception):
     """What is wrong with the options: a line for each fault."""
-
-
-class Share(float):
-    """A part of a whole, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Options:
     rate: float
     swap_floor: Share | int
     max_stall: float
+    idle_ranges: float
+    """Infinity: none."""
     listen: tuple[str, int]
     lock: str
     dry_run: bool
@@ -49,87 +52,6 @@ class Options:
         """Return the bytes of so much swap that stay free."""
         floor = self.swap_floor
         return math.ceil(floor * total) if isinstance(floor, Share) else floor
-
-
-def _number(pattern: re.Pattern[str], text: str, example: str) -> tuple[float, str]:
-    match = pattern.fullmatch(text.strip())
-    if not match:
-        raise ValueError(f"not {example}")
-    return float(match[1]), match[2].lower()
-
-
-def size(text: str, least: int = 1) -> int:
-    """Return bytes: of 65536, 64K, 1.5GiB."""
-    number, unit = _number(_SIZE, text, "a size, such as 64M or 1.5GiB")
-    n_bytes = number * 1024.0 ** ("kmgt".find(unit) + 1 if unit else 0)
-    if not least <= n_bytes < 1 << 63:
-        raise ValueError(f"not a size of {least} bytes or more, such as 64M")
-    return int(n_bytes)
-
-
-def seconds(text: str) -> float:
-    """Return seconds, more than 0: of 10ms, 2s."""
-    number, unit = _number(_TIME, text, "a time with its unit, such as 10ms")
-    if not 0 < number * _UNITS[unit] <= _UNITS["h"]:
-        raise ValueError("not a time of more than 0, up to 1h")
-    return number * _UNITS[unit]
-
-
-def percent(text: str) -> float:
-    """Return a number, 0 to 100."""
-    number = float(text.removesuffix("%")) if _PERCENT.fullmatch(text) else -1.0
-    if not 0 <= number <= 100:
-        raise ValueError("not a percentage, 0 to 100")
-    return number
-
-
-def share_or_size(text: str) -> Share | int:
-    """Return a part of the swap, or bytes: of 15%, 64M, 0."""
-    if not text.endswith("%"):
-        return size(text, 0)
-    if (share := percent(text)) == 100:
-        raise ValueError("nothing could be paged out: less than 100%")
-    return Share(share / 100)
-
-
-def rate(text: str) -> float:
-    """Return bytes a second, or infinity for `none`."""
-    return math.inf if text == "none" else size(text.removesuffix("/s"), MIB)
-
-
-def address(text: str) -> tuple[str, int]:
-    """Return the IP address, "" for all, and the port: of :9779, [::1]:9779."""
-    host, colon, port = text.rpartition(":")
-    is_v6 = host.startswith("[") and host.endswith("]")
-    host = host[1:-1] if is_v6 else host
-    try:
-        if host and ipaddress.ip_address(host).version != (6 if is_v6 else 4):
-            raise ValueError(host)
-        if not (colon and re.fullmatch("[0-9]{1,5}", port) and int(port) < 1 << 16):
-            raise ValueError(port)
-    except ValueError:
-        raise ValueError(
-            "not ADDRESS:PORT, such as 127.0.0.1:9779, [::1]:9779, or :9779 for all"
-        ) from None
-    return host, int(port)
-
-
-def excluded(text: str) -> str:
-    """Return a pattern of names, or the path of a cgroup."""
-    if "/" in text:
-        return os.path.normpath(text)
-    if not text or (
-        not set(text) & set("*?[") and len(os.fsencode(text)) > _NAME_BYTES
-    ):
-        raise ValueError(f"a process's name has 1 to {_NAME_BYTES} bytes")
-    return text
-
-
-def path(text: str) -> str:
-    """Return a path, without "." and ".."."""
-    if not text or "\0" in text:
-        raise ValueError("not a path")
-    return os.path.normpath(text)
 
 
 class _Option(NamedTuple):
@@ -152,7 +74,11 @@ OPTIONS = {
     "budget": _Option(lambda t: size(t, MIB), "256M", "SIZE", "paged out at once"),
     "rate": _Option(rate, "none", "SIZE|none", "to swap in a second, on average"),
     "swap-floor": _Option(share_or_size, "15%", "SIZE|N%", "swap that stays free"),
-    "max-stall": _Option(seconds, "10ms", "TIME", "that a target may be held up"),
+    "max-stall": _Option(stall, "10ms", "TIME", "that a target may be held up"),
+    "idle-ranges": _Option(
+        idle_time, "none", "TIME|none", "page out what of busy processes was idle so"
+        " long",
+    ),
     "listen": _Option(address, "127.0.0.1:9779", "ADDRESS:PORT", "of the metrics"),
     "lock": _Option(path, _LOCK, "FILE", "that refuses a second instance"),
 }  # fmt: skip

@@ -49,6 +49,8 @@ class Candidate:
     """It is left alone until then."""
     refused: str = ""
     """The errno of its latest refusal."""
+    is_partly_out: bool = False
+    """Whether it was busy then, and only what was idle of it was paged out."""
     is_fruitless: bool = False
     """Whether the last advice freed next to nothing."""
     gone: bool = False
@@ -92,6 +94,7 @@ class Candidate:
         if now - self.advised > 4 * self.backoff:  # it slept long since the last time
             self.backoff = BACKOFF
         self.swap, self.advised, self.refused = swap, now, ""
+        self.is_partly_out = False
 
     def begin_anew(self) -> None:
         """Note that it runs another program now: what was seen of it is no use."""
@@ -166,7 +169,7 @@ def choose(
     """
     chosen, reasons = [], Counter[str]()
     for one in candidates:
-        reason = _why_not(one, now, exclude) or one.why_important(now)
+        reason = why_not(one, now, exclude) or one.why_important(now)
         if reason:
             reasons[reason] += 1
         else:
@@ -175,7 +178,12 @@ def choose(
     return chosen, reasons
 
 
-def _why_not(one: Candidate, now: float, exclude: Sequence[str]) -> str:
+def is_busy(one: Candidate, now: float, exclude: Sequence[str] = ()) -> bool:
+    """Return whether a process stays for no other reason than that it is busy."""
+    return why_not(one, now, exclude) == "busy" and not one.why_important(now)
+
+
+def why_not(one: Candidate, now: float, exclude: Sequence[str]) -> str:
     """Return why a process may not be paged out now, or ""."""
     if one.process.pid in ancestors():
         return "own"

@@ -8,12 +8,11 @@ stdout, metrics for Prometheus, readiness and watchdog for systemd.
 
 from __future__ import annotations
 
-import fcntl
+import math
 import os
 import resource
 import select
 import signal
-import stat
 import sys
 import threading
 import time
@@ -25,9 +24,12 @@ from cgroup import Cgroup, host, swap_cache, swapped_in
 from members import MOST
 from options import Options, Wrong, load
 from relief import REST, TICK, Relief
+from startup import lock_of_one_instance, prepare
 from telemetry import log, notify
+from tracking import MOST as MOST_TRACKED
+from tracking import Tracking
 
-from pmadvise import Pressure, support
+from pmadvise import Pressure
 
 LOOK, LOOK_MAX = 2.0, 10.0  # seconds between looks at all processes: so that they
 SHARE = 0.01  # take no more of a CPU
@@ -64,6 +66,7 @@ class Daemon:
         self.options = self.relief.options = options
         self.groups = groups
         free = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - DESCRIPTORS
+        free -= self.use_trackers(max(free // 4, 1))
         for group in groups:
             group.most = min(MOST, max(free // 2 // len(groups), 1))
         for path in options.exclude:
@@ -75,6 +78,19 @@ class Daemon:
         except OSError as error:
             log("error", message=str(error))
 
+    def use_trackers(self, most: int) -> int:
+        """Track busy processes, if that is asked for; return how many at most."""
+        tracking = self.relief.tracking
+        if math.isinf(self.options.idle_ranges):
+            if tracking is not None:
+                tracking.close()
+            self.relief.tracking = None
+            return 0
+        if tracking is None:
+            tracking = self.relief.tracking = Tracking(self.options)
+        tracking.options, tracking.most = self.options, min(most, MOST_TRACKED)
+        return tracking.most
+
     def run(self, port: int) -> None:
         """Look, and act, until the end is asked for."""
         poll = select.poll()
@@ -84,7 +100,8 @@ class Daemon:
         except OSError as error:  # a kernel without PSI
             log("no_pressure", message=str(error))
         notify("READY=1")
-        log("ready", cgroups=self.options.cgroup, pid=os.getpid(), port=port)
+        cgroups, more = self.options.cgroup, self.named_options()
+        log("ready", cgroups=cgroups, pid=os.getpid(), port=port, **more)
         while not self.stopping.is_set():
             fired = bool(poll.poll(self.pause * 1000))
             self.pause = TICK
@@ -92,8 +109,15 @@ class Daemon:
             if self.reloading.is_set():
                 self.reload()
             self.tick(fired, time.monotonic())
+        if self.relief.tracking is not None:
+            self.relief.tracking.close()
         notify("STOPPING=1")
         log("stopped")
+
+    def named_options(self) -> dict[str, float]:
+        """Return the options that are off by default, and are not off, for the log."""
+        idle_ranges = self.options.idle_ranges
+        return {} if math.isinf(idle_ranges) else {"idle_ranges": idle_ranges}
 
     def reload(self) -> None:
         """Read the options again; if they are wrong those so far stay."""
@@ -109,7 +133,8 @@ class Daemon:
             later = [
                 n for n in ("listen", "lock") if getattr(before, n) != getattr(now, n)
             ]
-            log("reloaded", cgroups=now.cgroup, after_a_restart=later)
+            more = self.named_options()
+            log("reloaded", cgroups=now.cgroup, after_a_restart=later, **more)
         notify("READY=1")
 
     def tick(self, fired: bool, now: float) -> None:
@@ -129,11 +154,18 @@ class Daemon:
                 group.teller.tell("error", str(error), now, message=str(error))
         if woken:  # others may swap in all the time
             self.next_woken = now + self.looked / SHARE_WOKEN
+        tracking = self.relief.tracking
+        if due:
+            known = [one for group in self.groups for one in group.known.values()]
+            if tracking is not None:
+                tracking.choose(known, now)
+                self.looked, tracking.spent = self.looked + tracking.spent, 0.0
+        if tracking is not None:
+            tracking.step(now)
         if due:
             self.next_look = now + min(max(LOOK, self.looked / SHARE), LOOK_MAX)
             os.utime(self.lock)
             notify("WATCHDOG=1")
-            known = [one for group in self.groups for one in group.known.values()]
             alone = [one for one in known if one.until > now]
             telemetry.LISTED.set(sum(group.n_listed for group in self.groups))
             telemetry.PROCESSES.set(len(known))
@@ -181,43 +213,6 @@ class Daemon:
             and self.relief.relieve(group, now, fill, trigger)
         ):
             self.pause = 0.0  # meanwhile the group may have grown past the watermark
-
-
-def prepare() -> None:
-    """Look at the rights, and make room for descriptors.
-
-    Raises:
-        OSError: Other processes may not be advised.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:  # it was closed: no other file is to have its number
-            os.open(os.devnull, os.O_RDWR)
-    allowed = support().other_processes
-    if not allowed:
-        raise OSError(f"{allowed.reason}; {allowed.remedy}")
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    with suppress(PermissionError):  # a seccomp filter: then fewer are watched
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def lock_of_one_instance(path: str) -> int:
-    """Take the lock, which nobody else can take or hold back.
-
-    Raises:
-        BlockingIOError: Another instance has it.
-        OSError: It can't be had.
-    """
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    lock = os.open(path, flags, 0o600)
-    status = os.fstat(lock)
-    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-        raise OSError(f"{path}: not a file of user {os.geteuid()}")
-    os.fchmod(lock, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return lock
 
 
 def main() -> None:

@@ -11,19 +11,20 @@ from typing import Any, NamedTuple
 
 import policy
 import telemetry
+from account import Account
 from cgroup import Cgroup, Fill, unprotected
 from members import OWN
 from options import Options
 from policy import BACKOFF_MAX, Candidate
 from telemetry import log
+from tracking import Tracking
 
-from pmadvise import PAGE_SIZE, Advice, Report, advise_each, swap
+from pmadvise import PAGE_SIZE, Advice, Ranges, Report, advise_each, swap
 
 # Seconds: the first rest after nothing could be done, or was freed, then twice as long
 REST, REST_NOBODY, REST_FRUITLESS = 0.5, 4.0, 30.0  # each time, up to these
 TICK = 0.1  # seconds between looks at the watermarks
 SLICE = 1.0  # seconds at most in one process, so that the watchdog hears of us
-NAMED = 8  # processes, in a line of the log
 FRUITLESS = "shared with other processes, or the cgroup may use no swap"
 
 
@@ -47,6 +48,8 @@ class Relief:
 
     def __init__(self, options: Options, is_stopping: Callable[[], bool]) -> None:
         self.options = options
+        self.tracking: Tracking | None = None
+        """Of busy processes, with --idle-ranges."""
         self._is_stopping = is_stopping
         self._allowance, self._latest = options.rate, time.monotonic()
 
@@ -54,7 +57,9 @@ class Relief:
         """Look at a process; if it wakes, read it back in as far as there is room."""
         if back := one.look(now):
             telemetry.REFAULTED.inc(back)
-            report = self._advise(one, Advice.WILLNEED, room, now) if room > 0 else None
+            # Of a busy one the rest is idle still, and what it needs is back.
+            is_read = room > 0 and not one.is_partly_out
+            report = self._advise(one, Advice.WILLNEED, room, now) if is_read else None
             read = report and report.advised
             log("woke", **one.named(), back=back, read=read, backoff=one.backoff)
         return back
@@ -64,16 +69,18 @@ class Relief:
         most = min(self.options.budget, self._allowed(now))
         need = fill.used - fill.limit * self.options.low / 100
         need = min(need, most) if need > 0 else most
-        chosen, reasons = policy.choose(group.known.values(), now, self.options.exclude)
-        acted: list[dict[str, Any]] = []
-        advised = freed = 0
-        for number, one in enumerate(chosen):
-            left = min(most - advised, need - freed)
+        known = group.known.values()
+        chosen, reasons = policy.choose(known, now, self.options.exclude)
+        busy = self.tracking.ready(known, now) if self.tracking else []
+        reasons["busy"] -= len(busy)
+        account = Account(reasons, has_ranges=self.tracking is not None)
+        for number, one in enumerate([*chosen, *busy]):
+            left = min(most - account.advised, need - account.freed)
             late = time.monotonic() - now > SLICE
             if number and (left < PAGE_SIZE or late or self._is_stopping()):
                 break
             if why := self._why_later(most) or (space := self.swap_space()).why_full:
-                reasons[why] += len(chosen) - number
+                reasons[why] += len(chosen) + len(busy) - number
                 break
             if one.swap and self.look(one, now, 0):
                 reasons["woke"] += 1  # since the last look
@@ -82,34 +89,48 @@ class Relief:
                 reasons[why] += 1
                 continue
             # What comes first in its memory may be what is shared: look further.
-            room = most - advised if one.is_fruitless else left
+            room = most - account.advised if one.is_fruitless else left
             if (room := min(room, unprotected(one.cgroup))) < PAGE_SIZE:
                 reasons["protected"] += 1
                 continue
-            report = self._advise(one, Advice.PAGEOUT, room, now, space.floor)
-            if report is None:
-                reasons["gone" if one.gone else "refused"] += 1
-                continue
-            out = self._note(one, report, now)
-            if not report.advised:
-                reasons["nothing"] += 1
-                continue
-            advised, freed = advised + report.advised, freed + out
-            acted.append({**one.named(), "advised": report.advised, "freed": out})
+            tracking = self.tracking if number >= len(chosen) else None
+            self._page_out(one, room, space.floor, now, account, tracking)
         group.is_full = group.is_full or trigger == "watermark"
+        advised, freed = account.advised, account.freed
         fields: dict[str, Any] = {
             "trigger": trigger,
             "limit_of": fill.where or "host",
+            **account.fields(),
         }
-        if acted:
-            acted.sort(key=lambda one: -one["freed"])
-            fields |= {"advised": advised, "freed": freed, "processes": acted[:NAMED]}
-            fields |= {"more": len(acted) - NAMED} if len(acted) > NAMED else {}
         fields["ended"] = "enough" if need - freed < PAGE_SIZE else "short"
         telemetry.ACTS.labels(group.directory, trigger, fields["ended"]).inc()
         has_freed = freed > advised // 10
-        self._conclude(group, now, reasons, fields, has_freed)
+        self._conclude(group, now, +reasons, fields, has_freed)
         return has_freed
+
+    def _page_out(
+        self,
+        one: Candidate,
+        room: float,
+        floor: int,
+        now: float,
+        account: Account,
+        tracking: Tracking | None,
+    ) -> None:
+        """Page a process out, or with `tracking`, as it is busy, what is idle of it."""
+        ranges = tracking.idle(one, now) if tracking else None
+        if ranges is not None and not ranges:
+            account.reasons["busy"] += 1
+            return
+        report = self._advise(one, Advice.PAGEOUT, room, now, floor, ranges)
+        if report is None:
+            account.reasons["gone" if one.gone else "refused"] += 1
+            return
+        out = self._note(one, report, now)
+        if tracking:
+            one.is_partly_out = True
+            tracking.advised(one, report)
+        account.add(one, report, out, is_busy=tracking is not None)
 
     def _conclude(
         self,
@@ -185,6 +206,7 @@ class Relief:
         budget: float,
         now: float,
         swap_floor: int = 0,
+        ranges: Ranges | None = None,
     ) -> Report | None:
         """Advise one process; return None if it has gone or refuses.
 
@@ -195,6 +217,7 @@ class Relief:
         [(_, outcome)] = advise_each(
             [one.process],
             advice,
+            select=lambda _: ranges,
             budget=int(budget),
             swap_floor=swap_floor,
             stop=self._is_stopping,

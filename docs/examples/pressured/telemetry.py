@@ -26,6 +26,10 @@ LOOKED = Gauge("pressured_last_look_timestamp_seconds", "When it last looked at 
 SWAP_FREE = Gauge("pressured_swap_free_bytes", "Free swap")
 SWAP_FLOOR = Gauge("pressured_swap_floor_bytes", "Swap that it leaves free")
 ADVISED = Counter("pressured_advised_bytes", "Bytes advised", ["advice"])
+IDLE_RANGES = Counter(
+    "pressured_idle_range_bytes", "Bytes advised of busy processes, idle for long"
+)
+TRACKERS = Gauge("pressured_trackers", "Busy processes whose idle memory is tracked")
 FREED = Counter("pressured_freed_bytes", "Bytes that left the memory of processes")
 REFAULTED = Counter("pressured_refaulted_bytes", "Bytes that came back from swap")
 ACTS = Counter("pressured_acts", "Times it acted", ["cgroup", "trigger", "ended"])
@@ -110,7 +114,7 @@ class Teller:
     """Logs what lasts once, until it changes, and not too often.
 
     Args:
-        cgroup: Of which it tells.
+        cgroup: Of which it tells; "" if of none.
     """
 
     def __init__(self, cgroup: str) -> None:
@@ -140,7 +144,8 @@ class Teller:
             self._told[event] = key, now, said
         elif now - said >= SELDOM:
             self._told[event] = key, now, now
-            log(event, cgroup=self._cgroup, **fields)
+            about = {"cgroup": self._cgroup} if self._cgroup else {}
+            log(event, **about, **fields)
 
     def forget(self) -> None:
         """Tell all anew."""
