@@ -180,10 +180,10 @@ def _command(advice: Advice, verb: Verb) -> click.Command:
         dry_run: bool,
         force: bool,
     ) -> None:
-        from pmadvise.command.targets import Targets  # noqa: PLC0415 - not for the help
+        from pmadvise.command.selection import Selection  # noqa: PLC0415 - not for the help
+        from pmadvise.command.targets import Targets  # noqa: PLC0415 - likewise
         from pmadvise.command.work import (  # noqa: PLC0415 - likewise
             Order,
-            Selection,
             bytes_of,
             floor_of,
         )
