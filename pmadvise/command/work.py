@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from pmadvise.advice import Advice
+from pmadvise.command.idle import IdleMemory
 from pmadvise.command.options import Share
 from pmadvise.command.selection import Selection
 from pmadvise.command.targets import TargetEntry, TargetProcess
@@ -25,6 +26,7 @@ from pmadvise.report import Ended, Report
 
 if TYPE_CHECKING:
     from pmadvise.command.progress import Bars
+    from pmadvise.command.tracking import Tracking
 
 _NEARLY_FULL = 0.05
 
@@ -41,6 +43,8 @@ class Order:
     timeout: float | None = None
     hold: str | None = None
     dry_run: bool = False
+    idle: float | None = None
+    """Seconds: only memory that is not touched for so long, which is tracked before."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Outcome:
     """Whether there is any memory of the selection, in memory or not."""
     held: str | None = None
     """How it was held meanwhile."""
+    idle: IdleMemory | None = None
+    """The idle memory; None if it was not asked for, or not found out."""
 
     @property
     def ended(self) -> Ended | None:
@@ -167,19 +173,26 @@ def advise(
     order: Order,
     stop: threading.Event,
     observer: Silence | Bars,
+    tracking: Tracking | None = None,
 ) -> list[Outcome]:
-    """Advise the targets in their order, by advise_each(): its rules are the rules."""
+    """Advise the targets in their order, by advise_each(): its rules are the rules.
+
+    With `tracking` only what is idle, of the targets that it has open.
+    """
     listed = list(targets)
     turns: list[_Turn] = []
     outcomes: dict[int, Outcome] = {}
 
     def handles() -> Iterator[Process]:
-        # One is open at a time: there may be more targets than descriptors.
+        # One is open at a time: there may be more targets than descriptors. But those
+        # that are tracked all are.
         for target in listed:
             if target.error is not None:
                 continue
+            if tracking is not None and stop.is_set():
+                return  # not all may be open
             try:
-                process = target.open()
+                process = tracking.take(target) if tracking else target.open()
             except OSError as error:
                 outcomes[target.pid] = Outcome(target, None, error)
                 continue
@@ -190,7 +203,11 @@ def advise(
                 turns[-1].note_hold()
 
     def select(process: Process) -> Ranges | None:
-        ranges = order.selection.of(process, order.advice)
+        if order.idle is None:
+            ranges = order.selection.of(process, order.advice)
+        else:
+            turns[-1].idle = idle = IdleMemory(turns[-1].process, order.idle)
+            ranges = idle.select(order.selection, order.advice)
         if ranges is not None and not ranges:
             turns[-1].matched = order.selection.matches(process)
         return ranges
@@ -238,6 +255,7 @@ class _Turn:
     process: TargetProcess
     matched: bool = True
     held: str | None = None
+    idle: IdleMemory | None = None
 
     def note_hold(self) -> None:
         """Note how the target was held, and whether that was broken."""
@@ -254,4 +272,4 @@ class _Turn:
             if not (report and report.requested):  # refused before there was any work
                 report = None
             return Outcome(self.target, report, result)
-        return Outcome(self.target, result, None, self.matched, self.held)
+        return Outcome(self.target, result, None, self.matched, self.held, self.idle)
