@@ -23,6 +23,8 @@ class IdleMemory:
         self.seconds = seconds
         self.size = 0
         """Bytes of all of it."""
+        self.is_lost = False
+        """Whether the process has exec'd: its mappings are others."""
 
     def select(self, selection: Selection, advice: Advice) -> Ranges:
         """Look at the process, and return the ranges to advise.
@@ -36,9 +38,10 @@ class IdleMemory:
             self._tracker.look()
             return selection.idle_of(self._process, advice, self._find)
         except ProcessLookupError:
-            if self._process.alive:  # it has exec'd, of which the report tells
-                return Ranges()
-            raise
+            if not self._process.alive:
+                raise
+            self.is_lost = True  # the report tells of it
+            return Ranges()
 
     def _find(self) -> Ranges:
         idle = self._tracker.idle(self.seconds)

@@ -208,6 +208,8 @@ def advise(
         else:
             turns[-1].idle = idle = IdleMemory(turns[-1].process, order.idle)
             ranges = idle.select(order.selection, order.advice)
+            if idle.is_lost:
+                return ranges
         if ranges is not None and not ranges:
             turns[-1].matched = order.selection.matches(process)
         return ranges
