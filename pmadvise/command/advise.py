@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -107,6 +107,26 @@ _selection = options.together(
     ),
 )
 
+_idle = click.option(
+    "--idle",
+    metavar="TIME",
+    type=options.positive_time,
+    help="Only memory that is not touched for so long: watch the targets for that time "
+    "first. What is told apart, pages or whole mappings, depends on the kernel.",
+)
+
+
+def _refuse_idle(_context: click.Context, _: click.Parameter, text: str | None) -> None:
+    if text is not None:
+        raise click.UsageError(
+            "--idle is about memory that is in memory, and willneed reads what is not"
+        )
+
+
+_no_idle = click.option(
+    "--idle", hidden=True, expose_value=False, callback=_refuse_idle
+)
+
 _limits = options.together(
     click.option(
         "--budget",
@@ -159,6 +179,7 @@ def _command(advice: Advice, verb: Verb) -> click.Command:
 
     @options.targets
     @_selection
+    @(_no_idle if advice == Advice.WILLNEED else _idle)
     @_limits
     @options.common
     @click.pass_context
@@ -179,16 +200,21 @@ def _command(advice: Advice, verb: Verb) -> click.Command:
         hold: str | None,
         dry_run: bool,
         force: bool,
+        idle: float | None = None,
     ) -> None:
-        from pmadvise.command.targets import Targets  # noqa: PLC0415 - not for the help
+        from pmadvise.command.selection import Selection  # noqa: PLC0415 - not for the help
+        from pmadvise.command.targets import Targets  # noqa: PLC0415 - likewise
         from pmadvise.command.work import (  # noqa: PLC0415 - likewise
             Order,
-            Selection,
             bytes_of,
             floor_of,
         )
 
         options.require_targets(wanted)
+        if shared and idle is not None:
+            raise click.UsageError(
+                "--shared and --idle: whether others touch shared memory is unknown"
+            )
         targets = Targets(*wanted)
         if isinstance(budget, Share):
             budget = bytes_of(budget, targets, advice)
@@ -205,6 +231,7 @@ def _command(advice: Advice, verb: Verb) -> click.Command:
             timeout=timeout,
             hold=hold,
             dry_run=dry_run,
+            idle=idle,
         )
         run_order(options.output_of(context), targets, order, force)
 
@@ -221,7 +248,8 @@ COMMANDS = {
 
 def run_order(output: Output, targets: Targets, order: Order, force: bool) -> None:
     """Advise the targets, and print the outcome of each."""
-    from pmadvise.command.work import (  # noqa: PLC0415 - not for the help
+    from pmadvise.command.tracking import track  # noqa: PLC0415 - not for the help
+    from pmadvise.command.work import (  # noqa: PLC0415 - likewise
         Interrupts,
         advise,
         refusal,
@@ -238,10 +266,14 @@ def run_order(output: Output, targets: Targets, order: Order, force: bool) -> No
     warning = swap_warning(order.advice, swap_or_error())
     if warning is not None and any(map(_has_memory, targets)):
         output.warn(warning)
-    with Interrupts() as interrupts:
-        observer = _observer(output, order)
-        outcomes = advise(targets, order, interrupts.event, observer)
-        output.interrupted = interrupts.event.is_set()
+    with Interrupts() as interrupts, contextlib.ExitStack() as stack:
+        stop, tracking = interrupts.event, None
+        if order.idle is not None:
+            tracking = stack.enter_context(track(targets, stop, output))
+            tracking.wait(order.idle, order.idle)
+            tracking.end_bar()
+        outcomes = advise(targets, order, stop, _observer(output, order), tracking)
+        output.interrupted = stop.is_set()
     _print(output, outcomes, order)
 
 
@@ -254,9 +286,7 @@ def _observer(output: Output, order: Order) -> Silence | Bars:
     """Return bars where somebody may look at them."""
     from pmadvise.command.work import Silence  # noqa: PLC0415 - not for the help
 
-    if output.quiet or order.dry_run or not os.isatty(2):
-        return Silence()
-    if not output.console(err=True).is_terminal:
+    if order.dry_run or not output.shows_progress:
         return Silence()
     from pmadvise.command.progress import Bars  # noqa: PLC0415 - slow, for a terminal
 

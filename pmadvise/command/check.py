@@ -111,6 +111,8 @@ def _rows(answers: Support) -> Iterator[Row]:
     yield _answer("priority", answers.priority, optional=True)
     yield _answer("PROCMAP_QUERY", answers.procmap_query, optional=True)
     yield _answer("PAGEMAP_SCAN", answers.pagemap_scan, optional=True)
+    for name, answer in answers.idle.items():
+        yield _answer(f"idle by {name}", answer, optional=True)
     freezers = ", ".join(answers.freezers)
     yield Row(
         "ok" if freezers else "may",

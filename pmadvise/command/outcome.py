@@ -9,6 +9,7 @@ from rich.text import Text
 
 from pmadvise._reasons import errno_name
 from pmadvise.advice import Advice, advice_name
+from pmadvise.command.idle import IdleMemory
 from pmadvise.command.output import Output
 from pmadvise.command.table import Cell, Column
 from pmadvise.command.text import count, duration, error_text, long_size, size
@@ -87,6 +88,8 @@ def notes(outcome: Outcome, order: Order, now: Swap | None) -> Iterator[Note]:
         return
     if outcome.held is not None:
         yield Note(None, outcome.held)
+    if outcome.idle is not None and report.ended != "exec":
+        yield from _idle(outcome.idle)
     if not report.requested and report.ended == "complete":
         yield Note(None, f"nothing to advise: {_why_nothing(outcome, order)}")
     groups: dict[str, int] = {}
@@ -106,6 +109,20 @@ def notes(outcome: Outcome, order: Order, now: Swap | None) -> Iterator[Note]:
         yield Note(report.advised, _EFFECTS[order.advice])
 
 
+def _idle(idle: IdleMemory) -> Iterator[Note]:
+    """Yield how much is idle, and how exactly that is known."""
+    time = duration(idle.seconds)
+    yield Note(
+        idle.size,
+        f"were not touched for {time}, selected or not, by {idle.grain}",
+    )
+    if idle.unknown:
+        yield Note(
+            idle.unknown,
+            "are of unknown age, and not taken for idle: shared, or not watched",
+        )
+
+
 _EFFECTS = {
     Advice.COLD: "are cold now: they stay in memory until it is short, and are then "
     "the first that the kernel reclaims",
@@ -119,6 +136,14 @@ _EFFECTS = {
 def _why_nothing(outcome: Outcome, order: Order) -> str:
     if not outcome.matched:
         return f"no mapping matches {order.selection}"
+    if order.idle is not None:
+        time = duration(order.idle)
+        if order.advice == Advice.COLLAPSE:
+            return (
+                "no block of a huge page of what is selected is half in memory and "
+                f"was not touched for {time}"
+            )
+        return f"none of what is selected was not touched for {time}"
     if order.advice == Advice.COLLAPSE:
         return "no block of a huge page of what is selected is half in memory"
     where = "swap" if order.advice == Advice.WILLNEED else "memory"
@@ -245,6 +270,7 @@ def to_json(outcome: Outcome, order: Order) -> dict[str, object]:
         "dry_run": order.dry_run,
         **{name: body[name] for name in _FROM_REPORT},
         "ended": outcome.ended,
+        "idle": None if outcome.idle is None else outcome.idle.to_dict(),
         "error": None
         if error is None or outcome.has_gone
         else {

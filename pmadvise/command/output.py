@@ -91,6 +91,13 @@ class Output:
         """Whether nobody reads the results any more, or nothing can be written."""
         return is_lost(sys.stdout)
 
+    @property
+    def shows_progress(self) -> bool:
+        """Whether somebody may look at a bar on stderr."""
+        if self.quiet or not os.isatty(2):
+            return False
+        return self.console(err=True).is_terminal
+
     def error(self, subject: str, error: OSError | str) -> None:
         """Write a line about something that failed, and remember that it did."""
         self.failed = True

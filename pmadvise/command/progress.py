@@ -1,6 +1,8 @@
-"""Progress of an advice on a terminal: a bar a target, over bytes."""
+"""Progress on a terminal: of an advice a bar a target, over bytes; of a wait, one."""
 
 from __future__ import annotations
+
+import math
 
 from rich.progress import (
     BarColumn,
@@ -16,7 +18,7 @@ from rich.text import Text
 from pmadvise import PAGE_SIZE
 from pmadvise.command.output import Output
 from pmadvise.command.targets import TargetEntry
-from pmadvise.command.text import shorten, size
+from pmadvise.command.text import duration, shorten, size
 
 _NAME_WIDTH = 22
 _MAX_LINES = 8
@@ -96,3 +98,42 @@ class Bars:
         if self._tasks:
             self._finish()
             self._progress.stop()
+
+
+class _Seconds(ProgressColumn):
+    """Seconds done, and in all."""
+
+    def render(self, task: Task) -> Text:
+        """Return the text of a line."""
+        if task.total is None:
+            return Text("")
+        done = math.floor(task.completed * 10) / 10
+        return Text(f"{duration(done)}/{duration(task.total)}", justify="right")
+
+
+class TimeBar:
+    """The line on stderr while time passes.
+
+    Args:
+        output: Where to.
+        text: What is done meanwhile.
+    """
+
+    def __init__(self, output: Output, text: str) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            _Seconds(),
+            console=output.console(err=True),
+            expand=True,
+        )
+        self._task = self._progress.add_task(text, total=None)
+
+    def show(self, done: float, total: float | None) -> None:
+        """Move the bar; without a total it only shows that something is done."""
+        self._progress.start()
+        self._progress.update(self._task, completed=done, total=total)
+
+    def end(self) -> None:
+        """Leave the line as it is."""
+        self._progress.stop()

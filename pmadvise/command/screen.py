@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
+from pmadvise.command.ages import render
 from pmadvise.command.layout import (
     ABSENT,
     IN_MEMORY,
@@ -20,6 +21,7 @@ from pmadvise.command.output import Output
 from pmadvise.command.table import Cell, Column
 from pmadvise.command.targets import TargetEntry
 from pmadvise.command.text import count, long_size, size
+from pmadvise.command.tracking import Tracking
 from pmadvise.status import Status
 
 _STYLES = {IN_MEMORY: "green", SWAPPED: "magenta", ABSENT: "bright_black"}
@@ -54,18 +56,30 @@ class Screen:
         output: Where it will be printed.
         every: Show every mapping instead of the groups.
         n_groups: Groups at most.
+        tracking: Has the ages to show; None: no ages.
     """
 
-    def __init__(self, output: Output, every: bool, n_groups: int = _GROUPS) -> None:
+    def __init__(
+        self,
+        output: Output,
+        every: bool,
+        n_groups: int = _GROUPS,
+        tracking: Tracking | None = None,
+    ) -> None:
         self._output, self._every, self._n_groups = output, every, n_groups
         self._signs = _ASCII if output.ascii_only else _UTF8
         self._width = output.console().width
+        self._tracking = tracking
 
     def parts(
         self, target: TargetEntry, status: Status, layout: Layout | None
     ) -> Iterator[RenderableType]:
         """Yield all of a process, to be printed one below the other."""
         yield from self._totals(target, status, layout)
+        ages = None if self._tracking is None else self._tracking.ages(target)
+        if ages is not None:
+            yield Text()
+            yield from render(self._output, ages)
         if layout is None or not layout.mappings:
             return
         if layout.refusal is None:

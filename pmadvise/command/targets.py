@@ -18,12 +18,15 @@ from pmadvise.status import Status
 
 if TYPE_CHECKING:
     from pmadvise.hold import Hold
+    from pmadvise.idle import SourceName, Tracker
 
 
 class TargetProcess(Process):
-    """A Process that keeps its latest Hold, to tell of it."""
+    """A Process that keeps its latest Hold and its Tracker, to tell of them."""
 
     held: Hold | None = None
+    tracker: Tracker | None = None
+    """Closed with the process."""
 
     def hold(
         self, method: str = "auto", timeout: float = 1.0, whole_cgroup: bool = False
@@ -31,6 +34,21 @@ class TargetProcess(Process):
         """Return a Hold, and keep it."""
         self.held = super().hold(method, timeout, whole_cgroup)
         return self.held
+
+    def track(self, source: SourceName = "auto") -> Tracker:
+        """Return a Tracker, and keep it in the place of an earlier one."""
+        if self.tracker is not None:
+            self.tracker.close()
+        self.tracker = super().track(source)
+        return self.tracker
+
+    def close(self) -> None:
+        """Close the Tracker, and the process."""
+        try:
+            if self.tracker is not None:
+                self.tracker.close()
+        finally:
+            super().close()
 
 
 @dataclass

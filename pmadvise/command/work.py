@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import errno
-import functools
 import math
-import operator
 import os
-import shlex
 import signal
 import threading
 from collections.abc import Iterable, Iterator
@@ -16,11 +13,12 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from pmadvise.advice import Advice
+from pmadvise.command.idle import IdleMemory
 from pmadvise.command.options import Share
+from pmadvise.command.selection import Selection
 from pmadvise.command.targets import TargetEntry, TargetProcess
 from pmadvise.command.text import long_size
 from pmadvise.group import advise_each
-from pmadvise.maps import AddressSpace
 from pmadvise.memory import Swap, swap
 from pmadvise.process import Process
 from pmadvise.ranges import Ranges
@@ -28,73 +26,9 @@ from pmadvise.report import Ended, Report
 
 if TYPE_CHECKING:
     from pmadvise.command.progress import Bars
+    from pmadvise.command.tracking import Tracking
 
 _NEARLY_FULL = 0.05
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The options: kinds of mappings add up, every other option narrows them."""
-
-    anon: bool = False
-    file: bool = False
-    shared: bool = False
-    paths: tuple[str, ...] = ()
-    ranges: tuple[tuple[int, int], ...] = ()
-    min_size: int = 0
-
-    @property
-    def is_default(self) -> bool:
-        """Whether nothing was asked for, so that the advice selects."""
-        return self == Selection()
-
-    def __str__(self) -> str:
-        """Return the options as they were given."""
-        kinds = {"--anon": self.anon, "--file": self.file, "--shared": self.shared}
-        words = [option for option, is_given in kinds.items() if is_given]
-        words += [f"--path {shlex.quote(path)}" for path in self.paths]
-        words += [f"--range {a:x}-{a + length:x}" for a, length in self.ranges]
-        if self.min_size:
-            words.append(f"--min-size {self.min_size}")
-        return " ".join(words)
-
-    def matches(self, process: Process) -> bool:
-        """Return whether a mapping is what the options ask for; errors as of()."""
-        return len(self._mappings(process.maps())) > 0
-
-    def of(self, process: Process, advice: Advice) -> Ranges | None:
-        """Return the ranges to advise, None for the default selection of the advice.
-
-        Raises:
-            PermissionError, ProcessLookupError: As Process.maps().
-        """
-        if self.is_default:
-            return None
-        if self.ranges and self == Selection(ranges=self.ranges):
-            return Ranges(self.ranges)
-        return process.selection(advice, self._mappings(process.maps()))
-
-    def _mappings(self, space: AddressSpace) -> Ranges:
-        """Return the parts of mappings asked for."""
-        select = functools.partial(space.select, min_length=self.min_size)
-        kinds = []
-        if self.anon:
-            kinds.append(select(anonymous=True, private=True))
-        if self.file:
-            kinds.append(select(private=True, path="/*"))
-        if self.shared:
-            kinds.append(select(private=False))
-        if not kinds:
-            # a path may be of any kind; a size alone is about the default selection
-            any_kind = bool(self.paths or self.ranges)
-            kinds.append(select() if any_kind else select(anonymous=True, private=True))
-        chosen = functools.reduce(operator.or_, kinds)
-        if self.paths:
-            named = [space.select(path=path) for path in self.paths]
-            chosen &= functools.reduce(operator.or_, named)
-        if self.ranges:
-            chosen &= Ranges(self.ranges)
-        return chosen
 
 
 @dataclass(frozen=True)
@@ -109,6 +43,8 @@ class Order:
     timeout: float | None = None
     hold: str | None = None
     dry_run: bool = False
+    idle: float | None = None
+    """Seconds: only memory that is not touched for so long, which is tracked before."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +58,8 @@ class Outcome:
     """Whether there is any memory of the selection, in memory or not."""
     held: str | None = None
     """How it was held meanwhile."""
+    idle: IdleMemory | None = None
+    """The idle memory; None if it was not asked for, or not found out."""
 
     @property
     def ended(self) -> Ended | None:
@@ -235,19 +173,26 @@ def advise(
     order: Order,
     stop: threading.Event,
     observer: Silence | Bars,
+    tracking: Tracking | None = None,
 ) -> list[Outcome]:
-    """Advise the targets in their order, by advise_each(): its rules are the rules."""
+    """Advise the targets in their order, by advise_each(): its rules are the rules.
+
+    With `tracking` only what is idle, of the targets that it has open.
+    """
     listed = list(targets)
     turns: list[_Turn] = []
     outcomes: dict[int, Outcome] = {}
 
     def handles() -> Iterator[Process]:
-        # One is open at a time: there may be more targets than descriptors.
+        # One is open at a time: there may be more targets than descriptors. But those
+        # that are tracked all are.
         for target in listed:
             if target.error is not None:
                 continue
+            if tracking is not None and stop.is_set():
+                return  # not all may be open
             try:
-                process = target.open()
+                process = tracking.take(target) if tracking else target.open()
             except OSError as error:
                 outcomes[target.pid] = Outcome(target, None, error)
                 continue
@@ -258,7 +203,13 @@ def advise(
                 turns[-1].note_hold()
 
     def select(process: Process) -> Ranges | None:
-        ranges = order.selection.of(process, order.advice)
+        if order.idle is None:
+            ranges = order.selection.of(process, order.advice)
+        else:
+            turns[-1].idle = idle = IdleMemory(turns[-1].process, order.idle)
+            ranges = idle.select(order.selection, order.advice)
+            if idle.is_lost:
+                return ranges
         if ranges is not None and not ranges:
             turns[-1].matched = order.selection.matches(process)
         return ranges
@@ -306,6 +257,7 @@ class _Turn:
     process: TargetProcess
     matched: bool = True
     held: str | None = None
+    idle: IdleMemory | None = None
 
     def note_hold(self) -> None:
         """Note how the target was held, and whether that was broken."""
@@ -322,4 +274,4 @@ class _Turn:
             if not (report and report.requested):  # refused before there was any work
                 report = None
             return Outcome(self.target, report, result)
-        return Outcome(self.target, result, None, self.matched, self.held)
+        return Outcome(self.target, result, None, self.matched, self.held, self.idle)

@@ -10,8 +10,9 @@ from helpers.targets import GIB, MIB
 
 from pmadvise import Advice, Remaining, Report, Skip, Status, Swap
 from pmadvise.command.outcome import lines
+from pmadvise.command.selection import Selection
 from pmadvise.command.targets import TargetEntry
-from pmadvise.command.work import Order, Outcome, Selection
+from pmadvise.command.work import Order, Outcome
 from pmadvise.report import Ended
 
 ORDER = Order(Advice.PAGEOUT, Selection())

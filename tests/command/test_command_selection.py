@@ -20,8 +20,9 @@ from helpers.targets import MIB, PAGE, Target
 from pmadvise import Advice, Process, Ranges
 from pmadvise.command import work
 from pmadvise.command.app import app
+from pmadvise.command.selection import Selection
 from pmadvise.command.targets import Targets
-from pmadvise.command.work import Order, Selection, Silence
+from pmadvise.command.work import Order, Silence
 from pmadvise.memory import Swap
 
 pytestmark = pytest.mark.needs_root

@@ -28,7 +28,7 @@ sys.meta_path.insert(0, Block())
 VERBS = ["top", "show", "cold", "pageout", "willneed", "collapse", "check", "selftest"]
 IN_HELP = {
     *("json", "quiet", "debug", "all", "watch", "dry-run", "force", "hold"),
-    *("cgroup", "tree", "name", "user", "sort"),
+    *("cgroup", "tree", "name", "user", "sort", "idle", "ages"),
 }
 
 
