@@ -203,7 +203,8 @@ def _small(memory: Ranges) -> Ranges:
 
 def _union(layers: list[tuple[float, Ranges]]) -> Ranges:
     """Return the memory of all layers."""
-    return Ranges._of_array(RangeArray.joined([memory._array for _, memory in layers]))
+    arrays = [memory._array for _, memory in layers if memory]
+    return Ranges._of_array(RangeArray.joined(arrays))
 
 
 def _join_closest(layers: list[tuple[float, Ranges]], now: float) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import os
 import time
 import weakref
@@ -75,13 +76,9 @@ class Damon:
 
     @staticmethod
     def answer() -> Answer:
-        """Return whether this host has it, and nobody uses it.
-
-        Only a context tells for what memory the kernel has DAMON: one is made, and
-        removed.
-        """
+        """Return whether this host has it, and nobody uses it; changes nothing."""
         try:
-            _put_back(_own_damon(), os.getpid())
+            _probe().close()
         except own(OSError) as error:
             return no_damon(error.errno or 0)
         return YES
@@ -156,11 +153,9 @@ def _own_damon() -> Descriptor:
         OSError: It can't be had; nothing has changed then.
     """
     try:
-        lock = Descriptor.open(_NUMBER, flags=os.O_RDWR)
+        lock = _probe()
         try:
             fcntl.flock(lock.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if running_module() is not None or _is_in_use():
-                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
             _clear()
             _write(_NUMBER, 1)
         except BaseException:
@@ -178,9 +173,45 @@ def _own_damon() -> Descriptor:
     return lock
 
 
+def _probe() -> Descriptor:
+    """Return nr_kdamonds, open; raise OSError if a kdamond can't be had."""
+    number = Descriptor.open(_NUMBER, flags=os.O_RDWR)
+    try:
+        if not _knows_processes():
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        if running_module() is not None or _is_in_use():
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+    except BaseException:
+        number.close()
+        raise
+    return number
+
+
+@functools.cache
+def _knows_processes() -> bool:
+    """Return whether the kernel has DAMON for processes (CONFIG_DAMON_VADDR).
+
+    Its interface tells that only in a context, which would have to be made; the names
+    of its functions do too, if they may be read.
+    """
+    rest = b""
+    try:
+        with open("/proc/kallsyms", "rb", buffering=0) as file:
+            while part := file.read(1 << 20):
+                if b" damon_va_" in rest + part:
+                    return True
+                rest = part[-16:]
+    except own(OSError):
+        return True
+    return False
+
+
 def _set_up() -> None:
-    """Fill in all that does not depend on the process."""
+    """Fill in all that does not depend on the process, who we are first."""
     _write(f"{_KDAMOND}/contexts/nr_contexts", 1)
+    _write(f"{_CONTEXT}/schemes/nr_schemes", 1)
+    for name, number in _signature().items():
+        _write(f"{_WATERMARKS}/{name}", number)
     known = read(f"{_CONTEXT}/avail_operations").split()
     # The second takes the regions that it is given, and looks for others too late.
     operations = next((name for name in (b"fvaddr", b"vaddr") if name in known), None)
@@ -192,15 +223,12 @@ def _set_up() -> None:
     _write(f"{intervals}/aggr_us", _WINDOW)
     _write(f"{intervals}/update_us", _NEVER)
     _write(f"{_CONTEXT}/targets/nr_targets", 1)
-    _write(f"{_CONTEXT}/schemes/nr_schemes", 1)
     _write(f"{_SCHEME}/action", "stat")
     pattern = f"{_SCHEME}/access_pattern"
     for name, most in (("sz", _NEVER << 22), ("nr_accesses", 0), ("age", 1 << 31)):
         _write(f"{pattern}/{name}/min", 0)
         _write(f"{pattern}/{name}/max", most)
     read(f"{_TRIED}/total_bytes")  # ENOENT: before Linux 6.2
-    for name, number in _signature().items():
-        _write(f"{_WATERMARKS}/{name}", number)
 
 
 def _signature() -> dict[str, int]:
