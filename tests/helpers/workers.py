@@ -16,6 +16,8 @@ import pytest
 from helpers.needs import ROOT
 
 UNIT = ROOT / "tests/unit"
+HOLDING = ("tests/kernel/test_cgroup_namespace.py",)
+"""Modules elsewhere that one worker runs with all of tests/hold."""
 
 ALONE = {"host": fcntl.LOCK_EX}
 OWNS_SWAP = {"host": fcntl.LOCK_SH, "swap": fcntl.LOCK_EX}
@@ -95,7 +97,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _scope(nodeid: str) -> str:
     """Return what one worker runs: a module, a folder, or a test."""
     path, _, _ = nodeid.partition("::")
-    if path.startswith("tests/hold/"):
+    if path.startswith("tests/hold/") or path in HOLDING:
         return "tests/hold"
     return path if path.startswith("tests/project/") else nodeid
 
