@@ -26,7 +26,7 @@ from helpers.targets import MIB
 from options import load
 from policy import BACKOFF
 from relief import Relief
-from tracking import LOOKS, MOST, WORTH, Tracking
+from tracking import MOST, WORTH, Tracking
 
 from pmadvise import Ranges, Report, Swap
 
@@ -163,13 +163,6 @@ def test_a_tracker_lives_as_long_as_its_process(trackers: Tracking) -> None:
     assert (process.n_closed, other_process.n_closed) == (1, 0)
     trackers.close()
     assert other_process.n_closed == 1
-
-
-def test_a_tracker_is_made_anew(trackers: Tracking) -> None:
-    """It keeps each look: it would grow without an end."""
-    one, process = candidate(0)
-    passed(trackers, [one], 0, 15 * LOOKS)
-    assert (process.n_looks, process.n_closed) == (LOOKS, 1)
 
 
 @pytest.fixture

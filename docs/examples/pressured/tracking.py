@@ -30,7 +30,6 @@ WORTH = 16 << 20  # bytes of anonymous memory that are worth a tracker
 MOST = 64  # trackers, each with a descriptor
 PARTS = 4  # of the time of --idle-ranges, between two looks at a process
 SHARE = 0.005  # of a CPU, for all looks
-LOOKS = 64  # until a tracker is made anew, as it needs memory for each look
 LOCKED = 1 / 3  # of a look, or less, the target is held up: measured
 REST = 2.0  # seconds after an error of the daemon's own
 
@@ -43,7 +42,6 @@ class Watch:
     tracker: Tracker | None = None
     due: float = -math.inf
     """When to look next."""
-    looks: int = 0
     """Of this tracker."""
     idle: int = 0
     """Bytes that were idle for long enough at the latest look, less those advised."""
@@ -175,7 +173,7 @@ class Tracking:
         began = time.thread_time()
         try:
             if watch.tracker is None:
-                watch.tracker, watch.looks = watch.one.process.track(), 0
+                watch.tracker = watch.one.process.track()
             else:
                 watch.tracker.look()
         except (OSError, ValueError, MemoryError) as error:
@@ -185,7 +183,6 @@ class Tracking:
         self._next = max(self._next, now + cost / SHARE)
         watch.due = now + self.options.idle_ranges / PARTS
         if watch.tracker is not None:
-            watch.looks += 1
             self._note(watch, watch.tracker, cost, now)
 
     def _note(self, watch: Watch, tracker: Tracker, cost: float, now: float) -> None:
@@ -202,8 +199,6 @@ class Tracking:
             self._fail(watch, OSError(errno.ETIME, text), now)
             return
         watch.refused = ""
-        if watch.looks >= LOOKS:
-            watch.close()
 
     def _fail(self, watch: Watch, error: Exception, now: float) -> None:
         """Note that a process can't be tracked, now or for a while."""
