@@ -164,8 +164,6 @@ class Daemon:
             tracking.step(now)
         if due:
             self.next_look = now + min(max(LOOK, self.looked / SHARE), LOOK_MAX)
-            os.utime(self.lock)
-            notify("WATCHDOG=1")
             alone = [one for one in known if one.until > now]
             telemetry.LISTED.set(sum(group.n_listed for group in self.groups))
             telemetry.PROCESSES.set(len(known))
@@ -174,6 +172,8 @@ class Daemon:
             with suppress(OSError):  # /proc hides the swap
                 self.relief.swap_space()
             telemetry.LOOKED.set_to_current_time()
+            os.utime(self.lock)
+            notify("WATCHDOG=1")
 
     def attend(
         self, group: Cgroup, now: float, *, due: bool, woken: bool, fired: bool

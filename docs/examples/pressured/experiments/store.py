@@ -65,7 +65,7 @@ class Store(Experiment):
         """Run one case once."""
         layout, how = case.split(", ")
         size = self.setting.mib(SIZE) * MIB
-        seconds = [max(n / self.setting.divisor, 1) for n in (AGE, MEASURED)]
+        seconds = [n / self.setting.divisor**1.5 for n in (AGE, MEASURED)]
         with (
             zram(2 * size),
             MemoryCgroup(2 * size, 60) as cgroup,
