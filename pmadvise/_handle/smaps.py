@@ -17,7 +17,10 @@ SWAP_FIELDS = frozenset({b"Swap"})
 
 _READ_SIZE = 1 << 16
 _HEADER = rb"([0-9a-f]+)-([0-9a-f]+) "
-_UNREFERENCED = rb"(?m)^(?:([0-9a-f]+)-([0-9a-f]+) |Referenced: +0 kB$)"
+_REFERENCED = (
+    rb"(?m)^(?:(?P<start>[0-9a-f]+)-(?P<end>[0-9a-f]+) |Rss: +(?P<rss>[1-9][0-9]*) kB$"
+    rb"|Referenced: +0 kB$)"
+)
 _SIZE = rb"([A-Za-z_]+): +([0-9]+) kB"
 
 Check = Callable[[], object]
@@ -60,24 +63,34 @@ def mappings_with_flags(
     return Ranges(mappings_with(_read(mm, check), has_flag)).merged()
 
 
-def unreferenced(mm: Mm, check: Check = no_check) -> Ranges:
-    """Return the mappings of which no page was touched since clear_refs was written.
+def referenced(mm: Mm, check: Check = no_check) -> tuple[Ranges, Ranges]:
+    """Return the mappings whose accessed bits are counted, and those without one set.
 
-    Errors as populated().
+    Set since clear_refs was written. Those of hugetlb pages are not counted. Errors as
+    populated().
     """
-    return Ranges(parse_unreferenced(_read(mm, check))).merged()
+    counted, unset = parse_referenced(_read(mm, check))
+    return Ranges(counted).merged(), Ranges(unset).merged()
 
 
-def parse_unreferenced(smaps: bytes) -> list[tuple[int, int]]:
-    """Return (address, length) of the mappings of smaps with "Referenced: 0 kB"."""
-    mappings: list[tuple[int, int]] = []
+def parse_referenced(
+    smaps: bytes,
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Return the mappings of smaps with Rss, and of these those with no Referenced.
+
+    As (address, length).
+    """
+    counted: list[tuple[int, int]] = []
+    unset: list[tuple[int, int]] = []
     start = end = 0
-    for match in re.finditer(_UNREFERENCED, smaps):
-        if match[1]:
-            start, end = int(match[1], 16), int(match[2], 16)
-        else:
-            mappings.append((start, end - start))
-    return mappings
+    for match in re.finditer(_REFERENCED, smaps):
+        if match["start"]:
+            start, end = int(match["start"], 16), int(match["end"], 16)
+        elif match["rss"]:
+            counted.append((start, end - start))
+        elif counted[-1:] == [(start, end - start)]:
+            unset.append((start, end - start))
+    return counted, unset
 
 
 def _read(mm: Mm, check: Check) -> bytes:

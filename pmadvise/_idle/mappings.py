@@ -6,7 +6,7 @@ Every kernel has both; proc_pid_clear_refs(5), proc_pid_smaps(5).
 from __future__ import annotations
 
 from pmadvise._handle.mm import Mm
-from pmadvise._handle.smaps import unreferenced
+from pmadvise._handle.smaps import referenced
 from pmadvise._idle.look import Look, private_memory
 from pmadvise._reasons.answer import YES, Answer
 from pmadvise.residency import Pagemap
@@ -41,9 +41,9 @@ class Mappings:
         with Pagemap(mm) as pagemap:
             private, resident = private_memory(mm, pagemap)
             watched = pagemap.exclusive(private)
-        untouched = unreferenced(mm)
+        counted, untouched = referenced(mm)
         mm.identity.write("clear_refs", b"1")
-        return Look(untouched, watched, resident)
+        return Look(untouched, watched & counted, resident)
 
     def close(self) -> None:
         """Leave everything as it is: there is nothing to put back."""

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pmadvise import PAGE_SIZE, Process, Ranges, Tracker, idle
+from pmadvise._handle.smaps import parse_referenced
 from pmadvise._idle.grid import grid
 from pmadvise._idle.look import Look
 
@@ -180,6 +181,31 @@ def test_a_closed_tracker(clock: Clock) -> None:
     with pytest.raises(ValueError, match="closed"):
         tracker.look()
     tracker.close()
+
+
+SMAPS = b"""\
+1000-3000 rw-p 00000000 00:00 0 \\012Rss:        8 kB
+Rss:                   8 kB
+Referenced:            0 kB
+3000-4000 rw-p 00000000 00:00 0
+Rss:                   4 kB
+Referenced:            4 kB
+200000-400000 rw-p 00000000 00:0f 9 /anon_hugepage (deleted)
+Rss:                   0 kB
+Referenced:            0 kB
+Private_Hugetlb:    2048 kB
+500000-600000 rw-p 00000000 00:00 0
+Rss:                  10 kB
+Referenced:            0 kB
+"""
+
+
+def test_smaps_does_not_count_hugetlb() -> None:
+    """A mapping of hugetlb pages has no Rss and never Referenced: that is unknown."""
+    assert parse_referenced(SMAPS) == (
+        [(0x1000, 0x2000), (0x3000, 0x1000), (0x500000, 0x100000)],
+        [(0x1000, 0x2000), (0x500000, 0x100000)],
+    )
 
 
 SPANS = st.lists(st.tuples(st.integers(1, 500), st.integers(1, 60)), max_size=40)
