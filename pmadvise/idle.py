@@ -75,6 +75,8 @@ class Tracker:
     def look(self) -> None:
         """Note what was touched since the last look.
 
+        After an exception, a KeyboardInterrupt too, nothing is idle: it begins anew.
+
         Raises:
             ValueError: This, or its Process, is closed.
             PermissionError: A right was lost.
@@ -82,13 +84,16 @@ class Tracker:
             OSError: Somebody has taken the source away.
         """
         with self._lock:
+            self._require_open()
+            # A look that fails, or is interrupted, may have cleared what it had to say.
+            known, self._layers = self._layers, []
             begin = time.monotonic()
             look = self._look_now()
             end = time.monotonic()
             kept = look.untouched & look.watched
             layers = [
                 (since, _small(memory & kept) if memory else memory)
-                for since, memory in self._layers
+                for since, memory in known
             ]
             # what was seen touched, or is watched from now on
             layers.append((end, _small(look.watched - _union(layers))))
@@ -184,7 +189,6 @@ class Tracker:
             raise self._mm.identity.gone()
 
     def _look_now(self) -> Look:
-        self._require_open()
         with self._mm.identity.pin():
             self._require_mm()
             look = self._source.look()

@@ -17,6 +17,7 @@ import os
 import time
 import weakref
 
+from pmadvise._handle.identity import open_pidfd
 from pmadvise._handle.mm import Mm
 from pmadvise._idle.grid import grid
 from pmadvise._idle.look import Look, private_memory
@@ -24,6 +25,7 @@ from pmadvise._native.base import PAGE_SIZE
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._origin import own
 from pmadvise._proc.files import read, read_stat
+from pmadvise._proc.pidfds import pid_of
 from pmadvise._reasons.answer import YES, Answer
 from pmadvise._reasons.idle import no_damon, running_module
 from pmadvise.ranges import Ranges
@@ -115,6 +117,20 @@ class Damon:
             (start, end - start) for start, end, age in regions if age >= since > 0
         ).merged()
 
+    def _number(self) -> int:
+        """Return the ID of the process in the pid namespace of this one.
+
+        /proc may be that of another namespace, and count otherwise.
+        """
+        identity = self._mm.identity
+        pidfd = open_pidfd(identity.pid)
+        try:
+            if pid_of(pidfd.fd) == identity.number:
+                return identity.pid
+        finally:
+            pidfd.close()
+        raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))
+
     def _watch(self, private: Ranges) -> None:
         """Let the kdamond watch these pages, and what lies close by, from now on."""
         if self._grid:
@@ -124,7 +140,7 @@ class Damon:
         target = f"{_CONTEXT}/targets/0"
         attributes = f"{_CONTEXT}/monitoring_attrs"
         try:
-            _write(f"{target}/pid_target", self._mm.identity.number)
+            _write(f"{target}/pid_target", self._number())
             _write(f"{target}/regions/nr_regions", 0)
             _write(f"{target}/regions/nr_regions", len(regions))
             for index, (start, length) in enumerate(regions):

@@ -138,6 +138,33 @@ def test_what_left_memory_is_not_idle(area: int, clock: Clock) -> None:
         assert tracker.idle(0) == pages(area, {0})
 
 
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, OSError, MemoryError])
+def test_a_look_that_fails_forgets(
+    area: int, clock: Clock, kind: type[BaseException]
+) -> None:
+    """What a source had to say is lost then: nothing is idle until the next look."""
+    source = Scripted()
+    everything = pages(area, set(range(N)))
+    source.next = Look(everything, everything, N * PAGE_SIZE)
+
+    def fails() -> Look:
+        raise kind
+
+    with Process(os.getpid()) as process, started(process, source) as tracker:
+        clock.now += 5
+        tracker.look()
+        assert tracker.idle(5) == everything
+        look, source.look = source.look, fails  # type: ignore[method-assign]
+        with pytest.raises(kind):
+            tracker.look()
+        assert (tracker.idle(0), tracker.ages()) == (Ranges(), [])
+        source.look = look  # type: ignore[method-assign]
+        clock.now += 5
+        tracker.look()
+        assert tracker.idle(0) == everything
+        assert tracker.idle(1) == Ranges()
+
+
 def test_many_looks_take_little(area: int, clock: Clock) -> None:
     """1,000 looks are remembered, and those joined that are closest for their age."""
     source = Scripted()
