@@ -7,6 +7,7 @@ import mmap
 import os
 import select
 import signal
+import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from multiprocessing import get_context
@@ -95,6 +96,14 @@ def _live(
         return
     with suppress(EOFError):
         life(connection, *arguments)
+
+
+def sleeper(stack: ExitStack) -> int:
+    """Start a small process that sleeps until the stack ends; return its ID."""
+    one = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    stack.callback(one.wait)
+    stack.callback(one.kill)
+    return one.pid
 
 
 def mapped(size: int, flags: int = PRIVATE) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -11,7 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.children import Child, filled, mapped
+from benchmarks.children import Child, filled, mapped, sleeper
 from benchmarks.harness import Benchmark, Plan, Row
 from benchmarks.snapshot import own_memory
 from pmadvise import PAGE_SIZE, Process, Tracker
@@ -98,10 +97,7 @@ def sleepers(stack: ExitStack) -> list[Tracker]:
     """Start processes, and track them."""
     trackers = []
     for _ in range(PROCESSES):
-        one = subprocess.Popen(["sleep", "1000"], start_new_session=True)
-        stack.callback(one.wait)
-        stack.callback(one.kill)
-        process = stack.enter_context(Process(one.pid))
+        process = stack.enter_context(Process(sleeper(stack)))
         trackers.append(stack.enter_context(process.track("mappings")))
     return trackers
 

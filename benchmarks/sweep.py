@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks import peers
+from benchmarks.children import sleeper
 from benchmarks.harness import Benchmark, Plan, Plot, Row, timed
 from benchmarks.zram import swap_on_zram
 from pmadvise import Advice, Process, advise_each
@@ -62,12 +63,7 @@ def sweep_with_psutil(pids: Sequence[int]) -> None:
 
 def sleepers(stack: ExitStack) -> list[int]:
     """Start the processes; all of their memory that can be is paged out."""
-    pids = []
-    for _ in range(PROCESSES):
-        one = subprocess.Popen(["sleep", "1000"], start_new_session=True)
-        stack.callback(one.wait)
-        stack.callback(one.kill)
-        pids.append(one.pid)
+    pids = [sleeper(stack) for _ in range(PROCESSES)]
     handles = [stack.enter_context(Process(pid)) for pid in pids]
     while any(one.status().state != "S" for one in handles):
         pass

@@ -80,6 +80,14 @@ def seconds(name: str, value: float) -> float:
         return math.inf
 
 
+def finite_seconds(name: str, value: float) -> None:
+    """Refuse what is no finite number of seconds, 0 or more; errors as c_int()."""
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{name} {value!r} is not a number")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} {value!r} is not 0 or more, and finite")
+
+
 def aligned(ranges: RangesLike) -> Ranges:
     """Return the ranges as a Ranges whose addresses are page-aligned.
 

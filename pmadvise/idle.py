@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import _thread
 import itertools
-import math
 import time
 
+from pmadvise._arguments import finite_seconds
 from pmadvise._handle.mm import Mm
 from pmadvise._idle.damon import Damon
 from pmadvise._idle.look import Look
@@ -116,10 +116,7 @@ class Tracker:
             PermissionError: A right was lost.
             ProcessLookupError: The process has gone, or has exec'd.
         """
-        if not isinstance(min_age, (int, float)):
-            raise TypeError(f"min_age {min_age!r} is not a number")
-        if not 0 <= min_age < math.inf:
-            raise ValueError(f"min_age {min_age!r} is not 0 or more, and finite")
+        finite_seconds("min_age", min_age)
         with self._lock:
             self._require_open()
             old = [

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
 import re
 from dataclasses import asdict, dataclass
 
 from pmadvise import _reasons
+from pmadvise._arguments import finite_seconds
 from pmadvise._handle.identity import Identity
 from pmadvise._handle.mm import Mm
 from pmadvise._origin import own
@@ -191,10 +191,7 @@ def measure_working_set(mm: Mm, seconds: float) -> WorkingSet:
         PermissionError: A right is missing.
         ProcessLookupError: The process has gone, or has exec'd.
     """
-    if not isinstance(seconds, (int, float)):
-        raise TypeError(f"seconds {seconds!r} is not a number")
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"seconds {seconds!r} is not 0 or more, and finite")
+    finite_seconds("seconds", seconds)
     file, claim = mm.file(), mm.claim()  # the first detects an exec meanwhile
     try:
         mm.identity.write("clear_refs", b"1")

@@ -105,10 +105,7 @@ class Damon:
         try:
             _write(f"{_KDAMOND}/state", "update_schemes_tried_regions")
         except own(OSError) as error:
-            # It ends by itself with the process.
-            if self._mm.ended() is not None:
-                raise self._mm.identity.gone() from None
-            raise no_damon(error.errno or 0).error(_KDAMOND) from None
+            raise self._refusal(error) from None
         regions = _tried_regions()
         windows = next((age for start, _, age in regions if start == 0), 0)
         since = windows - self._windows
@@ -116,6 +113,12 @@ class Damon:
         return Ranges(
             (start, end - start) for start, end, age in regions if age >= since > 0
         ).merged()
+
+    def _refusal(self, error: OSError) -> OSError:
+        """Return the exception for a refusal: a kdamond ends with its process."""
+        if self._mm.ended() is not None:
+            return self._mm.identity.gone()
+        return no_damon(error.errno or 0).error(_KDAMOND)
 
     def _number(self) -> int:
         """Return the ID of the process in the pid namespace of this one.
@@ -153,9 +156,7 @@ class Damon:
             _write(f"{attributes}/nr_regions/max", 2 * least - 1)
             _write(f"{_KDAMOND}/state", "on")
         except own(OSError) as error:
-            if self._mm.ended() is not None:
-                raise self._mm.identity.gone() from None
-            raise no_damon(error.errno or 0).error(_KDAMOND) from None
+            raise self._refusal(error) from None
         # The number was ours when the kernel took it, if the process still has it.
         if self._mm.ended() is not None:
             raise self._mm.identity.gone()

@@ -29,19 +29,13 @@ KPAGEFLAGS = "/proc/kpageflags"
 
 
 class PageIdle:
-    """A source with single pages.
-
-    Raises:
-        OSError: It can't be had, with the reason and the remedy.
-    """
+    """A source with single pages; look() raises OSError if it can't be had."""
 
     name = "page_idle"
     grain = PAGE_SIZE
 
     def __init__(self, mm: Mm) -> None:
         self._mm = mm
-        for file in _open_files():  # and not at the first look
-            file.close()
 
     @staticmethod
     def answer() -> Answer:
@@ -73,8 +67,8 @@ class PageIdle:
             bitmap.close()
             kpageflags.close()
         return Look(
-            Ranges._of_array(RangeArray.joined(idle)) & private,
-            Ranges._of_array(RangeArray.joined(watched)) & private,
+            Ranges._of_array(RangeArray.joined(idle)),
+            Ranges._of_array(RangeArray.joined(watched)),
             resident,
         )
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import pwd
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,14 +12,13 @@ import click
 import pytest
 from helpers import proc
 from helpers.children import value_of_child
-from helpers.command import run
+from helpers.command import ending_before_its_turn, run, run_here
 from helpers.namespaces import mount_proc
 from helpers.privileges import NOBODY, become_nobody
 from helpers.targets import MIB, Target
 
-from pmadvise.command import app, options
-from pmadvise.command.targets import TargetEntry, TargetProcess, Targets
-from pmadvise.process import Process
+from pmadvise.command import options
+from pmadvise.command.targets import Targets
 
 OWN = f"pm{os.getpid():x}"
 """What the names of this run begin with: those of others are none of it."""
@@ -46,16 +43,6 @@ def pair() -> Iterator[dict[str, int]]:
             processes[letter] = target.pid
         target.run(f"os.setresuid({NOBODY}, {NOBODY}, {NOBODY})")
         yield processes
-
-
-def run_here(*arguments: object) -> tuple[int, str, str]:
-    """Run the command in this process; return status, stdout and stderr."""
-    with (
-        contextlib.redirect_stdout(io.StringIO()) as out,
-        contextlib.redirect_stderr(io.StringIO()) as err,
-    ):
-        status = app.run([*map(str, arguments)])
-    return status, out.getvalue(), err.getvalue()
 
 
 @root
@@ -156,16 +143,7 @@ def test_one_that_ends_meanwhile(
     """A process that was found by its name may end before its turn."""
     named(target, OWN)
     child = target.run("fork()")
-    opened = TargetEntry.open
-
-    def open_after_its_end(entry: TargetEntry) -> TargetProcess:
-        if entry.pid == child:
-            with Process(child) as process:
-                os.kill(child, signal.SIGKILL)
-                process.wait()
-        return opened(entry)
-
-    monkeypatch.setattr(TargetEntry, "open", open_after_its_end)
+    ending_before_its_turn(monkeypatch, child)
     status, out, err = run_here("cold", "--json", "--name", OWN)
     assert (status, err, out.count("\n")) == (0, "", 2)
 

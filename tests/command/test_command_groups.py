@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import io
 import json
 import os
-import resource
 import signal
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from helpers.children import value_of_child
-from helpers.command import COMMAND, environment, run
-from helpers.needs import ROOT
+from helpers.command import ending_before_its_turn, run, run_here, run_with_descriptors
 from helpers.privileges import become_nobody
 from helpers.targets import MIB, Target
 
-from pmadvise.command import app, targets
-from pmadvise.command.targets import TargetEntry, TargetProcess, Targets
-from pmadvise.process import Process
+from pmadvise.command import targets
+from pmadvise.command.targets import TargetProcess, Targets
 
 pytestmark = pytest.mark.needs_root
 N_TARGETS = 300
@@ -39,39 +33,15 @@ def crowd(target: Target) -> Iterator[list[int]]:
         os.kill(pid, signal.SIGKILL)
 
 
-def few_descriptors() -> None:
-    """Allow few file descriptors, and no more."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW, FEW))
-
-
 @pytest.mark.parametrize("by_tree", [True, False])
 def test_more_targets_than_descriptors(crowd: list[int], by_tree: bool) -> None:
     """Each target is advised, however many there are."""
     names = ["--tree", crowd[0]] if by_tree else crowd
-    done = subprocess.run(
-        [*COMMAND, "cold", "--json", *map(str, names)],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        preexec_fn=few_descriptors,
-        timeout=120,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    found = [json.loads(line) for line in done.stdout.split("\n")[:-1]]
+    done = run_with_descriptors(FEW, "cold", "--json", *names)
+    assert (done.status, done.err) == (0, "")
+    found = done.objects
     assert [row["pid"] for row in found] == crowd
     assert [row for row in found if not row["advised"]] == []
-
-
-def run_here(*arguments: object) -> tuple[int, str, str]:
-    """Run the command in this process; return status, stdout and stderr."""
-    with (
-        contextlib.redirect_stdout(io.StringIO()) as out,
-        contextlib.redirect_stderr(io.StringIO()) as err,
-    ):
-        status = app.run([*map(str, arguments)])
-    return status, out.getvalue(), err.getvalue()
 
 
 @pytest.mark.parametrize(("by_tree", "status"), [(True, 0), (False, 1)])
@@ -80,16 +50,7 @@ def test_one_that_ends_meanwhile(
 ) -> None:
     """A member of a group that ends before its turn is no failure; a PID is one."""
     child = target.run("fork()")
-    opened = TargetEntry.open
-
-    def open_after_its_end(entry: TargetEntry) -> TargetProcess:
-        if entry.pid == child:
-            with Process(child) as process:
-                os.kill(child, signal.SIGKILL)
-                process.wait()
-        return opened(entry)
-
-    monkeypatch.setattr(TargetEntry, "open", open_after_its_end)
+    ending_before_its_turn(monkeypatch, child)
     who = ("--tree", target.pid) if by_tree else (target.pid, child)
     ended, out, err = run_here("cold", "--json", *who)
     last = json.loads(out.split("\n")[-2])

@@ -8,16 +8,13 @@ import io
 import json
 import os
 import re
-import resource
 import signal
-import subprocess
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
 from helpers.children import value_of_child
-from helpers.command import COMMAND, environment, run, terminal
-from helpers.needs import ROOT
+from helpers.command import run, run_with_descriptors, terminal
 from helpers.privileges import become_nobody
 from helpers.targets import MIB, SHELL, Target, exec_shell
 
@@ -217,22 +214,14 @@ def test_too_few_descriptors(target: Target) -> None:
     """Targets beyond the limit of descriptors are told of, and the others advised."""
     children = [target.run("fork()") for _ in range(30)]
     try:
-        done = subprocess.run(
-            [*COMMAND, "cold", "--idle=100ms", "--json", "--tree", str(target.pid)],
-            cwd=ROOT,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (FEW, FEW)),
-            timeout=120,
-            check=False,
-        )
+        arguments = ("cold", "--idle=100ms", "--json", "--tree", target.pid)
+        done = run_with_descriptors(FEW, *arguments)
     finally:
         for pid in children:
             os.kill(pid, signal.SIGKILL)
-    found = [json.loads(line) for line in done.stdout.split("\n")[:-1]]
+    found = done.objects
     errors = [row["error"] for row in found if row["error"] is not None]
-    assert (done.returncode, len(found)) == (1, 31)
+    assert (done.status, len(found)) == (1, 31)
     assert 0 < len(errors) < 31
     assert {error["errno"] for error in errors} == {errno.EMFILE}
-    assert "ulimit -n" in done.stderr
+    assert "ulimit -n" in done.err

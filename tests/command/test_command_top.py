@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import json
 import os
-import resource
 import signal
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +13,11 @@ from typing import Any
 import pytest
 from helpers import proc
 from helpers.children import value_of_child
-from helpers.command import COMMAND, environment, run
+from helpers.command import run, run_here, run_with_descriptors
 from helpers.namespaces import mount_proc
-from helpers.needs import ROOT
 from helpers.privileges import become_nobody_with
 from helpers.targets import MIB, Target
 
-from pmadvise.command import app
 from pmadvise.command.options import Wanted
 from pmadvise.command.ranking import Ranking
 from pmadvise.command.targets import Targets
@@ -36,16 +30,6 @@ A_TICK = "sum(range(3 * 10**6))"
 """Takes more CPU time than the kernel's unit of it."""
 
 pytestmark = pytest.mark.needs_root
-
-
-def run_here(*arguments: object) -> tuple[int, str, str]:
-    """Run the command in this process; return status, stdout and stderr."""
-    with (
-        contextlib.redirect_stdout(io.StringIO()) as out,
-        contextlib.redirect_stderr(io.StringIO()) as err,
-    ):
-        status = app.run([*map(str, arguments)])
-    return status, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture
@@ -180,25 +164,11 @@ def test_no_target(option: str) -> None:
     assert (done.status, done.out, len(done.errors)) == (1, "", 1)
 
 
-def few_descriptors() -> None:
-    """Allow few file descriptors, and no more."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW, FEW))
-
-
 def test_more_processes_than_descriptors(crowd: list[int]) -> None:
     """Each process is there, however many there are: none is kept open."""
-    done = subprocess.run(
-        [*COMMAND, "top", "--json", "--tree", str(crowd[0])],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        preexec_fn=few_descriptors,
-        timeout=120,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    found = [json.loads(line) for line in done.stdout.split("\n")[:-1]]
+    done = run_with_descriptors(FEW, "top", "--json", "--tree", crowd[0])
+    assert (done.status, done.err) == (0, "")
+    found = done.objects
     assert {row["pid"] for row in found} == {*crowd}
 
 

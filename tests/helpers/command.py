@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import io
 import json
 import os
+import resource
 import select
 import signal
 import struct
@@ -17,8 +19,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import pytest
+
 from helpers.needs import ROOT
 from helpers.waiting import DEADLINE
+from pmadvise import Process
 
 COMMAND = (sys.executable, "-m", "pmadvise")
 _UNWANTED = {
@@ -57,16 +62,65 @@ class Done(NamedTuple):
 
 def run(*arguments: object, **variables: str) -> Done:
     """Run the command, its output read by pipes."""
+    return _run(arguments, variables, None)
+
+
+def run_with_descriptors(number: int, *arguments: object) -> Done:
+    """Run the command where it may have so many file descriptors, and no more."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
+
+    return _run(arguments, {}, limit)
+
+
+def _run(
+    arguments: tuple[object, ...],
+    variables: Mapping[str, str],
+    before: Callable[[], None] | None,
+) -> Done:
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)],
         cwd=ROOT,
         env=environment(**variables),
         stdin=subprocess.DEVNULL,
         capture_output=True,
+        preexec_fn=before,
         timeout=120,
         check=False,
     )
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def run_here(*arguments: object) -> Done:
+    """Run the command in this process."""
+    from pmadvise.command import app  # noqa: PLC0415 - not all who run it have click
+
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        contextlib.redirect_stderr(io.StringIO()) as err,
+    ):
+        status = app.run([*map(str, arguments)])
+    return Done(status, out.getvalue(), err.getvalue())
+
+
+def ending_before_its_turn(monkeypatch: pytest.MonkeyPatch, pid: int) -> None:
+    """Let a target end right before the command opens it."""
+    from pmadvise.command.targets import (  # noqa: PLC0415 - likewise
+        TargetEntry,
+        TargetProcess,
+    )
+
+    opened = TargetEntry.open
+
+    def open_after_its_end(entry: TargetEntry) -> TargetProcess:
+        if entry.pid == pid:
+            with Process(pid) as process:
+                os.kill(pid, signal.SIGKILL)
+                process.wait()
+        return opened(entry)
+
+    monkeypatch.setattr(TargetEntry, "open", open_after_its_end)
 
 
 class Terminal:

@@ -42,7 +42,6 @@ class Watch:
     tracker: Tracker | None = None
     due: float = -math.inf
     """When to look next."""
-    """Of this tracker."""
     idle: int = 0
     """Bytes that were idle for long enough at the latest look, less those advised."""
     until: float = -math.inf

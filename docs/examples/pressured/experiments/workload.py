@@ -102,29 +102,36 @@ def read(path: str, pause_ms: str, seconds: str) -> None:
     space.madvise(mmap.MADV_RANDOM)
     chunks = [random.randrange(len(space) // CHUNK) * CHUNK for _ in range(n)]
 
-    def reads(_: str) -> dict[str, object]:
-        times = array.array("Q", bytes(8 * n))
-        faults, done = major_faults(), 0
-        due = end = time.perf_counter()
-        end += float(seconds)
-        gc.disable()
-        for i, start in enumerate(chunks):
-            before = time.perf_counter_ns()
-            sum(space[start : start + CHUNK : PAGE])
-            times[i] = time.perf_counter_ns() - before
-            done = i + 1
-            now = time.perf_counter()
-            if now > end:
-                break
-            due = max(due + pause, now)
-            time.sleep(due - now)
-        gc.enable()
-        return {
-            "us": [one / 1000 for one in times[:done]],
-            "major_faults": major_faults() - faults,
-        }
+    def read_one(i: int) -> None:
+        sum(space[chunks[i] : chunks[i] + CHUNK : PAGE])
 
-    serve(reads)
+    serve(lambda _: timed(read_one, n, pause, float(seconds)))
+
+
+def timed(
+    request: Callable[[int], object], most: int, pause: float, seconds: float
+) -> dict[str, object]:
+    """Make requests at even intervals, and return the microseconds of each."""
+    times = array.array("Q", bytes(8 * most))
+    faults, done = major_faults(), 0
+    due = time.perf_counter()
+    end = due + seconds
+    gc.disable()
+    for i in range(most):
+        before = time.perf_counter_ns()
+        request(i)
+        times[i] = time.perf_counter_ns() - before
+        done = i + 1
+        now = time.perf_counter()
+        if now > end:
+            break
+        due = max(due + pause, now)
+        time.sleep(due - now)
+    gc.enable()
+    return {
+        "us": [one / 1000 for one in times[:done]],
+        "major_faults": major_faults() - faults,
+    }
 
 
 def major_faults() -> int:
@@ -171,28 +178,16 @@ def store(mib: str, layout: str, hot: str, other: str, pause_ms: str) -> None:
     share, pause = float(other) / 100, float(pause_ms) / 1000
 
     def requests(seconds: str) -> dict[str, object]:
-        times = array.array("Q", bytes(8 * int(float(seconds) / pause)))
-        faults, done = major_faults(), 0
-        due = time.perf_counter()
-        end = due + float(seconds)
-        gc.disable()
-        for i in range(len(times)):
-            of = others if random.random() < share else hots
-            arena, at = random.choice(of)
-            before = time.perf_counter_ns()
+        n = int(float(seconds) / pause)
+        wanted = [
+            random.choice(others if random.random() < share else hots) for _ in range(n)
+        ]
+
+        def request(i: int) -> None:
+            arena, at = wanted[i]
             sum(arena[at : at + VALUE : PAGE])
-            times[i] = time.perf_counter_ns() - before
-            done = i + 1
-            now = time.perf_counter()
-            if now > end:
-                break
-            due = max(due + pause, now)
-            time.sleep(due - now)
-        gc.enable()
-        return {
-            "us": [one / 1000 for one in times[:done]],
-            "major_faults": major_faults() - faults,
-        }
+
+        return timed(request, n, pause, float(seconds))
 
     serve(requests)
 
