@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The end of an mm, by execve(2) or exit, and advice to no later mm.
+ * The end of an mm, by execve(2) or exit, and advice to, or a look at the
+ * pages of, no later mm.
  *
  * An open /proc/PID/maps belongs for ever to the mm that it was opened on,
  * which shows an execve(2), except where others share the old mm, as the
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -171,4 +173,39 @@ pmadvise_mm_advise(int pidfd, int proc, int pid, int maps_fd,
         tally->advised += (uint64_t)tally->result;
     tally->calls++;
     return ended;
+}
+
+/*
+ * Read a byte of each of `n` pages, at most PMADVISE_TOUCH_MAX, if the process
+ * runs in the mm `then`, before and after: each is then in the page table, and
+ * has been used.  `pid` is the number in the namespace of /proc, `own_pid` the
+ * caller's, by which alone the kernel lets memory be read: one that is given
+ * to another process in between would have bytes of its read, and told to
+ * nobody.  Returns as pmadvise_mm_ended(); if that is PMADVISE_MM_CURRENT,
+ * *result is the pages read before the first that can't be, or -errno.
+ * See process_vm_readv(2).
+ */
+int
+pmadvise_mm_touch(int proc, int pid, int own_pid, int maps_fd,
+                  const struct pmadvise_mm_fingerprint *then,
+                  const struct pmadvise_range *pages, size_t n,
+                  int64_t *result)
+{
+    struct iovec remote[PMADVISE_TOUCH_MAX];
+    char bytes[PMADVISE_TOUCH_MAX];
+    struct iovec local = {bytes, n};
+    int ended = pmadvise_mm_ended(proc, pid, maps_fd, then);
+    ssize_t n_read;
+
+    if (ended != PMADVISE_MM_CURRENT)
+        return ended;
+    if (n > PMADVISE_TOUCH_MAX)
+        return -EINVAL;
+    for (size_t i = 0; i < n; i++) {
+        remote[i].iov_base = (void *)pages[i].address;
+        remote[i].iov_len = 1;
+    }
+    n_read = process_vm_readv(own_pid, &local, 1, remote, n, 0);
+    *result = n_read < 0 ? -errno : n_read;
+    return pmadvise_mm_ended(proc, pid, maps_fd, then);
 }

@@ -217,6 +217,11 @@ int pmadvise_mm_advise(int pidfd, int proc, int pid, int maps_fd,
                        const struct pmadvise_mm_fingerprint *then,
                        const struct pmadvise_range *ranges, size_t n,
                        int advice, struct pmadvise_tally *tally);
+enum { PMADVISE_TOUCH_MAX = 1024 };
+int pmadvise_mm_touch(int proc, int pid, int own_pid, int maps_fd,
+                      const struct pmadvise_mm_fingerprint *then,
+                      const struct pmadvise_range *pages, size_t n,
+                      int64_t *result);
 
 /* pagemap.c */
 enum pmadvise_page_is {

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pmadvise._support import Support as Support
     from pmadvise._support import TargetSupport as TargetSupport
     from pmadvise._support import support as support
+    from pmadvise.cgroup import CgroupMemory as CgroupMemory
+    from pmadvise.cgroup import Reclaimed as Reclaimed
+    from pmadvise.cgroup import reclaim as reclaim
     from pmadvise.group import advise_each as advise_each
     from pmadvise.group import processes as processes
     from pmadvise.hold import Hold as Hold
@@ -52,6 +55,7 @@ __all__ = [
     "AdviseOptions",
     "Answer",
     "Cancel",
+    "CgroupMemory",
     "EachOptions",
     "HasFileno",
     "Hold",
@@ -61,6 +65,7 @@ __all__ = [
     "Process",
     "Ranges",
     "RangesLike",
+    "Reclaimed",
     "Remaining",
     "Report",
     "Skip",
@@ -77,6 +82,7 @@ __all__ = [
     "process_madvise",
     "process_madvise_range",
     "processes",
+    "reclaim",
     "support",
     "swap",
 ]
@@ -89,11 +95,13 @@ _LAZY = {
     "AdviseOptions": "_advise.keywords",
     "Answer": "_reasons",
     "Cancel": "_advise.keywords",
+    "CgroupMemory": "cgroup",
     "EachOptions": "_advise.keywords",
     "Hold": "hold",
     "Memory": "memory",
     "Pressure": "pressure",
     "Process": "process",
+    "Reclaimed": "cgroup",
     "Remaining": "report",
     "Report": "report",
     "Skip": "report",
@@ -107,6 +115,7 @@ _LAZY = {
     "WorkingSet": "memory",
     "advise_each": "group",
     "processes": "group",
+    "reclaim": "cgroup",
     "support": "_support",
     "swap": "memory",
 }

@@ -68,6 +68,17 @@ def c_uint(name: str, value: int) -> int:
     return c_int(name, value) & 0xFFFFFFFF
 
 
+def n_bytes(name: str, value: int) -> int:
+    """Return a number of bytes, 0 or more; errors as c_int()."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} {value!r} is not an int") from None
+    if number < 0:
+        raise ValueError(f"{name} {number} is negative")
+    return number
+
+
 def seconds(name: str, value: float) -> float:
     """Return a number of seconds, 0 or more; errors as c_int()."""
     if not isinstance(value, (int, float)):
@@ -86,6 +97,13 @@ def finite_seconds(name: str, value: float) -> None:
         raise TypeError(f"{name} {value!r} is not a number")
     if not 0 <= value < math.inf:
         raise ValueError(f"{name} {value!r} is not 0 or more, and finite")
+
+
+def check_callables(**callbacks: object) -> None:
+    """Raise TypeError for what is neither None nor callable."""
+    for name, callback in callbacks.items():
+        if callback is not None and not callable(callback):
+            raise TypeError(f"{name} {callback!r} is not callable")
 
 
 def aligned(ranges: RangesLike) -> Ranges:

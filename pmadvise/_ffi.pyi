@@ -201,6 +201,19 @@ class _Lib:
         tally: Any,
         /,
     ) -> int: ...
+    PMADVISE_TOUCH_MAX: int
+    @staticmethod
+    def pmadvise_mm_touch(
+        proc: int,
+        pid: int,
+        own_pid: int,
+        maps_fd: int,
+        then: Any,
+        pages: Any,
+        n: int,
+        result: Any,
+        /,
+    ) -> int: ...
     PMADVISE_PAGE_IS_PRESENT: int
     PMADVISE_PAGE_IS_SWAPPED: int
     PMADVISE_PAGE_IS_PFNZERO: int

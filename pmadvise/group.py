@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +17,7 @@ from pmadvise._advise.limits import (
     attach,
     of_caller,
 )
-from pmadvise._arguments import aligned, c_int
+from pmadvise._arguments import aligned, c_int, check_callables, n_bytes
 from pmadvise._handle.identity import Identity
 from pmadvise._members import members_of_cgroup, members_of_host, members_of_tree
 from pmadvise._origin import own
@@ -191,12 +190,9 @@ def advise_each(
     number = c_int("advice", advice)
     if number not in REMOTE:
         raise not_remote(number)
-    floor = operator.index(swap_floor)
-    if floor < 0:
-        raise ValueError(f"swap_floor {floor} is negative")
-    for name, callback in (("stop", stop), ("select", select)):
-        if callback is not None and not callable(callback):
-            raise TypeError(f"{name} {callback!r} is not callable")
+    limits.check_advice(number)
+    floor = n_bytes("swap_floor", swap_floor)
+    check_callables(stop=stop, select=select)
     if hold is not None:
         from pmadvise.hold import check_method  # noqa: PLC0415 - not all need it
 

@@ -273,6 +273,7 @@ class Process:
         on_progress: Callable[[int, int], object] | None = None,
         measure: bool = False,
         dry_run: bool = False,
+        touch: bool = False,
     ) -> Report:
         """Advise ranges of any number and size, and account for every byte.
 
@@ -297,6 +298,8 @@ class Process:
             dry_run: Make no system call that advises, and account for what would be:
                 the same ranges, limits and permissions, with refusals as far as
                 /proc/PID/smaps shows them; COLLAPSE may find more. `calls` is 0.
+            touch: With WILLNEED: read a byte of each page afterwards, as willneed()
+                has it.
 
         Returns:
             The account, and why the rest was not tried.
@@ -307,7 +310,7 @@ class Process:
                 begun, any exception has the Report so far as its `.report`.
         """
         limits = Limits(
-            max_stall, budget, timeout, cancel, on_progress, measure, dry_run
+            max_stall, budget, timeout, cancel, on_progress, measure, dry_run, touch
         )
         return self._run(advice, limits).run(aligned(ranges))
 
@@ -374,11 +377,19 @@ class Process:
     ) -> Report:
         """Read from swap, or a file, ahead: advise() with WILLNEED, Linux 5.15.
 
-        Memory read from swap goes to the swap cache: Rss does not move.
+        Memory read from swap goes to the swap cache: Rss does not move, each page costs
+        the target a minor fault, and until then the kernel takes it back first. With
+        touch=True a byte of each page is then read, process_vm_readv(2), which maps the
+        page and marks it used: no fault is left to the target. It needs ptrace attach
+        access and, for another user's process, CAP_DAC_READ_SEARCH. Left out are pages
+        that may not be read, and shared memory and files in memory (memfd, tmpfs), of
+        which the kernel does not show what was never written; `touched` of the Report
+        has the bytes read. A page whose faults the target serves itself (userfaultfd)
+        may keep the call waiting.
 
         Args:
             ranges: None: the private anonymous memory that is in swap.
-            **options: Those of advise().
+            **options: Those of advise(); touch among them.
         """
         return self._advise(Advice.WILLNEED, ranges, options)
 
@@ -434,7 +445,9 @@ class Process:
         )
 
     def _run(self, advice: Advice | int, limits: Limits) -> Run:
-        return Run(self._mm_now(), self._require_remote(advice), limits)
+        number = self._require_remote(advice)
+        limits.check_advice(number)
+        return Run(self._mm_now(), number, limits)
 
     def _require_remote(self, advice: Advice | int) -> int:
         """Refuse an advice that another process never takes."""

@@ -76,6 +76,8 @@ class Report:
     remaining: Remaining | None = None
     """The memory that did not move, with measure=True after PAGEOUT; None if it can't
     be read, or if the timeout was reached."""
+    touched: int = 0
+    """Bytes of the pages that willneed(touch=True) has read, and so mapped."""
 
     @property
     def not_tried(self) -> int:

@@ -9,12 +9,14 @@ from pmadvise._handle.identity import Pin
 from pmadvise._handle.mm import Mm, MmEnd
 from pmadvise._handle.smaps import Check, mappings_with_flags
 from pmadvise._native import mm as _mm
+from pmadvise._native.base import PAGE_SIZE
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.mm import Tally
 from pmadvise._native.process_madvise import probe, process_madvise
 from pmadvise._native.ranges import RangeArray
 from pmadvise._origin import own
+from pmadvise._reasons.access import of_process_vm_readv
 from pmadvise.calls import explain
 from pmadvise.ranges import Ranges
 from pmadvise.residency import Pagemap
@@ -77,6 +79,42 @@ class Kernel:
             tally,
         )
         return mm.end_of(ended) if ended else None, tally.result, tally.seconds
+
+    def touch(self, pages: RangeArray) -> tuple[MmEnd | None, int]:
+        """Read a byte of pages if the process still runs in the mm.
+
+        Args:
+            pages: A range each, at most TOUCH_MAX.
+
+        Returns:
+            How the mm ended if it does not; the pages read before the first that can't
+            be read, or -errno.
+        """
+        mm, file = self._mm, self._file
+        assert file is not None
+        identity = mm.identity
+        ended, n_read = _mm.mm_touch(
+            identity.proc, mm._pid, identity.pid, file.fd, mm._fingerprint, pages
+        )
+        return mm.end_of(ended) if ended else None, n_read
+
+    def require_touch(self) -> None:
+        """Raise the refusal to read the target's pages, if any.
+
+        Nothing is read: where a right is missing, that comes before the address.
+
+        Raises:
+            PermissionError: ptrace attach access is missing, or the right to find
+                the pages that are in swap.
+            ProcessLookupError: It has gone, or has exec'd since the latest maps().
+            OSError: The kernel lacks the call (ENOSYS).
+        """
+        self.pagemap()
+        _, result = Kernel.touch(self, RangeArray.of_one(0, PAGE_SIZE))
+        if result < 0 and result != -errno.EFAULT:
+            identity = self._mm.identity
+            answer = of_process_vm_readv(identity.proc, -result)
+            raise answer.error(f"process {identity.pid}: process_vm_readv(2)")
 
     def probe(self) -> int:
         """Return 0 if the target may be so advised, else -errno."""
@@ -173,6 +211,10 @@ class Rehearsal(Kernel):
             result = self._result(vector)
             self.tally.rehearse(max(result, 0))
         return ended, result, 0.0
+
+    def touch(self, pages: RangeArray) -> tuple[MmEnd | None, int]:
+        """Return the answer of Kernel.touch(), without the call: all can be read."""
+        return self.ended(), len(pages)
 
     def resident(self, ranges: Ranges) -> Ranges:
         """Return the parts of ranges that would be in memory by now, merged."""

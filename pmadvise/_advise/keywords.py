@@ -39,6 +39,7 @@ class EachOptions(TypedDict, total=False):
     on_progress: Callable[[int, int], object] | None
     measure: bool
     dry_run: bool
+    touch: bool
 
 
 class AdviseOptions(EachOptions, total=False):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from pmadvise._arguments import seconds
+from pmadvise._arguments import check_callables, n_bytes, seconds
+from pmadvise.advice import Advice, advice_name
 from pmadvise.report import Ended
 
 TYPE_CHECKING = False
@@ -31,6 +31,7 @@ class Limits:
     on_progress: Callable[[int, int], object] | None = None
     measure: bool = False
     dry_run: bool = False
+    touch: bool = False
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -48,19 +49,18 @@ class Limits:
                 "for calls as large as the kernel takes"
             )
         if self.budget is not None:
-            try:
-                budget = operator.index(self.budget)
-            except TypeError:
-                raise TypeError(f"budget {self.budget!r} is not an int") from None
-            if budget < 0:
-                raise ValueError(f"budget {budget} is negative")
-            object.__setattr__(self, "budget", budget)
+            object.__setattr__(self, "budget", n_bytes("budget", self.budget))
         if self.cancel is not None and not callable(
             getattr(self.cancel, "is_set", None)
         ):
             raise TypeError(f"cancel {self.cancel!r} has no is_set()")
-        if self.on_progress is not None and not callable(self.on_progress):
-            raise TypeError(f"on_progress {self.on_progress!r} is not callable")
+        check_callables(on_progress=self.on_progress)
+
+    def check_advice(self, advice: int) -> None:
+        """Raise ValueError if a keyword is not of an advice."""
+        if self.touch and advice != Advice.WILLNEED:
+            name = advice_name(advice)
+            raise ValueError(f"touch=True is of WILLNEED alone, not of {name}")
 
 
 class StopAdvising(Exception):

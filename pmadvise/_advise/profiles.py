@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from pmadvise._handle.mm import Mm
 from pmadvise._handle.smaps import RESIDENT_FIELDS, SWAP_FIELDS, Check, populated
 from pmadvise._native.base import MAX_RW_COUNT, PAGE_SIZE
 from pmadvise._proc import files
+from pmadvise._proc.mounts import is_on_disk, parse_mounts
 from pmadvise.advice import Advice
 from pmadvise.maps import AddressSpace
 from pmadvise.ranges import Ranges
@@ -90,6 +92,31 @@ class Source:
         if self.pagemap is None:
             return absent | of_files
         return absent | (of_files - self.pagemap.resident(of_files))
+
+    def touchable(self, ranges: Ranges) -> Ranges:
+        """Return the pages of ranges that reading maps, and makes no new ones for.
+
+        Those in swap, and those of files on a disk that no page table has. Of shared
+        memory the kernel does not show which pages are in swap and which were never
+        written, and reading would fill these.
+        """
+        assert self.pagemap is not None
+        readable = ranges.merged() & self.space.select(readable=True)
+        swapped = self.pagemap.swapped(readable)
+        of_files = readable & self.space.select(anonymous=False)
+        if not of_files:
+            return swapped
+        on_disk = of_files & self._on_disk()
+        return swapped | (on_disk - self.pagemap.resident(on_disk))
+
+    def _on_disk(self) -> Ranges:
+        mounts = parse_mounts(self.mm.identity.read("mountinfo"))
+        devices = {mount.device: is_on_disk(mount) for mount in mounts}
+        return Ranges(
+            (vma.start, vma.length)
+            for vma in self.space
+            if vma.device and devices.get(vma.device, os.major(vma.device) != 0)
+        )
 
     def filled(self, size: int) -> Ranges:
         """Return the aligned blocks inside eligible memory that are half filled."""

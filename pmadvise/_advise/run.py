@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import replace
 
 from pmadvise._advise.engine import Engine
 from pmadvise._advise.kernel import Kernel, Rehearsal
 from pmadvise._advise.limits import CallerError, Clock, Limits, StopAdvising, attach
 from pmadvise._advise.profiles import Source, profile_of
+from pmadvise._advise.touch import Touch
 from pmadvise._handle.mm import Mm
 from pmadvise._native.process_madvise import probe
 from pmadvise._origin import own
@@ -44,6 +46,7 @@ class Run:
         self._kernel = kernel(mm, self._profile, self._clock.check)
         self._ranges = Ranges()
         self._engine: Engine | None = None
+        self._touch: Touch | None = None
         self._before: Status | None = None
         self._result: Report | None = None
 
@@ -95,6 +98,8 @@ class Run:
         try:
             self._kernel.open()
             require_permission(self._mm.identity.pidfd, self._profile.advice)
+            if self._limits.touch:
+                self._kernel.require_touch()
         except own(ProcessLookupError):
             if self._mm.ended() == "exec":
                 return self._finish("exec")
@@ -102,22 +107,53 @@ class Run:
         if self._limits.measure:
             self._before = self._status()
         space: AddressSpace | None = None
+        absent = Ranges()
         try:
             if ranges is None:
                 self._clock.check()
                 space, self._ranges = self._select(None)
+            if self._limits.touch:
+                absent = self._source().touchable(self._ranges)
         except StopAdvising as early:
             return self._finish(early.ended)
         except own(ProcessLookupError):  # exec'd or gone meanwhile
             return self._finish(self._mm.ended() or "exited")
         if space is not None and not len(self._ranges):
             return self._finish(self._mm.ended() or "complete")
+        limits = self._limits
+        report, more = limits.on_progress, absent.total
+        if report is not None and more:
+            limits = replace(limits, on_progress=lambda n, all: report(n, all + more))
         self._engine = Engine(
-            self._kernel, self._ranges, self._profile, self._limits, self._clock
+            self._kernel, self._ranges, self._profile, limits, self._clock
         )
         vmas = space._vmas if space is not None else None
-        self._finish((yield from self._engine.steps(vmas)))
+        ended = yield from self._engine.steps(vmas)
+        if absent and ended in ("complete", "budget"):
+            ended = yield from self._touch_steps(absent, ended)
+        self._finish(ended)
         return None
+
+    def _touch_steps(
+        self, absent: Ranges, ended: Ended
+    ) -> Generator[float, None, Ended]:
+        """Read the pages that were advised; return `ended`, or the reason for less."""
+        assert self._engine is not None
+        account, report = self._engine.account, self._limits.on_progress
+        tried = _first(self._ranges, account.done)
+        skipped = Ranges((skip.address, skip.length) for skip in account.skipped)
+        pages = (absent & tried) - skipped.merged()
+        on_progress = None
+        if report is not None:
+            done, total = account.done, account.requested + absent.total
+            on_progress = lambda touched: report(done + touched, total)  # noqa: E731
+        cut, _ = self._kernel.vmas_of(pages).cut(pages._array)
+        self._touch = Touch(self._kernel, cut, self._limits, self._clock, on_progress)
+        try:
+            touch_ended = yield from self._touch.steps()
+            return ended if touch_ended == "complete" else touch_ended
+        except StopAdvising as early:
+            return early.ended
 
     def selection(self, within: Ranges | None) -> Ranges:
         """Return the ranges that the advice would have by default; advise nothing.
@@ -137,11 +173,14 @@ class Run:
 
     def _select(self, within: Ranges | None) -> tuple[AddressSpace, Ranges]:
         assert self._profile.select is not None
+        source = self._source(within)
+        return source.space, self._profile.select(source)
+
+    def _source(self, within: Ranges | None = None) -> Source:
         # One look for all that is read: the engine's first.
         space = AddressSpace(self._mm, verify=False)
         pagemap = self._kernel.pagemap_or_none()
-        source = Source(space, self._mm, pagemap, self._clock.check, within)
-        return space, self._profile.select(source)
+        return Source(space, self._mm, pagemap, self._clock.check, within)
 
     def _finish(self, ended: Ended) -> None:
         """Make the Report of the end, with the target's memory if that is asked."""
@@ -192,4 +231,18 @@ class Run:
             before=self._before,
             after=after,
             remaining=remaining,
+            touched=self._touch.touched if self._touch is not None else 0,
         )
+
+
+def _first(ranges: Ranges, n_bytes: int) -> Ranges:
+    """Return the ranges that make up the first bytes, merged."""
+    if n_bytes >= ranges.total:
+        return ranges.merged()
+    taken = []
+    for address, length in ranges:
+        taken.append((address, min(length, n_bytes)))
+        n_bytes -= length
+        if n_bytes <= 0:
+            break
+    return Ranges(taken).merged()

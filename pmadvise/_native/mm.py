@@ -1,4 +1,4 @@
-"""csrc/mm.c: the end of an mm, and advice to no later one."""
+"""csrc/mm.c: the end of an mm, and advice to, or a look at, no later one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ CURRENT: int = lib.PMADVISE_MM_CURRENT
 EXEC: int = lib.PMADVISE_MM_EXEC
 EXITED: int = lib.PMADVISE_MM_EXITED
 REFUSED: int = lib.PMADVISE_MM_REFUSED
+
+TOUCH_MAX: int = lib.PMADVISE_TOUCH_MAX
+"""Pages that mm_touch() reads at once."""
 
 
 class MmFingerprint:
@@ -122,3 +125,32 @@ def mm_advise(
         advice,
         tally.cdata,
     )
+
+
+def mm_touch(
+    proc: int,
+    pid: int,
+    own_pid: int,
+    maps_fd: int,
+    then: MmFingerprint,
+    pages: RangeArray,
+) -> tuple[int, int]:
+    """Read a byte of pages if the process still runs in that mm.
+
+    Args:
+        proc: File descriptor of the directory /proc/PID.
+        pid: The process ID, as that /proc counts.
+        own_pid: The process ID, as the caller's pid namespace counts.
+        maps_fd: Of the mm.
+        then: Of the mm.
+        pages: A range each, at most TOUCH_MAX.
+
+    Returns:
+        As mm_ended(); if CURRENT, the pages read before the first that can't be read,
+        or -errno.
+    """
+    result = ffi.new("int64_t *")
+    ended = lib.pmadvise_mm_touch(
+        proc, pid, own_pid, maps_fd, then.cdata, pages.cdata, pages.n, result
+    )
+    return ended, int(result[0])

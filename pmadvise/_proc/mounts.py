@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 from pmadvise._origin import own
@@ -18,6 +19,8 @@ class Mount(NamedTuple):
     """The type of the file system."""
     options: list[bytes]
     """Of the superblock."""
+    device: int
+    """Of its files, as st_dev of os.stat(), and as maps has it."""
 
 
 def mounts(kind: bytes = b"") -> list[Mount]:
@@ -29,17 +32,42 @@ def mounts(kind: bytes = b"") -> list[Mount]:
     Raises:
         OSError: No file descriptor is free.
     """
-    visible: list[Mount] = []
     try:
-        text = read("/proc/self/mountinfo")
+        return parse_mounts(read("/proc/self/mountinfo"), kind)
     except own(FileNotFoundError, PermissionError):  # no /proc
-        return visible
+        return []
+
+
+def parse_mounts(text: bytes, kind: bytes = b"") -> list[Mount]:
+    """Return the lines of a mountinfo, by a prefix of the type."""
+    found: list[Mount] = []
     for line in lines(text):
         if b" - " + kind not in line:
             continue
         before, _, after = line.partition(b" - ")
         left, right = before.split(b" "), after.split(b" ")
         if len(left) > 4 and len(right) > 2:
-            root, point = unescape(left[3]), unescape(left[4])
-            visible.append(Mount(root, point, right[0], right[-1].split(b",")))
-    return visible
+            root, point, options = unescape(left[3]), unescape(left[4]), right[-1]
+            found.append(
+                Mount(root, point, right[0], options.split(b","), _device(left[2]))
+            )
+    return found
+
+
+def _device(field: bytes) -> int:
+    major, _, minor = field.partition(b":")
+    if not (major.isdigit() and minor.isdigit()):
+        return 0
+    return os.makedev(int(major), int(minor))
+
+
+_IN_MEMORY = (b"tmpfs", b"devtmpfs", b"ramfs", b"rootfs", b"hugetlbfs")
+
+
+def is_on_disk(mount: Mount) -> bool:
+    """Return whether its files are read from elsewhere, and not from a program.
+
+    What is read of a file that lives in memory may be allocated for it; a program that
+    serves files (FUSE) may never answer.
+    """
+    return mount.kind not in _IN_MEMORY and not mount.kind.startswith(b"fuse")

@@ -14,7 +14,13 @@ from pmadvise._proc.rights import (
     initial_namespace,
     own_status,
 )
-from pmadvise._reasons.answer import UNCONFINED, Answer, how_to_add, refusal
+from pmadvise._reasons.answer import (
+    UNCONFINED,
+    Answer,
+    how_to_add,
+    how_to_allow,
+    refusal,
+)
 
 
 def no_cap_sys_nice() -> Answer:
@@ -90,6 +96,49 @@ def _why_no_ptrace(
         names = ", ".join(more[:3]) + ", ..." * bool(more[3:])
         return f"it has capabilities that the caller lacks ({names})", ""
     return f"it is not dumpable, or of another user namespace, or {module}", ""
+
+
+def no_attach(proc: int) -> Answer:
+    """Return the answer if ptrace attach access is refused, which is more than read.
+
+    Args:
+        proc: File descriptor of the target's directory /proc/PID.
+    """
+    if not _may_open(proc, "maps"):
+        return no_ptrace(proc, errno.EPERM)
+    return refusal(
+        "ptrace",
+        errno.EPERM,
+        "a security module lets the caller read it but not trace it (Yama: sysctl "
+        "kernel.yama.ptrace_scope)",
+        f"run as root, or {how_to_add('SYS_PTRACE')}",
+    )
+
+
+def of_process_vm_readv(proc: int, number: int) -> Answer:
+    """Return the answer to an errno of process_vm_readv(2).
+
+    Args:
+        proc: File descriptor of the target's directory /proc/PID.
+        number: The kernel's errno.
+    """
+    call = "process_vm_readv"
+    if number == errno.ENOSYS:
+        return refusal(
+            "kernel",
+            number,
+            f"the kernel was built without CONFIG_CROSS_MEMORY_ATTACH, or a seccomp "
+            f"filter hides {call}",
+            how_to_allow(call),
+        )
+    if number == errno.ESRCH:
+        return no_memory("the process has exited")
+    # mem needs the same right, and the kernel shows its refusal without a filter
+    if number in (errno.EPERM, errno.EACCES) and not _may_open(proc, "mem"):
+        return no_attach(proc)
+    return refusal(
+        "seccomp", number, f"a seccomp filter refuses {call}", how_to_allow(call)
+    )
 
 
 def no_dac_read_search(name: str) -> Answer:

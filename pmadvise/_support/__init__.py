@@ -13,6 +13,7 @@ from typing import cast
 from pmadvise import _reasons
 from pmadvise._arguments import PidfdLike
 from pmadvise._native.base import PAGE_SIZE
+from pmadvise._proc.cgroups import own_memberships
 from pmadvise._proc.rights import Seccomp, capabilities, initial_namespace
 from pmadvise._reasons import YES, Answer
 from pmadvise._support import host, kernel
@@ -85,6 +86,8 @@ class Support:
     """Of Yama, which limits holds by ptrace, not advice; None without Yama."""
     idle: dict[str, Answer]
     """Whether each source of Process.track() can be had, the finest first."""
+    reclaim: Answer
+    """Whether reclaim() may be used for the cgroup of this process."""
     freezers: tuple[str, ...]
     """Writable cgroup hierarchies with a freezer: "cgroup2", "cgroup1"."""
     target: TargetSupport | None = None
@@ -175,6 +178,7 @@ def support(target: PidfdLike | None = None) -> Support:
         pressure=host.pressure(),
         ptrace_scope=host.ptrace_scope(),
         idle=sources(),
+        reclaim=host.may_reclaim(own_memberships(), os.getpid()),
         freezers=host.freezers(),
         target=target_support,
     )

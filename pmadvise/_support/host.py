@@ -33,6 +33,7 @@ from pmadvise._reasons import (
     no_pressure,
     no_proc,
 )
+from pmadvise._reasons.reclaim import no_reclaim
 
 __all__ = [
     "container",
@@ -40,6 +41,7 @@ __all__ = [
     "freezers",
     "huge_page_size",
     "huge_pages_enabled",
+    "may_reclaim",
     "memory_limit",
     "nice",
     "own_cgroup",
@@ -157,6 +159,33 @@ def own_cgroup() -> Answer:
         if os.path.exists(os.path.join(path, b"cgroup.procs")):
             return YES
     return no_cgroup(membership.path, bool(hierarchies_of(membership, mounted)))
+
+
+def may_reclaim(memberships: list[Membership], pid: int) -> Answer:
+    """Return whether reclaim() may be used for the cgroup of a process.
+
+    Args:
+        memberships: Of the process.
+        pid: Its ID.
+    """
+    for membership in memberships:
+        if membership.version == 2:
+            for path in directories(membership, pid):
+                return _may_write(path)
+            return no_cgroup(membership.path, bool(hierarchies_of(membership)))
+    return no_cgroup(b"/", is_mounted=False)
+
+
+def _may_write(path: bytes) -> Answer:
+    directory = Descriptor()
+    try:
+        directory = Descriptor.open(path, flags=os.O_PATH | os.O_DIRECTORY)
+        Descriptor.open("memory.reclaim", directory.fd, os.O_WRONLY).close()
+    except own(OSError) as error:
+        return no_reclaim(directory.fd, error.errno or 0)
+    finally:
+        directory.close()
+    return YES
 
 
 _PRESSURE = "/proc/pressure/memory"

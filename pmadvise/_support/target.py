@@ -12,9 +12,12 @@ from pmadvise._handle.mm import open_mm
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.process_madvise import probe
 from pmadvise._origin import own
+from pmadvise._proc.cgroups import memberships
 from pmadvise._proc.files import fields, read_in
 from pmadvise._proc.pidfds import no_mm, pid_of
 from pmadvise._reasons import YES, Answer
+from pmadvise._reasons.access import no_attach
+from pmadvise._support.host import may_reclaim
 from pmadvise.advice import Advice
 
 
@@ -31,6 +34,10 @@ class TargetSupport:
     pages: Answer
     """Whether its pages in memory and in swap may be found. If not, ``resident()`` and
     ``swapped()`` fail, and ``pageout()`` advises whole mappings."""
+    touch: Answer
+    """Whether ``willneed(touch=True)`` may read its pages."""
+    reclaim: Answer
+    """Whether ``reclaim()`` may be used for its cgroup."""
 
 
 class TargetAnswers:
@@ -102,16 +109,21 @@ class TargetAnswers:
         """
         no = self._no_mm()
         if no is not None:
-            return TargetSupport(self.pid, no, dict.fromkeys(known, no), no)
+            return TargetSupport(self.pid, no, dict.fromkeys(known, no), no, no, no)
         answers = {
             advice: self._answer(advice, call, answer)
             for advice, answer in known.items()
         }
         if answers[Advice.COLLAPSE] and not self._may_have_huge_pages():
             answers[Advice.COLLAPSE] = _reasons.huge_pages_disabled()
-        pages = self._may_open("pagemap")
+        pages = self._may_open("pagemap") or YES
         return TargetSupport(
-            self.pid, answers[Advice.COLD], answers, YES if pages is None else pages
+            self.pid,
+            answers[Advice.COLD],
+            answers,
+            pages,
+            self._may_touch() if pages else pages,
+            self._may_reclaim(),
         )
 
     def _no_mm(self) -> Answer | None:
@@ -148,6 +160,20 @@ class TargetAnswers:
         except own(FileNotFoundError, PermissionError, ProcessLookupError) as error:
             return _reasons.of_proc_file(proc, name, error.errno or 0)
         return None
+
+    def _may_touch(self) -> Answer:
+        """Return whether its memory may be read: mem needs the same right."""
+        assert self._identity is not None
+        proc = self._identity.proc
+        return YES if self._may_open("mem") is None else no_attach(proc)
+
+    def _may_reclaim(self) -> Answer:
+        assert self._identity is not None
+        try:
+            found = memberships(self._identity.proc)
+        except own(FileNotFoundError, PermissionError, ProcessLookupError):
+            return _reasons.hidden()
+        return may_reclaim(found, self.pid)
 
     def _answer(self, advice: Advice, call: Answer, known: Answer) -> Answer:
         pidfd = self.pidfd

@@ -18,6 +18,7 @@ from pmadvise._native.ptrace import (
 )
 from pmadvise._native.task import Thread, ThreadArray, task_list
 from pmadvise._proc.cgroups import is_frozen
+from pmadvise._reasons.access import no_attach
 from pmadvise.hold.stop import Deadline, pauses
 from pmadvise.hold.target import HeldProcess, note_tracer
 
@@ -137,17 +138,8 @@ class PtraceStop:
             elif thread.tracer:
                 self._target.check_tracer(thread)
             elif not self._can_open(f"task/{thread.tid}/mem"):
-                raise self._target.refusal(self._why_not_traced())
+                raise self._target.refusal(no_attach(self._target.proc))
         return dead_leaders
-
-    def _why_not_traced(self) -> str | _reasons.Answer:
-        if not self._can_open("maps"):
-            return _reasons.no_ptrace(self._target.proc, errno.EPERM)
-        return (
-            "a security module lets the caller read it but not trace it (Yama: sysctl "
-            "kernel.yama.ptrace_scope): run as root, or "
-            + _reasons.how_to_add("SYS_PTRACE")
-        )
 
     def _can_open(self, name: str) -> bool:
         """Return whether the caller has the right to open a file of /proc/PID.

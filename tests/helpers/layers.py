@@ -26,7 +26,7 @@ LAYERS = """
     _advise
     hold
     process
-    group  pressure
+    group  pressure  cgroup
     _support
     __init__
     selftest

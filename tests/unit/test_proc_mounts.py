@@ -27,7 +27,7 @@ def test_mounts(root: bytes, point: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mounts, "read", lambda path: line * 2)
         found = mounts.mounts()
-    assert found == [Mount(root, point, b"cgroup2", [b"rw", b"memory"])] * 2
+    assert found == [Mount(root, point, b"cgroup2", [b"rw", b"memory"], 26)] * 2
 
 
 @given(st.binary())
@@ -40,7 +40,14 @@ def test_unescape(octets: bytes) -> None:
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        (b"1 2 0:3 / /p - cgroup2 none rw", [Mount(b"/", b"/p", b"cgroup2", [b"rw"])]),
+        (
+            b"1 2 0:3 / /p - cgroup2 none rw",
+            [Mount(b"/", b"/p", b"cgroup2", [b"rw"], 3)],
+        ),
+        (
+            b"1 2 x:3 / /p - cgroup2 none rw",
+            [Mount(b"/", b"/p", b"cgroup2", [b"rw"], 0)],
+        ),
         (b"1 2 0:3 / - cgroup2 none rw", []),
         (b"1 2 0:3 / /p - cgroup2 none", []),
         (b"1 2 0:3 / /p cgroup2 none rw", []),

@@ -47,5 +47,6 @@ def test_to_dict() -> None:
         "before": None,
         "after": None,
         "remaining": {"resident": 4096, "shared": 0},
+        "touched": 0,
         "not_tried": 8192,
     }
