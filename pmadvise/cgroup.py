@@ -34,6 +34,10 @@ _GOAL = 0.1
 """Seconds that one request is to take: then the caller is asked whether to go on."""
 _ANY = 1 << 64
 """Bytes: no limit."""
+_MARGIN = 256 << 10
+"""Bytes to stay away from a limit: the kernel takes up to twice what it is asked for
+(Linux 6.1), so half of the room is asked for at once, and it takes some pages at the
+least."""
 _FILE = "memory.reclaim"
 
 
@@ -118,7 +122,10 @@ class _Cgroup:
         return int(text) if text is not None else None
 
     def _stat(self) -> dict[bytes, int]:
-        pairs = (line.split() for line in lines(self._read("memory.stat")))
+        text = self._read("memory.stat")
+        if text is None:
+            raise self._refusal(FileNotFoundError(errno.ENOENT, ""))
+        pairs = (line.split() for line in lines(text))
         return {name: int(value) for name, value in pairs}
 
     def current(self) -> int:
@@ -148,7 +155,7 @@ class _Cgroup:
             return None
 
     def room(self, floor: int | None) -> int:
-        """Return the bytes that may be reclaimed.
+        """Return the bytes that may be reclaimed, or less.
 
         The kernel protects the cgroups below the one that is written to (memory.min,
         memory.low), but not this one.
@@ -156,13 +163,13 @@ class _Cgroup:
         Args:
             floor: Bytes of swap to leave free; 0 or None: any.
         """
-        room = _ANY if not floor else swap().free - floor
+        room = _ANY if not floor else swap().free - floor - _MARGIN
         for file in ("memory.min", "memory.low"):
             kept = self._read(file) or b"0"
             if kept == b"max":
                 return 0
             if int(kept):
-                room = min(room, self.current() - int(kept))
+                room = min(room, self.current() - int(kept) - _MARGIN)
         return room
 
     def take(self, size: int, swappiness: int | str | None) -> tuple[bool, int, float]:
@@ -212,8 +219,9 @@ def reclaim(
     Args:
         cgroup: Its directory, or its path as /proc/PID/cgroup has it.
         size: Bytes.
-        swappiness: 0, of files alone, to 200, rather of what goes to swap; "max" of
-            that alone. None: the host's. Linux 6.9, "max" 6.16.
+        swappiness: 0, of files alone, to 200, rather of what goes to swap (with MGLRU
+            of files all the same, where these are colder); "max" of that alone. None:
+            the host's. Linux 6.9, "max" 6.16.
         swap_floor: Bytes of swap to leave free: then `ended` is "budget".
         timeout: Seconds: end after so many; looked at between requests.
         stop: Called before each request; a true value ends the work ("cancelled").
@@ -264,7 +272,7 @@ def reclaim(
                 elif room < min(PAGE_SIZE, asked):
                     ended = "budget"
                 else:
-                    asked = min(asked, room)
+                    asked = min(asked, max(room // 2, PAGE_SIZE))
                     is_all, fall, elapsed = place.take(asked, swappiness)
                     calls, reclaimed = calls + 1, reclaimed + fall
                     done += max(asked if is_all else 0, fall)

@@ -1,6 +1,6 @@
 """Tracking by idle page tracking, where the kernel's two files are scripted.
 
-Real kernels have it in tests/vm/idle.py; here a bitmap and the flags of frames are
+Real kernels have it in tests/vm/proofs.py; here a bitmap and the flags of frames are
 files of the test's own, and the frames are the target's.
 """
 

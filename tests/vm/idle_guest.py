@@ -1,45 +1,23 @@
-"""What a Tracker says is idle, in a guest: each source against a known target.
+"""What a Tracker says is idle, in a guest: each source against a known target."""
 
-A line a check, as the selftest prints them, and its last line.
-"""
-
-import errno
 import functools
 import os
 import signal
-import subprocess
-import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from idle_targets import CHUNK, EXEC, FORK, MIB, ONCE, SIZE, TARGET, TRACK, Child
+from guest_targets import CHUNK, EXEC, FORK, MIB, ONCE, SIZE, TARGET, TRACK, Child
+from proof import CGROUPS, refused, require
 
 import pmadvise
 
 KDAMONDS = Path("/sys/kernel/mm/damon/admin/kdamonds")
 LRU_GEN = Path("/sys/kernel/mm/lru_gen/enabled")
-GROUP = Path("/sys/fs/cgroup/aged")
+GROUP = CGROUPS / "aged"
 Source = Any  # a name that support() has
-
-
-def require(is_true: object, what: object) -> None:
-    """Raise unless it is true; `python -O` has no assert."""
-    if not is_true:
-        raise AssertionError(what)
-
-
-def refused(kind: type[OSError], ask: Callable[[], object], *words: str) -> str:
-    """Ask, and return what the refusal says: of that kind, and with these words."""
-    try:
-        ask()
-    except kind as error:
-        require(all(word in str(error) for word in words), error)
-        return str(error)
-    raise AssertionError(f"no {kind.__name__}")
 
 
 @contextmanager
@@ -166,7 +144,6 @@ def aged(source: Source, mode: str) -> str:
     """Say whether reclaim between a touch and a look hides the touch: for the guide."""
     if mode:
         LRU_GEN.write_text(mode)
-    (GROUP.parent / "cgroup.subtree_control").write_text("+memory")
     GROUP.mkdir(exist_ok=True)
     told = []
     with Child(ONCE) as child, pmadvise.Process(child.pid) as process:
@@ -179,7 +156,7 @@ def aged(source: Source, mode: str) -> str:
                 child.line()
                 time.sleep(1)
                 if reclaim:
-                    reclaim_some()
+                    pmadvise.reclaim(GROUP, 8 * MIB)
                 time.sleep(1)
                 tracker.look()
                 left = process.resident(whole).total
@@ -188,15 +165,6 @@ def aged(source: Source, mode: str) -> str:
         f"MGLRU {mode or 'not built'}: of what was touched once, said to be idle: "
         f"{told[0]:.2f} without reclaim, {told[1]:.2f} with"
     )
-
-
-def reclaim_some() -> None:
-    """Let the kernel look for 8 MiB of the group that it may take."""
-    try:
-        (GROUP / "memory.reclaim").write_text("8M")
-    except OSError as error:
-        if error.errno != errno.EAGAIN:  # less than asked
-            raise
 
 
 def two_trackers() -> str:
@@ -225,41 +193,8 @@ def checks() -> Iterator[tuple[str, Callable[[], str]]]:
         yield f"fork_{name}", functools.partial(fork_and_unmap, name)
         if name in bounds:
             yield f"told_{name}", functools.partial(told_right, name, *bounds[name])
-        if (GROUP.parent / "cgroup.controllers").exists():
-            for mode in modes:
-                yield f"aged_{name}", functools.partial(aged, name, mode)
+        for mode in modes:
+            yield f"aged_{name}", functools.partial(aged, name, mode)
     if answers["damon"]:
         yield "others", damon_of_others
         yield "sigkill", damon_after_sigkill
-
-
-def store(runs: str) -> int:
-    """Run the experiment `store` of docs/examples/pressured."""
-    (GROUP.parent / "cgroup.subtree_control").write_text("+memory")
-    command = [sys.executable, "/cell/pressured/experiments", "store", "--runs", runs]
-    # busybox's swapon, which comes first, knows no priorities
-    path = {"PATH": f"/usr/sbin:{os.environ['PATH']}", "COLUMNS": "160"}
-    status = subprocess.run(command, env={**os.environ, **path}, check=False).returncode
-    print(f"{int(status == 0)} passed, {int(status != 0)} failed, 0 skipped")
-    return status
-
-
-def main() -> int:
-    """Run the checks, or so many runs of the experiment."""
-    if sys.argv[1:]:
-        return store(sys.argv[1])
-    passed = failed = 0
-    for name, check in checks():
-        try:
-            print(f"ok {name} - {check()}", flush=True)
-            passed += 1
-        except Exception:
-            traceback.print_exc()
-            print(f"not ok {name}", flush=True)
-            failed += 1
-    print(f"{passed} passed, {failed} failed, 0 skipped")
-    return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The programs that are tracked in a guest, and one that tracks."""
+"""The programs that are looked at in a guest, and one that looks."""
 
 import os
 import subprocess
@@ -65,6 +65,45 @@ print("ready", flush=True)
 input()
 os.execv(sys.executable, [sys.executable, "-c", "input()"])
 """
+# Fills memory, each page with bytes of its own; touches all when it is told to, and says
+# how many faults it had then, minor and major.
+_TOUCHES = """
+import resource
+address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+view, step = memoryview(memory), mmap.PAGESIZE
+while True:
+    print(address if not before else " ".join(map(str, faults)), flush=True)
+    input()
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    bytes(view[::step])
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    faults = after.ru_minflt - before.ru_minflt, after.ru_majflt - before.ru_majflt
+"""
+PAGES = (
+    """
+import ctypes, mmap, os, sys
+before = None
+memory = mmap.mmap(-1, int(sys.argv[1]), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.madvise(mmap.MADV_NOHUGEPAGE)
+for start in range(0, len(memory), 4096):
+    memory[start : start + 1024] = os.urandom(1024)
+"""
+    + _TOUCHES
+)
+MAPS_FILE = (
+    """
+import ctypes, mmap, os, sys
+before = None
+with open(sys.argv[1], "w+b") as file:
+    for _ in range(int(sys.argv[2]) >> 20):
+        file.write(os.urandom(1 << 20))
+    file.flush()
+    os.fsync(file.fileno())
+    memory = mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE)
+bytes(memoryview(memory)[::4096])
+"""
+    + _TOUCHES
+)
 TRACK = """
 import sys, pmadvise
 tracker = pmadvise.Process(int(sys.argv[1])).track("damon")

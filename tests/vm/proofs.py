@@ -1,15 +1,16 @@
-"""Prove what a Tracker says is idle, by each source, on real kernels.
+"""Prove on real kernels what a Tracker says is idle, and what reclaim and touch do.
 
-    python tests/vm/idle.py                      on Debian's 6.1, 6.12 and newest
-    python tests/vm/idle.py --only amd64/6.12    on one of them
-    python tests/vm/idle.py --kernel DIRECTORY   on one of your own: `vmlinuz` there has
-                                                 zram, virtio and xfs built in, and
-                                                 CONFIG_IDLE_PAGE_TRACKING
+    python tests/vm/proofs.py                      on Debian's 6.1, 6.12 and newest
+    python tests/vm/proofs.py --only amd64/6.12    on one of them
+    python tests/vm/proofs.py --of reclaim         of one of the two
+    python tests/vm/proofs.py --kernel DIRECTORY   on one of your own: `vmlinuz` there has
+                                                   zram, virtio and xfs built in, and
+                                                   CONFIG_IDLE_PAGE_TRACKING
 
-    python tests/vm/idle.py --experiment 3       the experiment `store`, three runs
+    python tests/vm/proofs.py --experiment store --runs 3     an experiment instead
 
-idle_guest.py is what runs there.  The exit status is 0 only if every check passed in
-every guest, 1 if one failed, 2 if nothing could be run.
+idle_guest.py and reclaim_guest.py are what runs there.  The exit status is 0 only if every
+check passed in every guest, 1 if one failed, 2 if nothing could be run.
 """
 
 import argparse
@@ -27,18 +28,24 @@ from debian import Archive, VmError
 from suites import SELFTEST_RESULT, Suite, pure_packages
 
 NAMES = ("amd64/6.1", "amd64/6.12", "amd64/newest")
-GUEST = Path(__file__).with_name("idle_guest.py")
-TARGETS = Path(__file__).with_name("idle_targets.py")
+PROOFS = ("idle", "reclaim")
+HERE = Path(__file__).parent
 
 
-def suite(experiment: int | None) -> Suite:
+def suite(options: argparse.Namespace) -> Suite:
     """Return what runs in a guest: the checks, or so many runs of the experiment."""
-    if experiment is None:
-        return Suite(f"/cell/{GUEST.name}", SELFTEST_RESULT, (GUEST, TARGETS))
+    proof = HERE / "proof.py"
+    if options.experiment is None:
+        modules = [f"{name}_guest" for name in options.of or PROOFS]
+        files = [HERE / f"{name}.py" for name in (*modules, "guest_targets")]
+        command = " ".join([f"/cell/{proof.name}", *modules])
+        return Suite(command, SELFTEST_RESULT, (proof, *files))
     experiments = wheels.ROOT / "docs/examples/pressured"
-    payload = (GUEST, TARGETS, experiments, pure_packages(("rich",)))
     return Suite(
-        f"/cell/{GUEST.name} {experiment}", SELFTEST_RESULT, payload, ("mount",)
+        f"/cell/{proof.name} experiment {options.experiment} {options.runs}",
+        SELFTEST_RESULT,
+        (proof, experiments, pure_packages(("rich",))),
+        ("mount",),
     )
 
 
@@ -50,7 +57,7 @@ def run(
 ) -> matrix.Result:
     """Boot a cell's kernel, or one's own, and judge it."""
     wheel = matrix.wheels_by_architecture([cell], wheelhouse)[cell.arch]
-    what = suite(options.experiment)
+    what = suite(options)
     outcome = guest.boot(cell, archive, what, wheel, options.timeout, options.kernel)
     return matrix.judge(cell, outcome, SELFTEST_RESULT)
 
@@ -63,8 +70,10 @@ def main() -> int:
     add = parser.add_argument
     add("--only", choices=NAMES, help="one cell")
     add("--kernel", type=Path, metavar="DIRECTORY", help="of a kernel of your own")
-    add("--experiment", type=int, metavar="RUNS", help="run `store` instead")
-    add("--timeout", type=float, default=400, metavar="S", help="for a guest (400 s)")
+    add("--of", choices=PROOFS, action="append", help="one of the proofs")
+    add("--experiment", metavar="NAME", help="run an experiment of pressured instead")
+    add("--runs", type=int, default=1, metavar="N", help="of the experiment (1)")
+    add("--timeout", type=float, default=600, metavar="S", help="for a guest (600 s)")
     add("--mirror", metavar="URL", help="of Debian; else as in the machine's sources")
     add("--wheelhouse", type=Path, metavar="DIR", help="wheels to test, none is built")
     options = parser.parse_args()
@@ -90,7 +99,7 @@ def main() -> int:
                 ]
                 results = [one.result() for one in runs]
     except VmError as error:
-        print(f"idle.py: {error}", file=sys.stderr)
+        print(f"proofs.py: {error}", file=sys.stderr)
         return 2
     for result in results:
         print(result.console, result, sep="\n")
