@@ -1,7 +1,7 @@
 """A stand-in for the sysfs interface of DAMON: directories of files, and a kdamond.
 
-Real kernels have it in tests/vm/proofs.py. What a test says was touched makes the ages of
-the regions that hold it 0 at the next window; all others grow older by a window.
+Real kernels have it in tests/vm/proofs.py. What a test says was touched makes the ages
+of the regions that hold it 0 at the next window; all others grow older by a window.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from hypothesis import strategies
 pytestmark = pytest.mark.needs_sources
 
 FOLDER = ROOT / "docs/examples/pressured/experiments"
-CASES = {"bystander": 4, "resume": 8, "fleet": 1, "oom": 8, "store": 6}
+CASES = {"bystander": 4, "resume": 12, "fleet": 1, "oom": 8, "store": 6, "choice": 3}
 
 
 @pytest.fixture(scope="module")

@@ -65,8 +65,8 @@ print("ready", flush=True)
 input()
 os.execv(sys.executable, [sys.executable, "-c", "input()"])
 """
-# Fills memory, each page with bytes of its own; touches all when it is told to, and says
-# how many faults it had then, minor and major.
+# Fills memory, each page with bytes of its own; touches all when it is told to, and
+# says how many faults it had then, minor and major.
 _TOUCHES = """
 import resource
 address = ctypes.addressof(ctypes.c_char.from_buffer(memory))

@@ -1,8 +1,8 @@
 """Proofs in a guest: a line a check, as the selftest prints them, and its last line."""
 
+import os
 import subprocess
 import sys
-import os
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -44,6 +44,7 @@ def run(checks: Iterable[tuple[str, Callable[[], str]]]) -> bool:
 def experiment(name: str, runs: str) -> bool:
     """Run an experiment of docs/examples/pressured; return whether that worked."""
     command = [sys.executable, "/cell/pressured/experiments", name, "--runs", runs]
+    command += ["--directory", "/tmp"]
     # busybox's swapon, which comes first, knows no priorities
     path = {"PATH": f"/usr/sbin:{os.environ['PATH']}", "COLUMNS": "160"}
     done = subprocess.run(command, env={**os.environ, **path}, check=False)

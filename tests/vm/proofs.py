@@ -3,14 +3,14 @@
     python tests/vm/proofs.py                      on Debian's 6.1, 6.12 and newest
     python tests/vm/proofs.py --only amd64/6.12    on one of them
     python tests/vm/proofs.py --of reclaim         of one of the two
-    python tests/vm/proofs.py --kernel DIRECTORY   on one of your own: `vmlinuz` there has
-                                                   zram, virtio and xfs built in, and
-                                                   CONFIG_IDLE_PAGE_TRACKING
+    python tests/vm/proofs.py --kernel DIRECTORY   on one of your own: `vmlinuz` there
+                                                   has zram, virtio and xfs built in,
+                                                   and CONFIG_IDLE_PAGE_TRACKING
 
     python tests/vm/proofs.py --experiment store --runs 3     an experiment instead
 
-idle_guest.py and reclaim_guest.py are what runs there.  The exit status is 0 only if every
-check passed in every guest, 1 if one failed, 2 if nothing could be run.
+idle_guest.py and reclaim_guest.py are what runs there.  The exit status is 0 only if
+every check passed in every guest, 1 if one failed, 2 if nothing could be run.
 """
 
 import argparse

@@ -114,7 +114,9 @@ def swappiness() -> str:
                 continue
             anonymous = done.before.anonymous - done.after.anonymous  # type: ignore[union-attr]
             file = done.before.file - done.after.file  # type: ignore[union-attr]
-            told.append(f"{value}: {anonymous / MIB:.0f} anonymous, {file / MIB:.0f} file")
+            told.append(
+                f"{value}: {anonymous / MIB:.0f} anonymous, {file / MIB:.0f} file"
+            )
             require(value == 200 or (anonymous < MIB) == (value == 0), told)
             require(value == 200 or (file < MIB) == (value == "max"), told)
     return "; ".join(told)
@@ -190,7 +192,9 @@ def signals() -> str:
             signal.signal(signal.SIGALRM, before)
         require(count and done.ended == "complete", done)
         require(done.reclaimed <= 1.1 * SIZE // 4, done)
-        return f"{len(count)} signals, {done.reclaimed / MIB:.1f} of {SIZE / 4 / MIB} MiB"
+        return (
+            f"{len(count)} signals, {done.reclaimed / MIB:.1f} of {SIZE / 4 / MIB} MiB"
+        )
 
 
 def protected() -> str:
@@ -266,7 +270,9 @@ def touched(source: str) -> str:
             require(report.touched >= 0.95 * (whole.total - left), report)
             child.tell()
             minor, major = map(int, child.line().split())
-        require(minor + major < SIZE // 2 // 4096 // 50, f"{minor} minor, {major} major")
+        require(
+            minor + major < SIZE // 2 // 4096 // 50, f"{minor} minor, {major} major"
+        )
         return f"touched {report.touched / MIB:.0f} MiB, {minor} minor, {major} major"
 
 

@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from bystander import Bystander
+from choice import Choice
 from experiment import Experiment, Setting
 from figures import Samples
 from fleet import Fleet
@@ -29,7 +30,14 @@ from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 from store import Store
 
-EXPERIMENTS: tuple[type[Experiment], ...] = (Bystander, Resume, Fleet, Oom, Store)
+EXPERIMENTS: tuple[type[Experiment], ...] = (
+    Bystander,
+    Resume,
+    Fleet,
+    Oom,
+    Store,
+    Choice,
+)
 NAMES = [one.name for one in EXPERIMENTS]
 NOT_MET, LACKING, INTERRUPTED = 1, 2, 130
 QUICK = 8

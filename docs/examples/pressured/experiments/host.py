@@ -60,6 +60,17 @@ def root_needed() -> None:
         raise Lacking("not root: cgroups and swap are made; run it with sudo")
 
 
+@contextlib.contextmanager
+def setting_of(path: Path, value: str) -> Iterator[None]:
+    """Have another setting of the kernel."""
+    before = path.read_text()
+    path.write_text(value)
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
 class MemoryCgroup:
     """A cgroup with a limit of memory; its processes are killed when it is closed."""
 
@@ -70,8 +81,7 @@ class MemoryCgroup:
         self._before: str | None = None
         self.path.mkdir()
         try:
-            name = "memory.max" if self.version == 2 else "memory.limit_in_bytes"
-            (self.path / name).write_text(str(limit))
+            self.limit(limit)
             if self.version == 2:  # it has the host's
                 self._swappiness = SWAPPINESS
                 self._before = SWAPPINESS.read_text()
@@ -90,6 +100,11 @@ class MemoryCgroup:
         """Return the bytes that are charged."""
         name = "memory.current" if self.version == 2 else "memory.usage_in_bytes"
         return int((self.path / name).read_text())
+
+    def limit(self, size: int) -> None:
+        """Have another limit."""
+        name = "memory.max" if self.version == 2 else "memory.limit_in_bytes"
+        (self.path / name).write_text(str(size))
 
     def killed(self) -> int:
         """Return how many processes the kernel has killed for want of memory."""
@@ -230,6 +245,14 @@ def write_out(file: IO[bytes], size: int) -> None:
     file.flush()
     os.fsync(file.fileno())
     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+@contextlib.contextmanager
+def data_file(size: int, directory: str) -> Iterator[Path]:
+    """Have a file that is not in the page cache."""
+    with tempfile.NamedTemporaryFile(dir=directory, prefix="pmadvise-data-") as file:
+        write_out(file, size)
+        yield Path(file.name)
 
 
 @contextlib.contextmanager

@@ -131,18 +131,18 @@ def fleet(samples: Samples) -> Figure:
 def resume(samples: Samples) -> Figure:
     """Draw how long the way back takes."""
     cases = list(samples)[::-1]
-    figure = Figure(figsize=(7, 2.8))
+    figure = Figure(figsize=(7, 3.4))
     ax = figure.subplots()
     left = [0.0] * len(cases)
     for key, colour, label in (
-        ("willneed", "tab:orange", "WILLNEED, ahead of need"),
+        ("willneed", "tab:orange", "ahead of need"),
         ("touch", "tab:blue", "touch"),
     ):
         widths = [Summary.of(values(samples, case, key)).median for case in cases]
         ax.barh(cases, widths, left=left, color=colour, label=label)
         left = [a + b for a, b in zip(left, widths, strict=True)]
     ax.set(xlabel="ms")
-    ax.set_title("256 MiB come back from swap", fontsize=10)
+    ax.set_title("256 MiB come back", fontsize=10)
     ax.legend(frameon=False, loc="lower right")
     return figure
 

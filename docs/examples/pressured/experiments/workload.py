@@ -3,7 +3,9 @@
     python workload.py idle MIB
     python workload.py grow MIB STEP_KIB PAUSE_MS
     python workload.py read FILE MIB_A_READ PAUSE_MS SECONDS
-    python workload.py touch MIB
+    python workload.py scan FILE
+    python workload.py touch MIB [FILE]
+    python workload.py press MIB
     python workload.py store MIB recent|scattered HOT_PERCENT OTHER_PERCENT PAUSE_MS
     python workload.py interpreter
 
@@ -20,6 +22,8 @@ import json
 import mmap
 import os
 import random
+import resource
+import select
 import sys
 import time
 from collections.abc import Callable
@@ -108,6 +112,16 @@ def read(path: str, pause_ms: str, seconds: str) -> None:
     serve(lambda _: timed(read_one, n, pause, float(seconds)))
 
 
+def scan(path: str) -> None:
+    """Read each page of a mapped file once a second."""
+    with open(path, "rb") as file:
+        space = mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ)
+    sum(space[::PAGE])
+    print("ready", flush=True)
+    while not select.select([sys.stdin], [], [], 1)[0]:
+        sum(space[::PAGE])
+
+
 def timed(
     request: Callable[[int], object], most: int, pause: float, seconds: float
 ) -> dict[str, object]:
@@ -140,21 +154,47 @@ def major_faults() -> int:
         return int(file.read().rpartition(b")")[2].split()[9])
 
 
-def touch(mib: str) -> None:
-    """Hold memory; answer how long reading a byte of each page takes, in seconds."""
-    space = memory(int(mib) * MIB)
-    fill(space)
+def touch(mib: str, path: str = "") -> None:
+    """Hold memory, or a mapped file; answer how long reading each page takes."""
+    if path:
+        with open(path, "rb") as file:
+            space = mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ)
+        sum(space[::PAGE])
+    else:
+        space = memory(int(mib) * MIB)
+        space.madvise(mmap.MADV_NOHUGEPAGE)
+        fill(space)
     offsets = list(range(0, len(space), PAGE))
 
-    def reads(order: str) -> float:
+    def reads(order: str) -> dict[str, float]:
         if order == "random":
             random.shuffle(offsets)
-        before = time.perf_counter()
+        before, usage = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
         for offset in offsets:
             space[offset]
-        return time.perf_counter() - before
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        return {
+            "seconds": time.perf_counter() - before,
+            "minor": after.ru_minflt - usage.ru_minflt,
+            "major": after.ru_majflt - usage.ru_majflt,
+        }
 
     serve(reads)
+
+
+def press(mib: str) -> None:
+    """Write memory over and over for a time; answer how often."""
+
+    def rounds(seconds: str) -> int:
+        space, n = memory(int(mib) * MIB), 0
+        end = time.monotonic() + float(seconds)
+        while time.monotonic() < end:
+            fill(space)
+            n += 1
+        space.close()
+        return n
+
+    serve(rounds)
 
 
 VALUE, ARENA = 64 << 10, 16 * MIB
