@@ -146,7 +146,7 @@ def set_up(stack: ExitStack) -> Plan:
         ],
         rounds=9,
         notes=[
-            f"this kernel's finest source is {source}; tests/vm/proofs.py has the others"
+            f"this kernel's finest source is {source}; tests/vm/proofs.py has others"
         ],
     )
 

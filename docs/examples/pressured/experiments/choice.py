@@ -93,11 +93,9 @@ class Choice(Experiment):
             store.ask(str(seconds))
             with contextlib.ExitStack() as stack:
                 trackers = {}
-                if "idle ranges" in case:
-                    trackers = {
-                        process: stack.enter_context(process.track(source))
-                        for process, source in ((busy, "auto"), (idler, "mappings"))
-                    }
+                if "idle ranges" in case:  # DAMON tracks one process at a time
+                    trackers[busy] = stack.enter_context(busy.track())
+                    trackers[idler] = stack.enter_context(idler.track("mappings"))
                 store.answer()
                 before = (
                     cgroup.used(),
