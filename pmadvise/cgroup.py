@@ -91,6 +91,8 @@ class _Cgroup:
 
     def __init__(self, name: str | bytes) -> None:
         self._name = os.fsdecode(name)
+        self.calls = self.reclaimed = 0
+        """Requests made, and the bytes by which the charge fell in them."""
         self._directory = open_cgroup(os.fsencode(name))
         try:
             self._file = Descriptor.open(_FILE, self._directory.fd, os.O_WRONLY)
@@ -175,8 +177,8 @@ class _Cgroup:
     def take(self, size: int, swappiness: int | str | None) -> tuple[bool, int, float]:
         """Have the kernel take bytes.
 
-        Signals wait meanwhile: the kernel ends a request for one, and os.write() would
-        make it again in full, for each signal once more.
+        Signals wait until it is accounted for: the kernel ends a request for one, and
+        os.write() would make it again in full, for each signal once more.
 
         Returns:
             Whether it found as many; the bytes by which the charge fell; seconds.
@@ -186,9 +188,14 @@ class _Cgroup:
         before, begin = self.current(), time.monotonic()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
-            os.write(self._file.fd, text)
-        except own(BlockingIOError):  # EAGAIN: less than that
-            is_all = False
+            try:
+                os.write(self._file.fd, text)
+            except own(BlockingIOError):  # EAGAIN: less than that
+                is_all = False
+            elapsed = time.monotonic() - begin
+            fall = before - self.current()
+            self.calls += 1
+            self.reclaimed += fall
         except own(OSError) as error:
             if error.errno == errno.EINVAL and more:
                 answer = no_swappiness(swappiness)
@@ -196,8 +203,7 @@ class _Cgroup:
             raise self._refusal(error) from None
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        elapsed = time.monotonic() - begin
-        return is_all, before - self.current(), elapsed
+        return is_all, fall, elapsed
 
 
 def reclaim(
@@ -253,13 +259,13 @@ def reclaim(
     place = _Cgroup(os.fspath(cgroup))
     try:
         before = place.memory()
-        done = reclaimed = calls = 0
-        batch = _FIRST
+        done, batch = 0, _FIRST
         ended: ReclaimEnd | None = None
 
         def account(ended: ReclaimEnd) -> Reclaimed:
             elapsed, after = time.monotonic() - begin, place.memory_or_none()
-            return Reclaimed(wanted, reclaimed, ended, calls, elapsed, before, after)
+            counts = wanted, place.reclaimed, ended, place.calls
+            return Reclaimed(*counts, elapsed, before, after)
 
         try:
             while done < wanted and ended is None:
@@ -274,7 +280,6 @@ def reclaim(
                 else:
                     asked = min(asked, max(room // 2, PAGE_SIZE))
                     is_all, fall, elapsed = place.take(asked, swappiness)
-                    calls, reclaimed = calls + 1, reclaimed + fall
                     done += max(asked if is_all else 0, fall)
                     batch = min(max(int(asked / elapsed * _GOAL), _LEAST), _MOST)
                     if not is_all and fall <= asked // 8:

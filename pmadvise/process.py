@@ -298,8 +298,7 @@ class Process:
             dry_run: Make no system call that advises, and account for what would be:
                 the same ranges, limits and permissions, with refusals as far as
                 /proc/PID/smaps shows them; COLLAPSE may find more. `calls` is 0.
-            touch: With WILLNEED: read a byte of each page afterwards, as willneed()
-                has it.
+            touch: Of WILLNEED alone: see willneed().
 
         Returns:
             The account, and why the rest was not tried.
@@ -377,19 +376,14 @@ class Process:
     ) -> Report:
         """Read from swap, or a file, ahead: advise() with WILLNEED, Linux 5.15.
 
-        Memory read from swap goes to the swap cache: Rss does not move, each page costs
-        the target a minor fault, and until then the kernel takes it back first. With
-        touch=True a byte of each page is then read, process_vm_readv(2), which maps the
-        page and marks it used: no fault is left to the target. It needs ptrace attach
-        access and, for another user's process, CAP_DAC_READ_SEARCH. Left out are pages
-        that may not be read, and shared memory and files in memory (memfd, tmpfs), of
-        which the kernel does not show what was never written; `touched` of the Report
-        has the bytes read. A page whose faults the target serves itself (userfaultfd)
-        may keep the call waiting.
+        Memory read from swap goes to the swap cache: Rss does not move. touch=True then
+        reads a byte of each page, process_vm_readv(2): it is mapped, no fault is left.
+        That needs ptrace attach access (another user's: CAP_DAC_READ_SEARCH too), and
+        leaves out shared memory and files in memory.
 
         Args:
             ranges: None: the private anonymous memory that is in swap.
-            **options: Those of advise(); touch among them.
+            **options: Those of advise().
         """
         return self._advise(Advice.WILLNEED, ranges, options)
 

@@ -10,7 +10,6 @@ from pmadvise._handle.mm import Mm
 from pmadvise._handle.smaps import RESIDENT_FIELDS, SWAP_FIELDS, Check, populated
 from pmadvise._native.base import MAX_RW_COUNT, PAGE_SIZE
 from pmadvise._proc import files
-from pmadvise._proc.mounts import is_on_disk, parse_mounts
 from pmadvise.advice import Advice
 from pmadvise.maps import AddressSpace
 from pmadvise.ranges import Ranges
@@ -110,6 +109,11 @@ class Source:
         return swapped | (on_disk - self.pagemap.resident(on_disk))
 
     def _on_disk(self) -> Ranges:
+        from pmadvise._proc.mounts import (  # noqa: PLC0415 - not all need it
+            is_on_disk,
+            parse_mounts,
+        )
+
         mounts = parse_mounts(self.mm.identity.read("mountinfo"))
         devices = {mount.device: is_on_disk(mount) for mount in mounts}
         return Ranges(

@@ -27,7 +27,7 @@ class Touch:
         pages: To be read, cut at the boundaries of VMAs.
         limits: Of the advise().
         clock: Since when.
-        on_progress: Called with the bytes read so far.
+        on_progress: Called with the bytes read or passed over so far.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Touch:
         self._kernel, self._pages, self._clock = kernel, pages, clock
         self._pacer = Pacer(limits.max_stall, _RATE, PAGE_SIZE)
         self._on_progress = on_progress
+        self._passed = 0
         self.touched = 0
         """Bytes of the pages read."""
 
@@ -76,7 +77,8 @@ class Touch:
             n_read = max(result, 0)
             if n_read:
                 stride = PAGE_SIZE
-                self._count(n_read * PAGE_SIZE)
+                self.touched += n_read * PAGE_SIZE
+                self._progress()
                 yield self._pacer.observe(n_read * PAGE_SIZE, seconds)
             if n_read == len(pages):
                 continue
@@ -88,13 +90,14 @@ class Touch:
             self._pass_over(batches, stride)
             stride *= 2
 
-    def _count(self, n_bytes: int) -> None:
-        self.touched += n_bytes
+    def _progress(self) -> None:
         if self._on_progress is not None:
-            of_caller(self._on_progress, self.touched)
+            of_caller(self._on_progress, self.touched + self._passed)
 
     def _pass_over(self, batches: Batches, n_bytes: int) -> None:
         """Go on behind some bytes, in the next VMA at the farthest."""
         index, offset = batches.position()
-        rest = self._pages.get(index)[1] - offset
-        batches.rewind((index, offset), min(n_bytes, rest))
+        n_bytes = min(n_bytes, self._pages.get(index)[1] - offset)
+        batches.rewind((index, offset), n_bytes)
+        self._passed += n_bytes
+        self._progress()

@@ -46,8 +46,15 @@ def experiment(name: str, runs: str) -> bool:
     command = [sys.executable, "/cell/pressured/experiments", name, "--runs", runs]
     command += ["--directory", "/tmp"]
     # busybox's swapon, which comes first, knows no priorities
-    path = {"PATH": f"/usr/sbin:{os.environ['PATH']}", "COLUMNS": "160"}
-    done = subprocess.run(command, env={**os.environ, **path}, check=False)
+    path = {"PATH": f"/usr/sbin:{os.environ['PATH']}"}
+    done = subprocess.run(  # not to the console, which is narrow
+        command,
+        env={**os.environ, **path},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    print(done.stdout)
     is_done = done.returncode == 0
     print(f"{int(is_done)} passed, {int(not is_done)} failed, 0 skipped")
     return is_done

@@ -18,7 +18,7 @@ IDLE, STORE, FILE = 96, 128, 64  # MiB
 HOT, OTHER = 30, 0.5  # percent: of the store's keys, and of the requests for the others
 REQUEST = 2  # ms from one to the next
 SECONDS = 10  # of requests before, and after
-STEP, STALLED = 2 * MIB, 0.001  # of small steps, one in a quarter of a second: senpai's
+STEP, STALLED = MIB, 0.01  # of small steps, one in a quarter of a second
 LRU_GEN = Path("/sys/kernel/mm/lru_gen/enabled")
 ZSWAP = Path("/sys/module/zswap/parameters/enabled")
 DAMON_RECLAIM = Path("/sys/module/damon_reclaim/parameters")
@@ -30,8 +30,9 @@ class Choice(Experiment):
     name = "choice"
     title = "Memory is wanted of a cgroup in which some idles"
     columns = (
-        Column("fell", "fell MiB"),
-        Column("idle", "of the idle process"),
+        Column("taken", "taken MiB"),
+        Column("away", "still away MiB"),
+        Column("idle", "of the idle one"),
         Column("store", "of the store"),
         Column("file", "of the file"),
         Column("act", "the act ms"),
@@ -68,9 +69,10 @@ class Choice(Experiment):
             f"until processes wait for memory {100 * STALLED:.1f} % of the time, or "
             f"for {SECONDS} s",
             "the other LRU": "MGLRU off where it is on, on where it is off",
-            "DAMON_RECLAIM": f"for {SECONDS} s, of what was not touched for 5 s; it "
-            "is of the whole host",
-            "measured": f"{SECONDS} s of requests before, and right after",
+            "DAMON_RECLAIM": f"for {3 * SECONDS} s, of what was not touched for 5 s; "
+            "it is of the whole host",
+            "measured": f"{SECONDS} s of requests before, meanwhile, and after; what "
+            "is still away, at their end",
         }
 
     def run(self, case: str) -> Sample:
@@ -97,21 +99,20 @@ class Choice(Experiment):
                     trackers[busy] = stack.enter_context(busy.track())
                     trackers[idler] = stack.enter_context(idler.track("mappings"))
                 store.answer()
-                before = (
-                    cgroup.used(),
-                    *(p.status().rss for p in (idler, busy, scanner)),
-                )
+                before = [cgroup.used(), *map(_rss, (idler, busy, scanner))]
                 store.ask(str(seconds))
                 act = self._act(case, cgroup, (idler, busy), trackers, seconds)
+                at_once = cgroup.used()
                 store.answer()
-            after = cgroup.used(), *(p.status().rss for p in (idler, busy, scanner))
             store.ask(str(seconds))
             answer = store.answer()
+            after = [cgroup.used(), *map(_rss, (idler, busy, scanner))]
         times = sorted(answer["us"])
         fell = (max(a - b, 0) / MIB for a, b in zip(before, after, strict=True))
         return Sample(
             {
-                **dict(zip(("fell", "idle", "store", "file"), fell, strict=True)),
+                "taken": max(before[0] - at_once, 0) / MIB,
+                **dict(zip(("away", "idle", "store", "file"), fell, strict=True)),
                 "act": 1000 * act,
                 "p50": percentile(times, 0.5),
                 "p99": percentile(times, 0.99),
@@ -160,7 +161,7 @@ class Choice(Experiment):
         elif case.startswith("small steps"):
             self._small_steps(cgroup, wanted, seconds)
         elif case == "DAMON_RECLAIM":
-            _damon_reclaim(seconds)
+            _damon_reclaim(3 * seconds)
         return time.monotonic() - began
 
     def _small_steps(self, cgroup: MemoryCgroup, wanted: int, seconds: float) -> None:
@@ -182,6 +183,10 @@ class Choice(Experiment):
         return [Goal(f"{most:.0f} MiB of the store are taken with it", most < 4)]
 
 
+def _rss(process: pmadvise.Process) -> int:
+    return process.status().rss
+
+
 def _stalled(cgroup: MemoryCgroup) -> float:
     """Return the seconds in which some process has waited for memory."""
     text = (cgroup.path / "memory.pressure").read_text()
@@ -189,9 +194,9 @@ def _stalled(cgroup: MemoryCgroup) -> float:
 
 
 def _damon_reclaim(seconds: float) -> None:
-    """Let the kernel's module page out what was not touched for half of the time."""
+    """Let the kernel's module page out what was not touched for a sixth of that."""
     values = {
-        "min_age": int(seconds / 2 * 1e6),
+        "min_age": int(seconds / 6 * 1e6),
         "quota_ms": 1000,
         "quota_sz": 1 << 30,
         "wmarks_high": 1000,

@@ -56,8 +56,9 @@ class Resume(Experiment):
             "touches": "a byte of each page, in the order of addresses or shuffled",
             "ahead": f"willneed() of all of it, max_stall {MAX_STALL} s; touch=True",
             "pressure": f"paged out and ahead once more; then {PRESSURE} s in which "
-            f"another process writes {size // 2} MiB over and over, with room for "
-            f"{size + size // 4} MiB in the cgroup; then it touches",
+            f"another process writes {size // 16} MiB and reads a file of {size} MiB, "
+            f"over and over, with room for {size + size // 4} MiB in the cgroup; then "
+            "it touches",
         }
 
     def run(self, case: str) -> Sample:
@@ -66,10 +67,11 @@ class Resume(Experiment):
         kind, order, way = case.split(", ")
         with (
             self._away(kind, size) as path,
+            data_file(size, self.setting.directory) as other,
             MemoryCgroup(4 * size + SPARE, 60) as cgroup,
             Program(cgroup, "touch", size // MIB, path) as program,
             Process(program.ready().popen.pid) as process,
-            Program(cgroup, "press", size // 2 // MIB) as press,
+            Program(cgroup, "press", size // 16 // MIB, other) as press,
         ):
             press.ready()
             whole = process.maps().select(path=path or "", min_length=size)
@@ -77,7 +79,7 @@ class Resume(Experiment):
             program.ask(order)
             now = program.answer()
             self._back(process, cgroup, whole, way)
-            cgroup.limit(size + size // 4 + SPARE // 4)
+            cgroup.limit(size + size // 4)
             press.ask(str(PRESSURE / self.setting.divisor**1.5))
             press.answer()
             program.ask(order)

@@ -5,7 +5,7 @@
     python workload.py read FILE MIB_A_READ PAUSE_MS SECONDS
     python workload.py scan FILE
     python workload.py touch MIB [FILE]
-    python workload.py press MIB
+    python workload.py press MIB FILE
     python workload.py store MIB recent|scattered HOT_PERCENT OTHER_PERCENT PAUSE_MS
     python workload.py interpreter
 
@@ -182,15 +182,17 @@ def touch(mib: str, path: str = "") -> None:
     serve(reads)
 
 
-def press(mib: str) -> None:
-    """Write memory over and over for a time; answer how often."""
+def press(mib: str, path: str) -> None:
+    """Write memory, and read a file, over and over for a time; answer how often."""
 
     def rounds(seconds: str) -> int:
         space, n = memory(int(mib) * MIB), 0
         end = time.monotonic() + float(seconds)
         while time.monotonic() < end:
             fill(space)
-            n += 1
+            with open(path, "rb", buffering=0) as file:
+                while file.read(MIB) and time.monotonic() < end:
+                    n += 1
         space.close()
         return n
 
