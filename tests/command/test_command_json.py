@@ -16,7 +16,7 @@ from helpers.targets import MIB, PAGE, Target
 KEYS = [
     *("pid", "name", "advice", "dry_run", "requested", "advised", "skipped"),
     *("not_tried", "ended", "calls", "elapsed", "longest_call", "before", "after"),
-    *("remaining", "idle", "error"),
+    *("remaining", "touched", "idle", "error"),
 ]
 STATUS_KEYS = [
     *("name", "uid", "parent", "state", "threads", "rss", "anonymous", "file"),
