@@ -7,11 +7,10 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
-from click.shell_completion import CompletionItem
 
 from pmadvise import PAGE_SIZE
 from pmadvise.advice import Advice
-from pmadvise.command import options
+from pmadvise.command import completion, options
 from pmadvise.command.options import Share
 from pmadvise.command.output import Output
 
@@ -28,7 +27,7 @@ _HELP = """{summary}
 Without a selection: {default}.
 --anon, --file and --shared add up; --path, --min-size and --range narrow the selection.
 
-Sizes: 4096, 64K, 1.5GiB (units of 1024). Times: 10ms, 2s, 5min, 1h."""
+{units}"""
 
 
 class Verb(NamedTuple):
@@ -60,23 +59,12 @@ VERBS = {
 }
 
 
-def _methods() -> tuple[str, ...]:
-    from pmadvise.hold import METHODS  # noqa: PLC0415 - where a hold is asked for
-
-    return "auto", *METHODS
-
-
 def _hold_method(text: str) -> str:
     """Return a method of Process.hold()."""
-    if text not in _methods():
-        raise click.BadParameter(f"{text!r} is none of {', '.join(_methods())}")
+    methods = completion.hold_methods()
+    if text not in methods:
+        raise click.BadParameter(f"{text!r} is none of {', '.join(methods)}")
     return text
-
-
-def _complete_method(
-    _context: click.Context, _: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    return [CompletionItem(name) for name in _methods() if name.startswith(incomplete)]
 
 
 _selection = options.together(
@@ -123,8 +111,14 @@ def _refuse_idle(_context: click.Context, _: click.Parameter, text: str | None) 
         )
 
 
-_no_idle = click.option(
-    "--idle", hidden=True, expose_value=False, callback=_refuse_idle
+_of_willneed = options.together(
+    click.option("--idle", hidden=True, expose_value=False, callback=_refuse_idle),
+    click.option(
+        "--touch",
+        is_flag=True,
+        help="Then read a byte of each page: the process has it in memory, and no page "
+        "fault is left to it. Needs the right to ptrace the process.",
+    ),
 )
 
 _limits = options.together(
@@ -160,7 +154,7 @@ _limits = options.together(
         "--hold",
         metavar="METHOD",
         type=_hold_method,
-        shell_complete=_complete_method,
+        shell_complete=completion.complete_method,
         help="Stop each target meanwhile: auto, ptrace, freezer or sigstop.",
     ),
     click.option(
@@ -179,7 +173,7 @@ def _command(advice: Advice, verb: Verb) -> click.Command:
 
     @options.targets
     @_selection
-    @(_no_idle if advice == Advice.WILLNEED else _idle)
+    @(_of_willneed if advice == Advice.WILLNEED else _idle)
     @_limits
     @options.common
     @click.pass_context
@@ -201,6 +195,7 @@ def _command(advice: Advice, verb: Verb) -> click.Command:
         dry_run: bool,
         force: bool,
         idle: float | None = None,
+        touch: bool = False,
     ) -> None:
         from pmadvise.command.selection import Selection  # noqa: PLC0415 - not for the help
         from pmadvise.command.targets import Targets  # noqa: PLC0415 - likewise
@@ -232,11 +227,15 @@ def _command(advice: Advice, verb: Verb) -> click.Command:
             hold=hold,
             dry_run=dry_run,
             idle=idle,
+            touch=touch,
         )
         run_order(options.output_of(context), targets, order, force)
 
     text = _HELP.format(
-        summary=verb.summary, targets=options.TARGET_HELP, default=verb.default
+        summary=verb.summary,
+        targets=options.TARGET_HELP,
+        default=verb.default,
+        units=options.UNITS_HELP,
     )
     return click.command(advice.name.lower(), help=text)(command)
 
@@ -290,7 +289,9 @@ def _observer(output: Output, order: Order) -> Silence | Bars:
         return Silence()
     from pmadvise.command.progress import Bars  # noqa: PLC0415 - slow, for a terminal
 
-    return Bars(output, order.budget)
+    # What is touched is counted once more.
+    budget = order.budget
+    return Bars(output, 2 * budget if budget is not None and order.touch else budget)
 
 
 def _print(output: Output, outcomes: list[Outcome], order: Order) -> None:

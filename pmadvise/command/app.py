@@ -12,10 +12,10 @@ from pmadvise.command import options
 from pmadvise.command.output import Output
 
 _EPILOG = """\b
-Exit status: 0 everything requested was advised, or the budget was used up;
-1 something was not, failed, or could not be written; 2 wrong usage; 130
-interrupted by Ctrl-C, after the report. A process that was not given by its PID
-may exit meanwhile: that is no failure. Errors are one line each on stderr.
+Exit status: 0 everything requested was advised or reclaimed, or the budget was
+used up; 1 something was not, failed, or could not be written; 2 wrong usage;
+130 interrupted by Ctrl-C, after the report. A process that was not given by its
+PID may exit meanwhile: that is no failure. Errors are one line each on stderr.
 NO_COLOR turns colours off.
 
 \b
@@ -30,6 +30,7 @@ VERBS = {
     "pageout": "advise",
     "willneed": "advise",
     "collapse": "advise",
+    "reclaim": "reclaim",
     "check": "check",
     "selftest": "selftest",
 }

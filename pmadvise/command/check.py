@@ -111,6 +111,7 @@ def _rows(answers: Support) -> Iterator[Row]:
     yield _answer("priority", answers.priority, optional=True)
     yield _answer("PROCMAP_QUERY", answers.procmap_query, optional=True)
     yield _answer("PAGEMAP_SCAN", answers.pagemap_scan, optional=True)
+    yield _answer("memory.reclaim", answers.reclaim, optional=True)
     for name, answer in answers.idle.items():
         yield _answer(f"idle by {name}", answer, optional=True)
     freezers = ", ".join(answers.freezers)
@@ -129,6 +130,8 @@ def _target(target: TargetSupport) -> Iterator[Row]:
         for advice, answer in target.advice.items():
             yield _answer(f"{advice_name(advice)} of it", answer)
         yield _answer("its pages", target.pages, optional=True)
+        yield _answer("touch of its pages", target.touch, optional=True)
+        yield _answer("its memory.reclaim", target.reclaim, optional=True)
 
 
 def _answer(what: str, answer: Answer, optional: bool = False) -> Row:

@@ -1,4 +1,4 @@
-"""Completion by a shell: the processes, their names and their users."""
+"""Completion by a shell: processes, their names and users, methods of a hold."""
 
 from __future__ import annotations
 
@@ -45,6 +45,20 @@ def complete_user(
     from pmadvise.command.text import user_name  # noqa: PLC0415 - rarely needed
 
     return _plain((user_name(status.uid) for _, status in _listed()), incomplete)
+
+
+def hold_methods() -> tuple[str, ...]:
+    """Return the methods of Process.hold()."""
+    from pmadvise.hold import METHODS  # noqa: PLC0415 - where a hold is asked for
+
+    return "auto", *METHODS
+
+
+def complete_method(
+    _context: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the methods of Process.hold() that begin so."""
+    return _plain(hold_methods(), incomplete)
 
 
 def _plain(names: Iterable[str], incomplete: str) -> list[CompletionItem]:

@@ -180,6 +180,9 @@ common = together(
     _flag("debug", "Print the traceback of each error."),
 )
 
+UNITS_HELP = "Sizes: 4096, 64K, 1.5GiB (units of 1024). Times: 10ms, 2s, 5min, 1h."
+"""The units of values, in the help of each verb that takes them."""
+
 TARGET_HELP = """TARGET is any number of PIDs, --cgroup PATH and --tree PID, which add
 up. --name GLOB and --user USER narrow these, or all processes where none of these is
 given, to the processes that have one of the names and belong to one of the users."""

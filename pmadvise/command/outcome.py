@@ -31,11 +31,14 @@ _ENDED = {
     "exited": "the process exited",
     "refused": "the permission was lost meanwhile",
 }
-_TOUCHED = (
+_IN_USE = (
     "touched again since, or touched too recently to be on an LRU list, or "
     "memory.swap.max of its cgroup is reached"
 )
+_NOT_MAPPED = "were advised, and not mapped by --touch"
 _FEW = 1 << 20
+_AT_TOUCHED, _TOUCHED_TITLE = 5, "touched"
+"""The column of the table that --touch adds, if there is space for it."""
 _MANY = 3
 """Outcomes whose notes are no longer one by one."""
 
@@ -105,6 +108,8 @@ def notes(outcome: Outcome, order: Order, now: Swap | None) -> Iterator[Note]:
     if order.advice == Advice.PAGEOUT:
         yield from _stayed(report, now)
         yield from _swapped(report, now)
+    elif order.touch and report.advised:
+        yield from _touched(report)
     elif report.advised:
         yield Note(report.advised, _EFFECTS[order.advice])
 
@@ -133,6 +138,23 @@ _EFFECTS = {
 }
 
 
+def _touched(report: Report) -> Iterator[Note]:
+    """Yield how much was mapped, and why the rest was not."""
+    if report.touched:
+        yield Note(
+            report.touched,
+            "are read ahead and mapped: the process has them in memory, and no page "
+            "fault is left to it",
+        )
+    rest = report.advised - report.touched
+    if report.ended in ("complete", "budget"):
+        why = "mapped before, shared, or not readable"
+    else:
+        why = _ENDED[report.ended]
+    if rest > 0 and (report.ended == "complete" or report.not_tried):
+        yield Note(rest, f"{_NOT_MAPPED}: {why}")
+
+
 def _why_nothing(outcome: Outcome, order: Order) -> str:
     if not outcome.matched:
         return f"no mapping matches {order.selection}"
@@ -156,9 +178,11 @@ def why_ended(report: Report, order: Order) -> Note:
     if ended == "budget" and order.swap_floor:
         is_floor = order.budget is None or report.advised < order.budget
         ended = "floor" if is_floor else ended
-    if report.requested:
-        return Note(report.not_tried, f"not tried: {_ENDED[ended]}")
-    return Note(None, f"nothing was tried: {_ENDED[ended]}")
+    if not report.requested:
+        return Note(None, f"nothing was tried: {_ENDED[ended]}")
+    if order.touch and not report.not_tried:
+        return Note(report.advised - report.touched, f"{_NOT_MAPPED}: {_ENDED[ended]}")
+    return Note(report.not_tried, f"not tried: {_ENDED[ended]}")
 
 
 def _stayed(report: Report, now: Swap | None) -> Iterator[Note]:
@@ -183,7 +207,7 @@ def _stayed(report: Report, now: Swap | None) -> Iterator[Note]:
     elif now.free < _FEW:
         why = "no swap is free"
     else:
-        why = _TOUCHED
+        why = _IN_USE
     yield Note(own, f"stayed in memory: {why}")
 
 
@@ -219,14 +243,14 @@ def print_results(
         titles[1] = "would be\nadvised"
     else:
         titles += ["time", "longest\ncall"]
-    table = output.table(
-        [Column("PID"), Column("name", "name"), *map(Column, titles)],
-        gap=2 if wide else 1,
-    )
+    columns = [Column("PID"), Column("name", "name"), *map(Column, titles)]
+    if order.touch:
+        columns.insert(_AT_TOUCHED, Column(_TOUCHED_TITLE, "extra"))
+    table = output.table(columns, gap=2 if wide else 1)
     shown = [outcome for outcome in outcomes if outcome.report is not None]
     for outcome in shown:
         assert outcome.report is not None
-        table.add(*_row(output, outcome, outcome.report, arrow, order.dry_run))
+        table.add(*_row(output, outcome, outcome.report, arrow, order))
     if shown:
         output.print(*table.render(output.console().width))
     for line in lines(outcomes, order, now):
@@ -234,7 +258,7 @@ def print_results(
 
 
 def _row(
-    output: Output, outcome: Outcome, report: Report, arrow: str, dry_run: bool
+    output: Output, outcome: Outcome, report: Report, arrow: str, order: Order
 ) -> list[Cell]:
     skipped = sum(skip.length for skip in report.skipped)
     cells: list[Cell] = [
@@ -244,11 +268,13 @@ def _row(
         ((size(report.advised), "green" if report.advised else ""),),
         ((size(skipped), "yellow" if skipped else "dim"),),
     ]
+    if order.touch:
+        cells.append(size(report.touched).rjust(len(_TOUCHED_TITLE)))
     for name in ("rss", "swap"):
         before = _of(report.before, name)
-        after = "" if dry_run else f"{arrow}{_of(report.after, name)}"
+        after = "" if order.dry_run else f"{arrow}{_of(report.after, name)}"
         cells.append(before + after)
-    if not dry_run:
+    if not order.dry_run:
         cells += [duration(report.elapsed), duration(report.longest_call)]
     return cells
 
@@ -282,5 +308,5 @@ def to_json(outcome: Outcome, order: Order) -> dict[str, object]:
 
 _FROM_REPORT = (
     *("requested", "advised", "skipped", "not_tried", "ended", "calls", "elapsed"),
-    *("longest_call", "before", "after", "remaining"),
+    *("longest_call", "before", "after", "remaining", "touched"),
 )

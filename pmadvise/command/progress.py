@@ -17,7 +17,6 @@ from rich.text import Text
 
 from pmadvise import PAGE_SIZE
 from pmadvise.command.output import Output
-from pmadvise.command.targets import TargetEntry
 from pmadvise.command.text import duration, shorten, size
 
 _NAME_WIDTH = 22
@@ -65,15 +64,15 @@ class Bars:
         )
         self._tasks: list[TaskID] = []
 
-    def begin(self, target: TargetEntry) -> None:
-        """Add a line."""
+    def begin(self, subject: str) -> None:
+        """Add the line of a target."""
         if not self._tasks:
             self._progress.start()
         self._finish()
         if self._left is not None:
             self._left = max(self._left - self._done, 0)
         self._done = 0
-        name = self._output.name(target.subject)
+        name = self._output.name(subject)
         text = shorten(name, _NAME_WIDTH, self._output.ellipsis)
         self._tasks.append(self._progress.add_task(text, total=None))
         if len(self._tasks) > _MAX_LINES:

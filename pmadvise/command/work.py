@@ -45,6 +45,8 @@ class Order:
     dry_run: bool = False
     idle: float | None = None
     """Seconds: only memory that is not touched for so long, which is tracked before."""
+    touch: bool = False
+    """Whether WILLNEED is to read the pages afterwards, which maps them."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,8 @@ class Interrupts:
 class Silence:
     """An observer of the work for those who watch no bars."""
 
-    def begin(self, target: TargetEntry) -> None:
-        """A target's turn begins."""
+    def begin(self, subject: str) -> None:
+        """The turn of a target begins; the subject names it."""
 
     def progress(self, done: int, total: int) -> None:
         """So many bytes of the present target are done, of so many."""
@@ -197,7 +199,7 @@ def advise(
                 outcomes[target.pid] = Outcome(target, None, error)
                 continue
             with process:
-                observer.begin(target)
+                observer.begin(target.subject)
                 turns.append(_Turn(target, process))
                 yield process
                 turns[-1].note_hold()
@@ -229,6 +231,7 @@ def advise(
             on_progress=observer.progress,
             measure=True,
             dry_run=order.dry_run,
+            touch=order.touch,
         )
         results += [result for _, result in done]
     except KeyboardInterrupt as error:  # the second Ctrl-C

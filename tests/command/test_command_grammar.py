@@ -13,7 +13,9 @@ from helpers.targets import PAGE, Target
 from pmadvise.command import options
 from pmadvise.command.options import Share
 
-COMMANDS = ("top", "show", "cold", "pageout", "willneed", "collapse", "check")
+COMMANDS = (
+    *("top", "show", "cold", "pageout", "willneed", "collapse", "reclaim", "check"),
+)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from helpers.targets import MIB, PAGE, Target
 KEYS = [
     *("pid", "name", "advice", "dry_run", "requested", "advised", "skipped"),
     *("not_tried", "ended", "calls", "elapsed", "longest_call", "before", "after"),
-    *("remaining", "idle", "error"),
+    *("remaining", "touched", "idle", "error"),
 ]
 STATUS_KEYS = [
     *("name", "uid", "parent", "state", "threads", "rss", "anonymous", "file"),
@@ -223,3 +223,17 @@ def test_check_of_a_dead_process(dead: int) -> None:
     assert done.status == 1
     rows = [line.split() for line in done.out.split("\n")]
     assert ["NO", "process", str(dead)] in [row[:3] for row in rows]
+
+
+def test_check_has_a_row_for_each_answer(target: Target) -> None:
+    """The rows tell of memory.reclaim and of the touch of pages, which need not be."""
+    rows = run("check", target.pid, COLUMNS="200", LC_ALL="C").out.split("\n")
+    [answer] = run("check", target.pid, "--json").objects
+    for what, found in (
+        ("memory.reclaim", answer["reclaim"]),
+        ("touch of its pages", answer["target"]["touch"]),
+        ("its memory.reclaim", answer["target"]["reclaim"]),
+    ):
+        text = "yes" if found["ok"] else found["reason"]
+        mark = "ok" if found["ok"] else "!"
+        assert [mark, *what.split(), *text.split()] in [row.split() for row in rows]

@@ -118,10 +118,11 @@ def test_names_stay_different(one: bytes, other: bytes) -> None:
     assert same == (os.fsdecode(one) == os.fsdecode(other))
 
 
-@pytest.mark.parametrize("verb", ["show", "cold"])
+@pytest.mark.parametrize("verb", ["show", "cold", "reclaim 1M"])
 def test_a_traceback_is_harmless(verb: str) -> None:
     """With --debug too the name of a cgroup, or a message, is escaped, on one line."""
-    done = run(verb, "--cgroup", "/x\x1b[2J\npmadvise: all is well\u202e", "--debug")
+    name = "/x\x1b[2J\npmadvise: all is well\u202e"
+    done = run(*verb.split(), "--cgroup", name, "--debug")
     assert "Traceback" in done.err
     assert is_harmless(done.err)
     assert [line for line in done.errors if line.startswith("pmadvise: all")] == []

@@ -25,10 +25,13 @@ class Block:
 
 sys.meta_path.insert(0, Block())
 """
-VERBS = ["top", "show", "cold", "pageout", "willneed", "collapse", "check", "selftest"]
+VERBS = [
+    *("top", "show", "cold", "pageout", "willneed", "collapse", "reclaim", "check"),
+    "selftest",
+]
 IN_HELP = {
     *("json", "quiet", "debug", "all", "watch", "dry-run", "force", "hold"),
-    *("cgroup", "tree", "name", "user", "sort", "idle", "ages"),
+    *("cgroup", "tree", "name", "user", "sort", "idle", "ages", "touch", "swappiness"),
 }
 
 
@@ -95,6 +98,7 @@ def test_completion_script(shell: str) -> None:
     ("words", "found"),
     [
         ("pmadvise pa", "plain,pageout"),
+        ("pmadvise rec", "plain,reclaim"),
         ("pmadvise pageout --dry", "plain,--dry-run"),
         ("pmadvise pageout --hold fre", "plain,freezer"),
         ("pmadvise show {pid}", "plain,{pid}"),
