@@ -93,6 +93,7 @@ class _Cgroup:
         self._name = os.fsdecode(name)
         self.calls = self.reclaimed = 0
         """Requests made, and the bytes by which the charge fell in them."""
+        self._charged: int | None = None  # before a request that is not counted yet
         self._directory = open_cgroup(os.fsencode(name))
         try:
             self._file = Descriptor.open(_FILE, self._directory.fd, os.O_WRONLY)
@@ -177,33 +178,40 @@ class _Cgroup:
     def take(self, size: int, swappiness: int | str | None) -> tuple[bool, int, float]:
         """Have the kernel take bytes.
 
-        Signals wait until it is accounted for: the kernel ends a request for one, and
-        os.write() would make it again in full, for each signal once more.
+        Signals wait meanwhile: the kernel ends a request for one, and os.write() would
+        make it again in full, for each signal once more.
 
         Returns:
             Whether it found as many; the bytes by which the charge fell; seconds.
         """
         more = "" if swappiness is None else f" swappiness={swappiness}"
         text, is_all = f"{size}{more}".encode(), True
-        before, begin = self.current(), time.monotonic()
+        begin = time.monotonic()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
-            try:
-                os.write(self._file.fd, text)
-            except own(BlockingIOError):  # EAGAIN: less than that
-                is_all = False
-            elapsed = time.monotonic() - begin
-            fall = before - self.current()
-            self.calls += 1
-            self.reclaimed += fall
+            self._charged = self.current()
+            os.write(self._file.fd, text)
+        except own(BlockingIOError):  # EAGAIN: less than that
+            is_all = False
         except own(OSError) as error:
+            self._charged = None
             if error.errno == errno.EINVAL and more:
                 answer = no_swappiness(swappiness)
                 raise answer.error(f"cgroup {self._name!r}: {_FILE}") from None
             raise self._refusal(error) from None
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        return is_all, fall, elapsed
+        elapsed = time.monotonic() - begin
+        return is_all, self.count(), elapsed
+
+    def count(self) -> int:
+        """Count the latest request, if that is not done; return the fall in it."""
+        if self._charged is None:
+            return 0
+        fall, self._charged = self._charged - self.current(), None
+        self.calls += 1
+        self.reclaimed += fall
+        return fall
 
 
 def reclaim(
@@ -264,6 +272,8 @@ def reclaim(
 
         def account(ended: ReclaimEnd) -> Reclaimed:
             elapsed, after = time.monotonic() - begin, place.memory_or_none()
+            if after is not None:
+                place.count()  # that in which an exception came
             counts = wanted, place.reclaimed, ended, place.calls
             return Reclaimed(*counts, elapsed, before, after)
 

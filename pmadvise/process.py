@@ -439,9 +439,7 @@ class Process:
         )
 
     def _run(self, advice: Advice | int, limits: Limits) -> Run:
-        number = self._require_remote(advice)
-        limits.check_advice(number)
-        return Run(self._mm_now(), number, limits)
+        return Run(self._mm_now(), self._require_remote(advice), limits)
 
     def _require_remote(self, advice: Advice | int) -> int:
         """Refuse an advice that another process never takes."""

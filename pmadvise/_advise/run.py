@@ -40,6 +40,7 @@ class Run:
     """
 
     def __init__(self, mm: Mm, advice: int, limits: Limits) -> None:
+        limits.check_advice(advice)
         self._mm, self._profile, self._limits = mm, profile_of(advice), limits
         self._clock = Clock(limits)
         kernel = Rehearsal if limits.dry_run else Kernel
