@@ -35,7 +35,8 @@ def idle(group: Cgroup) -> Iterator[Idle]:
 @pytest.fixture
 def watch(group: Cgroup, tmp_path: Path) -> Iterator[Daemon]:
     """The daemon, with watermarks that the idle process alone is above."""
-    with started(group.path, tmp_path, *WATERMARKS, "--swap-floor", 0) as running:
+    options = (*WATERMARKS, "--swap-floor", 0, "--by", "pageout")
+    with started(group.path, tmp_path, *options) as running:
         yield running
 
 
@@ -43,6 +44,20 @@ def test_pages_idle_out(idle: Idle, watch: Daemon) -> None:
     """An idle process goes to swap once its cgroup is over the watermark."""
     until(lambda: idle.swapped > IDLE // 4, "the idle process is in swap")
     assert watch.event("relieved")["trigger"] == "watermark"
+    assert idle.intact(idle.area, IDLE)
+
+
+def test_a_whole_cgroup(group: Cgroup, idle: Idle, tmp_path: Path) -> None:
+    """A cgroup that is idle as a whole gives memory as a whole."""
+    if not os.path.exists(os.path.join(group.path, b"memory.reclaim")):
+        pytest.skip("machine: no cgroup of version 2 has the memory controller")
+    options = (*WATERMARKS, "--swap-floor", 0)
+    with started(group.path, tmp_path, *options) as running:
+        (whole,) = running.event("relieved")["cgroups"]
+        assert (whole["cgroup"], whole["members"]) == (os.fsdecode(group.path), 1)
+        assert running.metric("pressured_reclaimed_bytes_total") > IDLE // 8
+        assert running.metric('pressured_advised_bytes_total{advice="PAGEOUT"}') == 0
+    assert idle.swapped > MIB
     assert idle.intact(idle.area, IDLE)
 
 

@@ -52,7 +52,8 @@ def test_memory_that_is_shared_by_fork(tmp_path: Path) -> None:
         try:
             assert popen.stdout
             popen.stdout.readline()
-            with started(group.path, tmp_path, *NO_FLOOR) as running:
+            options = (*NO_FLOOR, "--by", "pageout")
+            with started(group.path, tmp_path, *options) as running:
                 running.event("freed_nothing")
                 before = proc.cpu_seconds(running.process.pid)
                 acts = running.acts()

@@ -127,6 +127,24 @@ class Members:
         self.hidden, self._is_whole = why, False
 
 
+def listed(directory: str) -> list[int]:
+    """Return the IDs in a cgroup and in those below it.
+
+    Raises:
+        OSError: Not all can be seen.
+    """
+    found, pending = _pids(directory), [directory]
+    end = time.monotonic() + WALK
+    while pending:
+        if time.monotonic() > end:
+            raise TimeoutError(f"{directory}: too many cgroups are below it")
+        with os.scandir(pending.pop()) as entries:
+            below = [e.path for e in entries if e.is_dir(follow_symlinks=False)]
+        found += [pid for path in below for pid in _pids(path)]
+        pending += below
+    return found
+
+
 def _pids(directory: str) -> list[int]:
     """Return the IDs in a cgroup; 0 stands for those of another pid namespace."""
     try:

@@ -23,6 +23,7 @@ from parsing import (
     share_or_size,
     size,
     stall,
+    way,
 )
 
 
@@ -44,6 +45,8 @@ class Options:
     max_stall: float
     idle_ranges: float
     """Infinity: none."""
+    by: str
+    """"auto", or "pageout": no cgroup is reclaimed from as a whole."""
     listen: tuple[str, int]
     lock: str
     dry_run: bool
@@ -78,6 +81,10 @@ OPTIONS = {
     "idle-ranges": _Option(
         idle_time, "none", "TIME|none", "page out what of busy processes was idle so"
         " long",
+    ),
+    "by": _Option(
+        way, "auto", "auto|pageout", "auto: from a cgroup that is idle as a whole, or"
+        " whose processes refuse, the kernel reclaims; pageout: never",
     ),
     "listen": _Option(address, "127.0.0.1:9779", "ADDRESS:PORT", "of the metrics"),
     "lock": _Option(path, _LOCK, "FILE", "that refuses a second instance"),

@@ -79,6 +79,13 @@ def rate(text: str) -> float:
     return math.inf if text == "none" else size(text.removesuffix("/s"), MIB)
 
 
+def way(text: str) -> str:
+    """Return the way in which memory is freed."""
+    if text not in ("auto", "pageout"):
+        raise ValueError("neither auto nor pageout")
+    return text
+
+
 def address(text: str) -> tuple[str, int]:
     """Return the IP address, "" for all, and the port: of :9779, [::1]:9779."""
     host, colon, port = text.rpartition(":")

@@ -47,8 +47,12 @@ class Candidate:
     backoff: float = BACKOFF
     until: float = -math.inf
     """It is left alone until then."""
+    awake: float = -math.inf
+    """It woke, or gave nothing: until then its cgroup is left alone too."""
     refused: str = ""
     """The errno of its latest refusal."""
+    may_touch: bool = True
+    """Whether its pages may be mapped when it is read back in, as far as is known."""
     is_partly_out: bool = False
     """Whether it was busy then, and only what was idle of it was paged out."""
     is_fruitless: bool = False
@@ -90,11 +94,15 @@ class Candidate:
         return {"pid": pid, "name": name, "cgroup": self.cgroup}
 
     def paged_out(self, swap: int, now: float) -> None:
-        """Note that so many bytes of it are in swap now."""
+        """Note that it let itself be paged out: so many bytes are in swap now."""
+        self.swapped_out(swap, now)
+        self.refused = ""
+
+    def swapped_out(self, swap: int, now: float) -> None:
+        """Note that so many bytes of it are in swap now, whether or not it refuses."""
         if now - self.advised > 4 * self.backoff:  # it slept long since the last time
             self.backoff = BACKOFF
-        self.swap, self.advised, self.refused = swap, now, ""
-        self.is_partly_out = False
+        self.swap, self.advised, self.is_partly_out = swap, now, False
 
     def begin_anew(self) -> None:
         """Note that it runs another program now: what was seen of it is no use."""
@@ -109,7 +117,8 @@ class Candidate:
 
     def leave_alone(self, now: float) -> None:
         """Do not page it out for a while: longer each time."""
-        self.until = now + self.backoff
+        self.awake = now + self.backoff
+        self.until = max(self.until, self.awake)
         self.backoff = min(2 * self.backoff, BACKOFF_MAX)
 
     def why_important(self, now: float, at_most: float = ASK_AGAIN) -> str:
@@ -185,10 +194,8 @@ def is_busy(one: Candidate, now: float, exclude: Sequence[str] = ()) -> bool:
 
 def why_not(one: Candidate, now: float, exclude: Sequence[str]) -> str:
     """Return why a process may not be paged out now, or ""."""
-    if one.process.pid in ancestors():
-        return "own"
-    if any(_matches(one, pattern) for pattern in exclude):
-        return "excluded"
+    if reason := _why_never(one, exclude):
+        return reason
     if one.until > now:
         return "refused" if one.refused else "backoff"
     if one.status.anonymous < SMALL:
@@ -196,6 +203,23 @@ def why_not(one: Candidate, now: float, exclude: Sequence[str]) -> str:
     if math.isinf(one.cpu):
         return "new"
     return "busy" if one.cpu >= BUSY else ""
+
+
+def spares_cgroup(one: Candidate, now: float, exclude: Sequence[str]) -> bool:
+    """Return whether a process forbids that its cgroup is relieved as a whole.
+
+    Neither its size does, nor that it is busy, nor that it refuses to be paged out.
+    """
+    is_spared = bool(_why_never(one, exclude) or one.why_important(now))
+    return is_spared or one.awake > now
+
+
+def _why_never(one: Candidate, exclude: Sequence[str]) -> str:
+    if one.process.pid in ancestors():
+        return "own"
+    if any(_matches(one, pattern) for pattern in exclude):
+        return "excluded"
+    return ""
 
 
 def _matches(one: Candidate, pattern: str) -> bool:

@@ -46,11 +46,20 @@ class Daemon:
         OSError: A cgroup does not exist.
     """
 
-    def __init__(self, options: Options, arguments: Sequence[str], lock: int) -> None:
+    def __init__(
+        self,
+        options: Options,
+        arguments: Sequence[str],
+        lock: int,
+        no_pageout: str = "",
+    ) -> None:
         self.options, self.arguments, self.lock = options, arguments, lock
         self.groups: list[Cgroup] = []
         self.stopping, self.reloading = threading.Event(), threading.Event()
         self.relief = Relief(options, self.stopping.is_set)
+        self.relief.wholes.may_page_out = not no_pageout
+        if no_pageout:
+            log("no_pageout", message=no_pageout)
         self.next_look, self.next_woken, self.pause = 0.0, 0.0, TICK
         self.swapped_in, self.looked = swapped_in(), 0.0
         self.use(options)
@@ -63,7 +72,7 @@ class Daemon:
         for directory in have.keys() - wanted:
             have[directory].close()
             telemetry.drop_ratio(directory)
-        self.options = self.relief.options = options
+        self.options = self.relief.options = self.relief.wholes.options = options
         self.groups = groups
         free = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - DESCRIPTORS
         free -= self.use_trackers(max(free // 4, 1))
@@ -224,10 +233,10 @@ def main() -> None:
         print("\n".join(f"pressured: {line}" for line in lines), file=sys.stderr)
         sys.exit(2)
     try:
-        prepare()
+        no_pageout = prepare(options)
         lock = lock_of_one_instance(options.lock)
         telemetry.start_log()
-        daemon = Daemon(options, sys.argv[1:], lock)
+        daemon = Daemon(options, sys.argv[1:], lock, no_pageout)
         metrics = telemetry.Metrics(*options.listen)
     except BlockingIOError:
         sys.exit(f"pressured: another one runs: it holds {options.lock}")

@@ -18,8 +18,9 @@ from options import Options
 from policy import BACKOFF_MAX, Candidate
 from telemetry import log
 from tracking import Tracking
+from whole import Wholes
 
-from pmadvise import PAGE_SIZE, Advice, Ranges, Report, advise_each, swap
+from pmadvise import PAGE_SIZE, Advice, Ranges, Reclaimed, Report, advise_each, swap
 
 # Seconds: the first rest after nothing could be done, or was freed, then twice as long
 REST, REST_NOBODY, REST_FRUITLESS = 0.5, 4.0, 30.0  # each time, up to these
@@ -50,6 +51,7 @@ class Relief:
         self.options = options
         self.tracking: Tracking | None = None
         """Of busy processes, with --idle-ranges."""
+        self.wholes = Wholes(options, is_stopping)
         self._is_stopping = is_stopping
         self._allowance, self._latest = options.rate, time.monotonic()
 
@@ -58,11 +60,15 @@ class Relief:
         if back := one.look(now):
             telemetry.REFAULTED.inc(back)
             # Of a busy one the rest is idle still, and what it needs is back.
-            is_read = room > 0 and not one.is_partly_out
-            report = self._advise(one, Advice.WILLNEED, room, now) if is_read else None
+            is_read = room > 0 and not one.is_partly_out and self.wholes.may_page_out
+            report = self._read_back(one, room, now) if is_read else None
             read = report and report.advised
             log("woke", **one.named(), back=back, read=read, backoff=one.backoff)
         return back
+
+    def _read_back(self, one: Candidate, room: float, now: float) -> Report | None:
+        """Read a process back in, and map its pages where that is allowed."""
+        return self._advise(one, Advice.WILLNEED, room, now, touch=one.may_touch)
 
     def relieve(self, group: Cgroup, now: float, fill: Fill, trigger: str) -> bool:
         """Page idle processes out; return whether that freed memory."""
@@ -74,24 +80,29 @@ class Relief:
         busy = self.tracking.ready(known, now) if self.tracking else []
         reasons["busy"] -= len(busy)
         account = Account(reasons, has_ranges=self.tracking is not None)
-        for number, one in enumerate([*chosen, *busy]):
+        refusing = self.wholes.refusing(group, now)
+        for number, one in enumerate([*chosen, *busy, *refusing]):
             left = min(most - account.advised, need - account.freed)
             late = time.monotonic() - now > SLICE
             if number and (left < PAGE_SIZE or late or self._is_stopping()):
                 break
             if why := self._why_later(most) or (space := self.swap_space()).why_full:
-                reasons[why] += len(chosen) + len(busy) - number
+                reasons[why] += max(len(chosen) + len(busy) - number, 0)
                 break
-            if one.swap and self.look(one, now, 0):
-                reasons["woke"] += 1  # since the last look
-                continue
-            if why := one.why_important(now, TICK):
-                reasons[why] += 1
+            if one.process.pid in account.relieved:
                 continue
             # What comes first in its memory may be what is shared: look further.
             room = most - account.advised if one.is_fruitless else left
-            if (room := min(room, unprotected(one.cgroup))) < PAGE_SIZE:
-                reasons["protected"] += 1
+            room = min(room, unprotected(one.cgroup))
+            if why := self._why_not_now(one, now, room):
+                reasons[why] += 1
+                continue
+            if self._reclaim(group, one, min(room, left), space.floor, now, account):
+                continue
+            if number >= len(chosen) + len(busy):  # it has refused, and is counted
+                continue
+            if one.awake > now or not self.wholes.may_page_out:
+                reasons["woke" if one.awake > now else "refused"] += 1
                 continue
             tracking = self.tracking if number >= len(chosen) else None
             self._page_out(one, room, space.floor, now, account, tracking)
@@ -107,6 +118,60 @@ class Relief:
         has_freed = freed > advised // 10
         self._conclude(group, now, +reasons, fields, has_freed)
         return has_freed
+
+    def _why_not_now(self, one: Candidate, now: float, room: float) -> str:
+        """Return why a process stays, by what has changed since the last look."""
+        if (one.swap and self.look(one, now, 0)) or one.awake > now:
+            return "woke"
+        if why := one.why_important(now, TICK):
+            return why
+        return "protected" if room < PAGE_SIZE else ""
+
+    def _reclaim(
+        self,
+        group: Cgroup,
+        one: Candidate,
+        room: float,
+        floor: int,
+        now: float,
+        account: Account,
+    ) -> bool:
+        """Relieve the cgroup of a process as a whole; return whether that was done."""
+        members = self.wholes.members(group, one.cgroup, now)
+        if not members or any(m.swap and self.look(m, now, 0) for m in members):
+            return False
+        done = self.wholes.reclaim(one.cgroup, room, floor, SLICE, now)
+        if done is None:
+            return False
+        if self.options.dry_run:
+            asked = out = int(min(room, sum(m.status.anonymous for m in members)))
+        else:
+            asked, out = self._note_whole(done)
+        for member in members:
+            try:
+                member.swapped_out(member.process.status().swap, now)
+            except ProcessLookupError:
+                member.gone = True
+            if self.options.dry_run or out <= asked // 10:
+                member.leave_alone(now)
+        account.add_whole(one.cgroup, members, asked, out)
+        return True
+
+    def _note_whole(self, done: Reclaimed) -> tuple[int, int]:
+        """Note what a cgroup gave; return the bytes asked for, and those that left."""
+        out = max(done.reclaimed, 0)
+        is_tried = done.ended in ("complete", "short")
+        asked = max(done.requested, out) if is_tried else out
+        if done.after is not None:
+            before, after = done.before, done.after
+            if before.swap is None or after.swap is None:
+                self._allowance -= max(before.anonymous - after.anonymous, 0)
+            else:
+                self._allowance -= max(after.swap - before.swap, 0)
+        telemetry.ADVISED.labels("RECLAIM").inc(asked)
+        telemetry.RECLAIMED.inc(out)
+        telemetry.FREED.inc(out)
+        return asked, out
 
     def _page_out(
         self,
@@ -207,6 +272,7 @@ class Relief:
         now: float,
         swap_floor: int = 0,
         ranges: Ranges | None = None,
+        touch: bool = False,
     ) -> Report | None:
         """Advise one process; return None if it has gone or refuses.
 
@@ -225,6 +291,7 @@ class Relief:
             timeout=SLICE,
             measure=True,
             dry_run=options.dry_run,
+            touch=touch,
         )
         try:
             if isinstance(outcome, OSError):
@@ -239,6 +306,9 @@ class Relief:
         except OSError as error:
             if error.errno in OWN:
                 raise
+            if touch:  # it can be read ahead all the same
+                one.may_touch = False
+                return self._advise(one, advice, budget, now)
             name = telemetry.name_of(error)
             telemetry.REFUSALS.labels(name).inc()
             if one.refused_by(name, now):

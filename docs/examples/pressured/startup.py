@@ -8,14 +8,19 @@ import resource
 import stat
 from contextlib import suppress
 
-from pmadvise import support
+from options import Options
+
+from pmadvise import reclaim, support
 
 
-def prepare() -> None:
+def prepare(options: Options) -> str:
     """Look at the rights, and make room for descriptors.
 
+    Returns:
+        Why no process may be paged out, though a cgroup may be relieved as a whole; "".
+
     Raises:
-        OSError: Other processes may not be advised.
+        OSError: Other processes may not be advised, nor the cgroups be relieved.
     """
     for number in range(3):
         try:
@@ -23,11 +28,22 @@ def prepare() -> None:
         except OSError:  # it was closed: no other file is to have its number
             os.open(os.devnull, os.O_RDWR)
     allowed = support().other_processes
-    if not allowed:
-        raise OSError(f"{allowed.reason}; {allowed.remedy}")
+    refusal = "" if allowed else f"{allowed.reason}; {allowed.remedy}"
+    if refusal and not (options.by == "auto" and any(map(may_reclaim, options.cgroup))):
+        raise OSError(refusal)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with suppress(PermissionError):  # a seccomp filter: then fewer are watched
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return refusal
+
+
+def may_reclaim(cgroup: str) -> bool:
+    """Return whether memory.reclaim of a cgroup may be written to."""
+    try:
+        reclaim(cgroup, 0)
+    except OSError:
+        return False
+    return True
 
 
 def lock_of_one_instance(path: str) -> int:

@@ -30,7 +30,10 @@ IDLE_RANGES = Counter(
     "pressured_idle_range_bytes", "Bytes advised of busy processes, idle for long"
 )
 TRACKERS = Gauge("pressured_trackers", "Busy processes whose idle memory is tracked")
-FREED = Counter("pressured_freed_bytes", "Bytes that left the memory of processes")
+FREED = Counter("pressured_freed_bytes", "Bytes that left memory")
+RECLAIMED = Counter(
+    "pressured_reclaimed_bytes", "Of the freed, those that cgroups gave as a whole"
+)
 REFAULTED = Counter("pressured_refaulted_bytes", "Bytes that came back from swap")
 ACTS = Counter("pressured_acts", "Times it acted", ["cgroup", "trigger", "ended"])
 REFUSALS = Counter("pressured_refusals", "Times that a process refused", ["errno"])
