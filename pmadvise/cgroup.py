@@ -187,8 +187,10 @@ class _Cgroup:
         more = "" if swappiness is None else f" swappiness={swappiness}"
         text, is_all = f"{size}{more}".encode(), True
         begin = time.monotonic()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
+            # It blocks, and then calls the handlers of earlier signals, which may raise.
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             self._charged = self.current()
             os.write(self._file.fd, text)
         except own(BlockingIOError):  # EAGAIN: less than that

@@ -255,6 +255,26 @@ def test_signals_wait_for_a_request(
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 
+def test_an_earlier_signal_leaves_the_mask(
+    fake: FakeCgroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler that raises when signals are blocked leaves none of them blocked."""
+    sigmask = signal.pthread_sigmask
+
+    def interrupted(how: int, signals: Any) -> set[Any]:
+        before = sigmask(how, signals)
+        if how == signal.SIG_BLOCK and signals:
+            raise StopHere
+        return before
+
+    before = sigmask(signal.SIG_BLOCK, ())
+    monkeypatch.setattr(signal, "pthread_sigmask", interrupted)
+    with pytest.raises(StopHere) as caught:
+        pmadvise.reclaim(fake.root, MIB)
+    assert sigmask(signal.SIG_BLOCK, ()) == before
+    assert vars(caught.value)["reclaimed"].calls == 0
+
+
 def only(*names: str) -> Callable[[Path], None]:
     """Return a function that leaves these files alone in a directory."""
 

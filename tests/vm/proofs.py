@@ -29,6 +29,8 @@ from suites import SELFTEST_RESULT, Suite, pure_packages
 
 NAMES = ("amd64/6.1", "amd64/6.12", "amd64/newest")
 PROOFS = ("idle", "reclaim")
+FIGURES = ("sharing",)
+"""For the guide: run when they are asked for."""
 HERE = Path(__file__).parent
 
 
@@ -70,7 +72,7 @@ def main() -> int:
     add = parser.add_argument
     add("--only", choices=NAMES, help="one cell")
     add("--kernel", type=Path, metavar="DIRECTORY", help="of a kernel of your own")
-    add("--of", choices=PROOFS, action="append", help="one of the proofs")
+    add("--of", choices=PROOFS + FIGURES, action="append", help="one of the proofs")
     add("--experiment", metavar="NAME", help="run an experiment of pressured instead")
     add("--runs", type=int, default=1, metavar="N", help="of the experiment (1)")
     add("--timeout", type=float, default=600, metavar="S", help="for a guest (600 s)")
