@@ -189,7 +189,7 @@ class _Cgroup:
         begin = time.monotonic()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
-            # It blocks, and then calls the handlers of earlier signals, which may raise.
+            # This blocks them, and then runs handlers of earlier ones, which may raise.
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             self._charged = self.current()
             os.write(self._file.fd, text)

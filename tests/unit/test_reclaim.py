@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pmadvise
-from pmadvise import PAGE_SIZE, Swap, cgroup
-from pmadvise._reasons.reclaim import no_reclaim
+from pmadvise import Swap, cgroup
 
 MIB = 1 << 20
 
@@ -273,50 +271,3 @@ def test_an_earlier_signal_leaves_the_mask(
         pmadvise.reclaim(fake.root, MIB)
     assert sigmask(signal.SIG_BLOCK, ()) == before
     assert vars(caught.value)["reclaimed"].calls == 0
-
-
-def only(*names: str) -> Callable[[Path], None]:
-    """Return a function that leaves these files alone in a directory."""
-
-    def remove(root: Path) -> None:
-        for path in root.iterdir():
-            if path.name not in names:
-                path.unlink()
-
-    return remove
-
-
-@pytest.mark.parametrize(
-    ("files", "number", "words"),
-    [
-        (("cgroup.procs",), errno.ENOENT, "version 1"),
-        (("cgroup.procs", "cgroup.controllers"), errno.ENOENT, "memory controller"),
-        (
-            ("cgroup.procs", "cgroup.controllers", "memory.stat"),
-            errno.ENOENT,
-            "Linux 5.19",
-        ),
-        ((), errno.ENOENT, "removed"),
-        ((), errno.EACCES, "Delegate=yes"),
-        ((), errno.EPERM, "its owner"),
-        ((), errno.EROFS, "read-only"),
-        ((), errno.EIO, "does not work"),
-    ],
-)
-def test_reasons(fake: FakeCgroup, files: Any, number: int, words: str) -> None:
-    """Each file that is missing, and each errno, has its reason."""
-    only(*files)(fake.root)
-    directory = os.open(fake.root, os.O_PATH)
-    try:
-        answer = no_reclaim(directory, number)
-    finally:
-        os.close(directory)
-    assert not answer
-    assert words in str(answer)
-
-
-def test_a_file_that_is_missing(fake: FakeCgroup) -> None:
-    """It is an error of the call, before anything is asked."""
-    (fake.root / "memory.reclaim").unlink()
-    with pytest.raises(FileNotFoundError, match=r"Linux 5\.19"):
-        pmadvise.reclaim(str(fake.root), PAGE_SIZE)
