@@ -187,9 +187,9 @@ class _Cgroup:
         more = "" if swappiness is None else f" swappiness={swappiness}"
         text, is_all = f"{size}{more}".encode(), True
         begin = time.monotonic()
+        # The call that blocks them may raise for one that came before.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
-            # This blocks them, and then runs handlers of earlier ones, which may raise.
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             self._charged = self.current()
             os.write(self._file.fd, text)
@@ -258,7 +258,9 @@ def reclaim(
     """
     wanted, floor = n_bytes("size", size), n_bytes("swap_floor", swap_floor)
     if swappiness not in (None, "max") and not (
-        isinstance(swappiness, int) and 0 <= swappiness <= 200
+        isinstance(swappiness, int)
+        and not isinstance(swappiness, bool)
+        and 0 <= swappiness <= 200
     ):
         raise ValueError(f'swappiness {swappiness!r} is not 0 to 200, nor "max"')
     limit = math.inf if timeout is None else seconds("timeout", timeout)
@@ -293,7 +295,8 @@ def reclaim(
                     asked = min(asked, max(room // 2, PAGE_SIZE))
                     is_all, fall, elapsed = place.take(asked, swappiness)
                     done += max(asked if is_all else 0, fall)
-                    batch = min(max(int(asked / elapsed * _GOAL), _LEAST), _MOST)
+                    speed = asked / max(elapsed, 1e-9)
+                    batch = min(max(int(speed * _GOAL), _LEAST), _MOST)
                     if not is_all and fall <= asked // 8:
                         ended = "short"
                     if on_progress is not None:

@@ -61,7 +61,7 @@ class Touch:
             StopAdvising: A limit is reached.
         """
         batches = Batches(self._pages, 0, len(self._pages), are_cut=True)
-        stride = PAGE_SIZE
+        stride, index = PAGE_SIZE, -1
         while True:
             self._clock.check()
             position = batches.position()
@@ -87,6 +87,8 @@ class Touch:
                 continue  # the next call shows the errno of the next page
             if -result not in _UNREADABLE:
                 return self._kernel.ended() or "refused"
+            if position[0] != index:  # of this VMA nothing is known
+                index, stride = position[0], PAGE_SIZE
             self._pass_over(batches, stride)
             stride *= 2
 

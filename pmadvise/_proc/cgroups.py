@@ -63,6 +63,8 @@ class Hierarchy(NamedTuple):
     mount: bytes
     root: bytes
     """The cgroup that is mounted at `mount`."""
+    device: int = 0
+    """Of its files: other files may be mounted over it."""
 
     def directory_of(self, path: bytes) -> bytes | None:
         """Return the directory of a cgroup; None if the mount does not show it.
@@ -118,7 +120,7 @@ def open_cgroup(path: bytes) -> Descriptor:
     if not path or b"\0" in path:
         raise ValueError(f"cgroup {name!r} is not a path: give its directory")
     mounted = hierarchies()
-    devices = [os.stat(mount.mount).st_dev for mount in mounted if _exists(mount)]
+    devices = [mount.device for mount in mounted]
     for directory in (path, *(mount.directory_of(path) for mount in mounted)):
         if directory is None:
             continue
@@ -140,10 +142,6 @@ def open_cgroup(path: bytes) -> Descriptor:
 _NO_DIRECTORY = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
-def _exists(hierarchy: Hierarchy) -> bool:
-    return os.path.exists(hierarchy.mount)
-
-
 def _why_closed(name: str, error: OSError) -> str:
     if error.errno == errno.EOPNOTSUPP:
         return (
@@ -161,6 +159,7 @@ def hierarchies() -> list[Hierarchy]:
             () if mount.kind == b"cgroup2" else tuple(mount.options),
             mount.point,
             mount.root,
+            mount.device,
         )
         for mount in mounts(b"cgroup")
         if mount.kind in (b"cgroup", b"cgroup2")

@@ -81,6 +81,12 @@ def mount_proc_at(directory: Path) -> None:
     _checked(libc.mount(b"proc", bytes(directory), b"proc", 0, None))
 
 
+def bind_alone(source: Path, target: Path) -> None:
+    """Put a directory over another that only the calling process sees there."""
+    libc = _private_mounts()
+    _checked(libc.mount(bytes(source), bytes(target), None, _MS_BIND, None))
+
+
 def bind(source: str, target: Path) -> None:
     """Put a file over another, in mounts that are private already."""
     libc = ctypes.CDLL(None, use_errno=True)

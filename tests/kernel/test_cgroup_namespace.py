@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from helpers.children import value_of_child
 from helpers.hold_targets import Cgroup, Running, cgroup_of
-from helpers.namespaces import unshare_cgroups
+from helpers.namespaces import bind_alone, unshare_cgroups
 from helpers.targets import Target
 
-from pmadvise import Process, Support, processes, support
+from pmadvise import Process, Support, processes, reclaim, support
 from pmadvise._proc.cgroups import is_frozen
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_cgroup2]
@@ -114,3 +115,20 @@ def test_limits_from_a_cgroup_namespace(places: dict[str, Cgroup]) -> None:
     found = from_cgroup_namespace(places["caller"], support)
     assert isinstance(found, Support)
     assert found.cgroup == support().cgroup
+
+
+def test_files_mounted_over_the_cgroups(cgroup: Cgroup, tmp_path: Path) -> None:
+    """They are no cgroup: a FIFO among them could be waited for without an end."""
+    fake = tmp_path / "fake"
+    fake.mkdir()
+    for name in ("cgroup.procs", "cgroup.controllers", "memory.stat"):
+        (fake / name).touch()
+    os.mkfifo(fake / "memory.reclaim")
+
+    def inside() -> str:
+        bind_alone(tmp_path, cgroup.path.parent)
+        with pytest.raises(FileNotFoundError) as caught:
+            reclaim(cgroup.path.parent / "fake", 1)
+        return str(caught.value)
+
+    assert "there is no cgroup" in value_of_child(inside)

@@ -150,6 +150,43 @@ def test_twice(place: Place) -> None:
     assert not place.is_still()
 
 
+def test_read_back_alone(place: Place) -> None:
+    """With --no-thaw it stands still: an engine that froze it wants to thaw it."""
+    lines("park", *place.arguments)
+    printed = lines("unpark", "--no-thaw", *place.arguments)
+    assert printed[-1].startswith("stands still")
+    assert place.is_still()
+    assert place.target.status("VmSwap") < SIZE * 0.1
+    assert lines("unpark", *place.arguments)[-1] == "runs"
+    assert place.faults()[0] == 0
+
+
+@pytest.mark.needs_cgroup1
+@pytest.mark.needs_cgroup2
+def test_frozen_in_the_other_version() -> None:
+    """Where both are mounted, as podman pause may freeze in v1 what v2 has too."""
+    with targets() as target, cgroup_of(1) as one, cgroup_of(2) as two:
+        assert one.path.name == two.path.name
+        place = Place(target, two)
+        one.add(target.pid)
+        one.freeze()
+        name = f"/{two.path.name}"
+        assert lines("park", "--cgroup", name)[-1] == f"parked: {target.pid}"
+        assert (one.frozen(), two.frozen()) == (True, False)
+        assert target.status("VmSwap") > SIZE * 0.9
+        lines("unpark", "--cgroup", name)
+        assert not one.frozen()
+        assert place.faults()[0] == 0
+
+
+@pytest.mark.parametrize("action", ["park", "unpark"])
+def test_no_name(action: str) -> None:
+    """An empty path, as of a unit that does not run, is no cgroup and no tree."""
+    done = run(action, "--cgroup", "")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "root" in done.stderr or "no such cgroup" in done.stderr
+
+
 def test_no_right_to_page_out(place: Place) -> None:
     """What is not parked runs on, and the reason is told with the remedy."""
     without = functools.partial(never_gain, CAP_SYS_NICE)

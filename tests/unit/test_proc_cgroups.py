@@ -16,8 +16,8 @@ from pmadvise._proc.cgroups import (
     memory_path,
 )
 
-V2 = Hierarchy(2, (), b"/two", b"/")
-FREEZER = Hierarchy(1, (b"rw", b"freezer"), b"/one", b"/")
+V2 = Hierarchy(2, (), b"/two", b"/", os.makedev(0, 2))
+FREEZER = Hierarchy(1, (b"rw", b"freezer"), b"/one", b"/", os.makedev(0, 1))
 CPU = Hierarchy(1, (b"rw", b"cpu"), b"/cpu", b"/")
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -154,6 +155,7 @@ def test_swappiness(fake: FakeCgroup, value: int | str) -> None:
         ({"swappiness": 201}, "swappiness 201 is not 0 to 200"),
         ({"swappiness": -1}, "swappiness -1 is not 0 to 200"),
         ({"swappiness": "min"}, "swappiness 'min' is not 0 to 200"),
+        ({"swappiness": True}, "swappiness True is not 0 to 200"),
         ({"swappiness": 60.0}, "swappiness 60.0 is not 0 to 200"),
         ({"timeout": float("nan")}, "timeout nan"),
         ({"stop": 1}, "stop 1 is not callable"),
@@ -253,21 +255,33 @@ def test_signals_wait_for_a_request(
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 
-def test_an_earlier_signal_leaves_the_mask(
+def test_a_signal_right_before_a_request(
     fake: FakeCgroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A handler that raises when signals are blocked leaves none of them blocked."""
-    sigmask = signal.pthread_sigmask
+    """Its handler raises in the call that blocks signals: none stays blocked."""
+    block = signal.pthread_sigmask
 
-    def interrupted(how: int, signals: Any) -> set[Any]:
-        before = sigmask(how, signals)
-        if how == signal.SIG_BLOCK and signals:
+    def interrupted(how: int, mask: Any) -> Any:
+        before = block(how, mask)
+        if how == signal.SIG_BLOCK and mask:
             raise StopHere
         return before
 
-    before = sigmask(signal.SIG_BLOCK, ())
-    monkeypatch.setattr(signal, "pthread_sigmask", interrupted)
-    with pytest.raises(StopHere) as caught:
-        pmadvise.reclaim(fake.root, MIB)
-    assert sigmask(signal.SIG_BLOCK, ()) == before
-    assert vars(caught.value)["reclaimed"].calls == 0
+    before = block(signal.SIG_BLOCK, ())
+    answered = SimpleNamespace(**{**vars(signal), "pthread_sigmask": interrupted})
+    monkeypatch.setattr(cgroup, "signal", answered)
+    try:
+        with pytest.raises(StopHere) as caught:
+            pmadvise.reclaim(fake.root, 8 * MIB)
+        assert block(signal.SIG_BLOCK, ()) == before
+    finally:
+        block(signal.SIG_SETMASK, before)
+    assert (vars(caught.value)["reclaimed"].calls, fake.requests) == (0, [])
+
+
+def test_a_clock_that_stands_still(
+    fake: FakeCgroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request may take no time at all, by a coarse clock or one that is mocked."""
+    monkeypatch.setattr(cgroup, "time", SimpleNamespace(monotonic=lambda: 7.0))
+    assert pmadvise.reclaim(fake.root, 50 * MIB).ended == "complete"

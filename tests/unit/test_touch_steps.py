@@ -99,6 +99,13 @@ def test_behind_the_end_of_a_file() -> None:
     assert kernel.calls < 40
 
 
+def test_each_mapping_anew() -> None:
+    """Where one can't be read, no more of the next is passed over for that."""
+    kernel = Pages({*range(1000), 1000, 3000})
+    run(kernel, [(0, 1000), (1000, 2000), (3000, 5)], Limits())
+    assert kernel.read == [*range(1001, 3000), *range(3001, 3005)]
+
+
 def test_enomem_is_of_a_page() -> None:
     """A page for which the kernel has no memory is passed over."""
     kernel = Pages({5}, errno.ENOMEM)

@@ -1,11 +1,12 @@
-"""Prove the container of docs/examples/pressured under a real engine, podman.
+"""Prove the container of docs/examples/pressured under a real engine, podman; and park.
 
     python tests/vm/engines.py               all
     python tests/vm/engines.py --packages    the Debian packages that it needs
 
 The image is built from the Containerfile as it is, on a base that Debian's packages
 make, and run by the command line that the Containerfile documents; then the file of the
-DaemonSet is, if this podman knows the kind.  As root, with swap (`.ci/host up DIR`).
+DaemonSet is, if this podman knows the kind; and a container of that image is parked and
+unparked by docs/examples/park.  As root, with swap (`.ci/host up DIR`).
 Images and containers are in a directory of their own, removed in the end.  The exit
 status is 0 only if every check passed, 1 if one failed, 2 if nothing could be run.
 """
@@ -30,6 +31,7 @@ import debian
 import matrix
 from debian import KEYRING, Failed, VmError
 from podman import CGROUPS, CONTAINERFILE, DAEMONSET, Podman, kube_image
+from wheels import ROOT
 
 T = TypeVar("T")
 
@@ -45,16 +47,21 @@ PACKAGES = {
 }
 METRICS = "http://127.0.0.1:9779/metrics"
 CAPABILITIES = "0000000000880004"  # DAC_READ_SEARCH, SYS_PTRACE, SYS_NICE
+PARK = ROOT / "docs/examples/park/park.py"
 MIB = 1 << 20
 MOVED = 2 * MIB  # at least: from 95 % of some 50 MiB to the low watermark of 80 %
 SOON = 10.0  # seconds from `ready` until memory is in swap
 
-HOLD = """\
-import mmap, os, sys, time
+JOIN = """\
+import os, sys
 with open(sys.argv[1] + "/cgroup.procs", "w") as file:
     file.write("0")
 os.setresuid(1000, 1000, 1000)
-memory = mmap.mmap(-1, 48 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+"""
+HELD = 48 * MIB
+HOLD = f"""\
+import mmap, time
+memory = mmap.mmap(-1, {HELD}, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 memory.madvise(mmap.MADV_NOHUGEPAGE)
 for offset in range(0, len(memory), 4096):
     memory[offset : offset + 8] = offset.to_bytes(8, "little")
@@ -101,7 +108,7 @@ class Idle:
             if not limit.exists():
                 raise VmError(f"{self.directory.parent} has no controller of memory")
             self._popen = subprocess.Popen(
-                [sys.executable, "-c", HOLD, self.directory],
+                [sys.executable, "-c", JOIN + HOLD, self.directory],
                 stdout=subprocess.PIPE,
                 text=True,
             )
@@ -116,7 +123,7 @@ class Idle:
     def swapped(self) -> int:
         """Its bytes in swap."""
         assert self._popen
-        return int(status(self._popen.pid, "VmSwap")[0]) * 1024
+        return swapped(self._popen.pid)
 
     def seen(self) -> str:
         """Return the directory of its cgroup in the container."""
@@ -140,6 +147,11 @@ def status(pid: int, name: str) -> list[str]:
     """Return a field of /proc/PID/status."""
     text = Path(f"/proc/{pid}/status").read_text()
     return text.partition(f"\n{name}:")[2].partition("\n")[0].split()
+
+
+def swapped(pid: int) -> int:
+    """Return the bytes of a process in swap."""
+    return int(status(pid, "VmSwap")[0]) * 1024
 
 
 def prove(podman: Podman, idle: Idle, container: str) -> str:
@@ -170,14 +182,14 @@ def prove(podman: Podman, idle: Idle, container: str) -> str:
     user, own = status(pid, "Uid")[0], is_own(pid, "cgroup")
     if not is_own(pid, "net"):
         raise Failed("the container has the host's network")
-    swapped = idle.swapped
+    moved = idle.swapped
     podman("stop", container)
     ended = json.loads(podman("inspect", container))[0]["State"]["ExitCode"]
     if ended != 0 or not events("stopped"):
         raise Failed(f"stopped with {ended}: {podman.log(container)}")
     return (
         f"user {user}, {'private' if own else 'host'} cgroup namespace: "
-        f"{swapped / MIB:.1f} MiB in swap {took:.1f} s after ready, scraped, stopped"
+        f"{moved / MIB:.1f} MiB in swap {took:.1f} s after ready, scraped, stopped"
     )
 
 
@@ -224,7 +236,49 @@ def as_daemonset(podman: Podman, idle: Idle) -> str:
     return prove(podman, idle, names.split()[0])
 
 
-CHECKS = (as_documented, as_daemonset)
+def as_parked(podman: Podman, _: Idle) -> str:
+    """A container, paused or not, parked and unparked as docs/park.md has it."""
+    container = podman(
+        *("run", "--detach", "--stop-signal=KILL", "--entrypoint=python"),
+        *("pressured", "-c", HOLD),
+    )
+    try:
+        wait(lambda: podman.log(container), "the container holds memory")
+        state = json.loads(podman("inspect", container))[0]["State"]
+        pid, group = state["Pid"], state["CgroupPath"]
+        took = []
+        for words in ("pause", "unpause"), ():
+            for word in words[:1]:
+                podman(word, container)
+            begin = time.monotonic()
+            debian.run(sys.executable, PARK, "park", "--cgroup", group)
+            if not is_frozen(group) or (moved := swapped(pid)) < HELD:
+                raise Failed(f"not parked: {status(pid, 'VmSwap')}")
+            more = ("--no-thaw",) if words else ()
+            debian.run(sys.executable, PARK, "unpark", "--cgroup", group, *more)
+            took.append(time.monotonic() - begin)
+            for word in words[1:]:
+                podman(word, container)
+            if is_frozen(group) or swapped(pid) > HELD // 10:
+                raise Failed(f"not unparked: {status(pid, 'VmSwap')}")
+    finally:
+        podman("rm", "-f", container)
+    told = " and ".join(f"{seconds:.1f} s" for seconds in took)
+    return f"{moved / MIB:.1f} MiB were in swap, there and back in {told}"
+
+
+def is_frozen(group: str) -> bool:
+    """Return whether a cgroup is, in either version."""
+    states = (("", "cgroup.events"), ("unified", "cgroup.events"))
+    for tree, name in (*states, ("freezer", "freezer.state")):
+        with contextlib.suppress(FileNotFoundError):
+            text = Path(f"{CGROUPS}/{tree}/{group}/{name}").read_text()
+            if "frozen 1" in text or text == "FROZEN\n":
+                return True
+    return False
+
+
+CHECKS = (as_documented, as_daemonset, as_parked)
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:

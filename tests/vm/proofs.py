@@ -31,6 +31,7 @@ NAMES = ("amd64/6.1", "amd64/6.12", "amd64/newest")
 PROOFS = ("idle", "reclaim")
 FIGURES = ("sharing",)
 """For the guide: run when they are asked for."""
+SHARED = ("command_guest", "guest_groups", "guest_targets")
 HERE = Path(__file__).parent
 
 
@@ -39,9 +40,10 @@ def suite(options: argparse.Namespace) -> Suite:
     proof = HERE / "proof.py"
     if options.experiment is None:
         modules = [f"{name}_guest" for name in options.of or PROOFS]
-        files = [HERE / f"{name}.py" for name in (*modules, "guest_targets")]
+        files = [HERE / f"{name}.py" for name in (*modules, *SHARED)]
         command = " ".join([f"/cell/{proof.name}", *modules])
-        return Suite(command, SELFTEST_RESULT, (proof, *files))
+        pure = pure_packages(("click", "humanize", "rich"))  # of the command
+        return Suite(command, SELFTEST_RESULT, (proof, *files, pure))
     experiments = wheels.ROOT / "docs/examples/pressured"
     return Suite(
         f"/cell/{proof.name} experiment {options.experiment} {options.runs}",

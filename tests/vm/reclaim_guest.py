@@ -1,6 +1,5 @@
 """What reclaim() and willneed(touch=True) do, in a guest with cgroup v2."""
 
-import contextlib
 import errno
 import functools
 import os
@@ -9,64 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-from guest_targets import MAPS_FILE, MIB, PAGES, Child
+import command_guest
+from guest_groups import SIZE, Group, filled, near
+from guest_targets import MAPS_FILE, MIB, PAGES
 from proof import CGROUPS, refused, require
 
 import pmadvise
 
-SIZE = 128 * MIB
 USER = 1000
-
-
-class Group:
-    """A cgroup with the memory controller, and the targets in it."""
-
-    def __init__(self, name: str, parent: Path = CGROUPS) -> None:
-        self.path = parent / f"proof-{name}"
-        self.path.mkdir()
-        self._targets: list[Child] = []
-
-    def __enter__(self) -> "Group":
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the targets, and remove it."""
-        for target in self._targets:
-            target.__exit__()
-        with contextlib.suppress(FileNotFoundError):  # a check has removed it
-            self.path.rmdir()
-
-    def start(self, program: str, *arguments: object) -> Child:
-        """Start a target in it."""
-        join = f"import os; open({str(self.path / 'cgroup.procs')!r}, 'w').write('0')\n"
-        child = Child(join + program, *arguments)
-        self._targets.append(child)
-        return child
-
-    def read(self, file: str) -> int:
-        """Return the number in a file."""
-        return int((self.path / file).read_text())
-
-    def write(self, file: str, text: object) -> None:
-        """Write to a file."""
-        (self.path / file).write_text(str(text))
-
-
-@contextlib.contextmanager
-def filled(name: str, size: int = SIZE) -> Iterator[Group]:
-    """Give a cgroup with a target of so many bytes, each page with bytes of its own."""
-    with Group(name) as group:
-        group.start(PAGES, size)
-        yield group
-
-
-def near(told: int, fall: int) -> str:
-    """Require that two numbers of bytes are within a tenth of each other."""
-    require(abs(told - fall) <= max(told, fall) / 10, f"told {told}, fell by {fall}")
-    return f"told {told / MIB:.1f}, fell by {fall / MIB:.1f} MiB"
 
 
 def told() -> str:
@@ -288,6 +238,7 @@ def checks() -> Iterator[tuple[str, Callable[[], str]]]:
         protected,
         removed,
         no_controller,
+        *command_guest.CHECKS,
     ):
         yield f"reclaim_{check.__name__}", check
     for source in ("swap", "file"):

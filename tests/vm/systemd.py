@@ -4,7 +4,8 @@
     python tests/vm/systemd.py --only bookworm    on one of them
 
 Each guest boots Debian's kernel and systemd in software emulation, with the daemon and
-the wheel installed as its README has it; systemd_guest.py is what runs there.  The exit
+the wheel installed as its README has it; systemd_guest.py is what runs there, and
+cgroups_guest.py: docs/examples/park, and whole cgroups.  The exit
 status is 0 only if every check passed in every guest, 1 if one failed, 2 if nothing
 could be run.
 """
@@ -29,8 +30,9 @@ CELLS = tuple(
     Cell(f"systemd/{suite}", "amd64", suite, AMD64.kernel, AMD64.cpu, python, suite)
     for suite, python in (("bookworm", "3.11"), ("trixie", "3.13"))
 )
-PACKAGES = ("systemd", "mount", "base-files")
-EXAMPLE = "docs/examples/pressured"
+PACKAGES = ("systemd", "mount", "base-files", "dbus")
+EXAMPLE, PARK = "docs/examples/pressured", "docs/examples/park"
+GUEST = ("systemd_guest.py", "cgroups_guest.py", "guest_units.py")
 
 INIT = """\
 #!/bin/busybox sh
@@ -63,6 +65,9 @@ exec switch_root /disk /lib/systemd/systemd \
 
 PROOF = """\
 [Unit]
+# systemctl freeze and thaw want the bus.
+Wants=dbus.socket
+After=dbus.socket
 SuccessAction=poweroff-force
 FailureAction=poweroff-force
 [Service]
@@ -79,6 +84,31 @@ ExecStart=/opt/pressured/bin/python /proof/systemd_guest.py hold
 StandardOutput=truncate:/run/%N.out
 MemoryMax=64M
 """
+# README.md of the example has it, for memory.reclaim.
+DROP_IN = """\
+[Service]
+ProtectControlGroups=no
+AmbientCapabilities=CAP_DAC_OVERRIDE
+CapabilityBoundingSet=CAP_DAC_OVERRIDE
+"""
+APART = """\
+[Service]
+RuntimeDirectory=
+RuntimeDirectory=whole
+EnvironmentFile=
+Environment="PRESSURED_OPTIONS=--cgroup /sys/fs/cgroup/system.slice/lent.service \
+--high 60 --low 40 --swap-floor 0 --lock /run/whole/lock --listen 127.0.0.1:9781"
+"""
+SESSION = """\
+[Service]
+Type=notify
+NotifyAccess=all
+User=app
+Delegate=yes
+RuntimeDirectory=session
+TimeoutStartSec=infinity
+ExecStart=/opt/pressured/bin/python /proof/systemd_guest.py session
+"""
 OPTIONS = """\
 PRESSURED_OPTIONS=--cgroup /sys/fs/cgroup/system.slice/idle.service \
 --cgroup /sys/fs/cgroup/system.slice/kept.service \
@@ -87,14 +117,19 @@ PRESSURED_OPTIONS=--cgroup /sys/fs/cgroup/system.slice/idle.service \
 """
 ETC = {
     "passwd": "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/:/bin/sh\n"
-    "nobody:x:65534:65534::/:/bin/sh\n",
-    "group": "root:x:0:\ntty:x:5:\napp:x:1000:\nnogroup:x:65534:\n",
+    "messagebus:x:100:100::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n",
+    "group": "root:x:0:\ntty:x:5:\nmessagebus:x:100:\napp:x:1000:\nnogroup:x:65534:\n",
     "machine-id": "0123456789abcdef0123456789abcdef\n",
     "default/pressured": OPTIONS,
     "systemd/system/proof.service": PROOF,
     "systemd/system/idle.service": HOLDER,
     "systemd/system/kept.service": HOLDER + "MemoryLow=100%\n",
     "systemd/system/dear.service": HOLDER + "OOMScoreAdjust=-500\n",
+    "systemd/system/held.service": HOLDER,
+    "systemd/system/lent.service": HOLDER,
+    "systemd/system/session.service": SESSION,
+    "systemd/system/whole.service.d/reclaim.conf": DROP_IN,
+    "systemd/system/whole.service.d/apart.conf": APART,
 }
 
 
@@ -105,7 +140,10 @@ def install(cell: Cell, source: Path, wheel: Path, root: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     example = source / EXAMPLE
-    shutil.copy(example / "pressured.service", root / "etc/systemd/system")
+    for unit in ("pressured", "whole"):
+        path = root / f"etc/systemd/system/{unit}.service"
+        shutil.copy(example / "pressured.service", path)
+    shutil.copytree(source / PARK, root / "opt/park")
     opt, bin_ = root / "opt/pressured", root / "opt/pressured/bin"
     bin_.mkdir(parents=True)
     for module in example.glob("*.py"):
@@ -122,7 +160,8 @@ def install(cell: Cell, source: Path, wheel: Path, root: Path) -> None:
         *(wheel, "prometheus-client"),
     )
     (root / "proof").mkdir()
-    shutil.copy(Path(__file__).with_name("systemd_guest.py"), root / "proof")
+    for name in GUEST:
+        shutil.copy(Path(__file__).with_name(name), root / "proof")
 
 
 def prove(

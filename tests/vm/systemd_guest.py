@@ -4,8 +4,6 @@ systemd.py has it run as root.  `pressured` is as it is shipped; `idle`, `kept` 
 `dear` hold memory as another user (this program, with the argument `hold`).
 """
 
-import json
-import mmap
 import os
 import re
 import signal
@@ -13,90 +11,29 @@ import subprocess
 import sys
 import time
 import traceback
-import urllib.request
-from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
 
-T = TypeVar("T")
+import cgroups_guest
+from guest_units import (
+    CGROUPS,
+    MIB,
+    UNIT,
+    digest,
+    hold,
+    journal,
+    metrics,
+    run,
+    show,
+    status,
+    swapped,
+    wait,
+)
 
-MIB = 1 << 20
-HELD = 44 * MIB  # of 64 MiB: with Python's own above the high watermark of 60 %
 MOVED = 10 * MIB  # at least, towards the low one of 40 %
-CGROUPS = "/sys/fs/cgroup/system.slice"
-UNIT = "pressured.service"
 FILE = f"/etc/systemd/system/{UNIT}"
 EXPOSURE = 2.5
 HOLDERS = ("idle", "kept", "dear")
 CAPABILITIES = (2, 19, 23)  # DAC_READ_SEARCH, SYS_PTRACE, SYS_NICE
-
-
-def hold() -> None:
-    """Hold memory; at each SIGUSR1 print its digest, which touches all of it."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
-    memory = mmap.mmap(-1, HELD, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    memory.madvise(mmap.MADV_NOHUGEPAGE)  # khugepaged would read pages back in
-    for offset in range(0, HELD, 4096):
-        memory[offset : offset + 64] = offset.to_bytes(8, "little") * 8
-    while True:
-        print(sha256(memory).hexdigest(), flush=True)
-        signal.sigwait({signal.SIGUSR1})
-
-
-def run(*command: str) -> str:
-    """Run a command and return its output; what it writes to stderr is an error."""
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=90, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, ""), (command, done)
-    return done.stdout
-
-
-def wait(what: Callable[[], T], seconds: float = 120) -> T:
-    """Return the first true answer to a question."""
-    deadline = time.monotonic() + seconds
-    while not (answer := what()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.1)
-    return answer
-
-
-def show(name: str, unit: str = UNIT) -> str:
-    """Return a property of a unit."""
-    return run("systemctl", "show", "--value", "-p", name, unit).strip()
-
-
-def status(unit: str) -> dict[str, str]:
-    """Return /proc/PID/status of a unit's main process."""
-    text = Path("/proc", show("MainPID", unit), "status").read_text()
-    return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
-
-
-def swapped(unit: str) -> int:
-    """Return the bytes that a unit's main process has in swap."""
-    return int(status(unit)["VmSwap"].split()[0]) * 1024
-
-
-def digest(unit: str, number: int) -> str:
-    """Return what hold() prints first, or later."""
-    output = Path(f"/run/{unit}.out")
-    return wait(lambda: output.read_text().split()[number : number + 1])[0]
-
-
-def metrics() -> dict[str, float]:
-    """Scrape the daemon."""
-    with urllib.request.urlopen("http://127.0.0.1:9779/metrics", timeout=30) as page:
-        lines = page.read().decode().splitlines()
-    pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    return {name: float(value) for name, value in pairs}
-
-
-def journal() -> list[dict[str, Any]]:
-    """Return the daemon's lines, each of which must be a JSON object."""
-    fields = (f"_SYSTEMD_UNIT={UNIT}", "_TRANSPORT=stdout")
-    lines = run("journalctl", "-q", "-o", "cat", *fields).splitlines()
-    return [json.loads(line) for line in lines]
 
 
 def verify() -> str:
@@ -211,6 +148,7 @@ def intact() -> str:
 
 def watched() -> str:
     """The watchdog is kept quiet, and a daemon that hangs is killed and replaced."""
+    cgroups_guest.begin()  # most of this is waiting
     seconds = int(show("WatchdogUSec").removesuffix("s"))
     since = int(show("ActiveEnterTimestampMonotonic")) / 1e6
     wait(lambda: time.monotonic() > since + seconds + 3, seconds + 5)
@@ -278,6 +216,7 @@ CHECKS = (
     stops,
     logs,
     fails,
+    *cgroups_guest.CHECKS,
 )
 
 
@@ -308,7 +247,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["hold"]:
-        hold()
+    if sys.argv[1:2] == ["hold"]:
+        hold(*sys.argv[2:])
+    if sys.argv[1:] == ["session"]:
+        cgroups_guest.session()
     ended = main()
     print(f"cell: exit {ended}", flush=True)

@@ -9,7 +9,9 @@ sockets, timers and watchdogs.
 from __future__ import annotations
 
 import argparse
+import functools
 import math
+import operator
 import os
 import re
 import resource
@@ -18,7 +20,7 @@ import time
 
 from standstill import Cgroup, Guard, Tree, left
 
-from pmadvise import Advice, Process, Report, advise_each, swap
+from pmadvise import Advice, Process, Ranges, Report, advise_each, swap
 
 
 def mib(size: int) -> str:
@@ -107,23 +109,25 @@ def check(target: Cgroup | Tree) -> None:
         raise OSError("it has this program itself in it: run it from elsewhere")
 
 
-def unpark(target: Cgroup | Tree, deadline: float) -> None:
+def unpark(target: Cgroup | Tree, deadline: float, *, is_thawed: bool = True) -> None:
     """Read the memory of a target back in, map it, and let it run on."""
     if not target.is_still():
         print("it runs already")
         return
     with Guard() as guard:
-        target.hand_over(guard)  # from now on it goes on, whatever happens
+        if is_thawed:
+            target.hand_over(guard)  # from now on it goes on, whatever happens
         try:
             read_back(target.members(), deadline)
         except OSError as error:
             print(f"not read back: {error}")
-    print("runs")
+    print("runs" if is_thawed else "stands still: let it run on where you froze it")
 
 
 def read_back(handles: list[Process], deadline: float) -> None:
     """Read memory back in, and map it where that is allowed."""
-    outcomes = advise(handles, Advice.WILLNEED, deadline, touch=True)
+    outcomes = advise(handles, Advice.WILLNEED, deadline, touch=True, select=absent)
+    advise(handles, Advice.WILLNEED, deadline, select=shared)
     if unmapped := dict(refused(outcomes)):
         again = advise([*unmapped], Advice.WILLNEED, deadline)
         for one, outcome in again:
@@ -134,6 +138,32 @@ def read_back(handles: list[Process], deadline: float) -> None:
     read = sum(report.advised for report in reports(outcomes))
     mapped = sum(report.touched for report in reports(outcomes))
     print(f"read back {mib(read)}, mapped {mib(mapped)}")
+
+
+def absent(process: Process) -> Ranges:
+    """Return what is in swap, and of programs and libraries what is not in memory.
+
+    PAGEOUT as it is used here leaves these alone; memory.reclaim takes them too.
+    """
+    space = process.maps()
+    code = {(vma.device, vma.inode) for vma in space if vma.executable and vma.inode}
+    files = Ranges(
+        (vma.start, vma.length)
+        for vma in space
+        if vma.private and (vma.device, vma.inode) in code
+    )
+    return process.swapped() | (files - process.resident(files))
+
+
+def shared(process: Process) -> Ranges:
+    """Return the shared memory, of which WILLNEED reads what is in swap, and no more.
+
+    Which pages are in swap does not show, so it is not mapped.
+    """
+    space = process.maps()
+    paths = ("/dev/zero (deleted)", "/memfd:*", "/SYSV*", "/dev/shm/*")
+    found = [space.select(private=False, path=path) for path in paths]
+    return functools.reduce(operator.or_, found)
 
 
 def size(text: str) -> int:
@@ -161,6 +191,11 @@ def main() -> int:
         help="swap to leave free (64M)",
     )
     parser.add_argument(
+        "--no-thaw",
+        action="store_true",
+        help="unpark: read back alone, and leave the thaw to the engine that froze it",
+    )
+    parser.add_argument(
         "--timeout",
         metavar="SECONDS",
         type=float,
@@ -172,11 +207,11 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # two for each process
     deadline = time.monotonic() + given.timeout
     try:
-        found = Cgroup(given.cgroup) if given.cgroup else Tree(given.tree)
+        found = Tree(given.tree) if given.cgroup is None else Cgroup(given.cgroup)
         if given.action == "park":
             park(found, given.swap_floor, deadline)
         else:
-            unpark(found, deadline)
+            unpark(found, deadline, is_thawed=not given.no_thaw)
     except KeyboardInterrupt:
         print("park.py: interrupted: what is not parked runs on", file=sys.stderr)
         return 130

@@ -110,13 +110,17 @@ class Cgroup:
     """
 
     def __init__(self, name: str) -> None:
-        self.directory = find(name)
-        for version in VERSIONS:
-            if (self.directory / version.control).exists():
-                self._version = version
-                break
-        else:
+        places = [
+            (directory, version)
+            for directory in find(name)
+            for version in VERSIONS
+            if (directory / version.control).exists()
+        ]
+        if not places:
             raise OSError(f"{name}: the root of the cgroups, or one without a freezer")
+        # where both versions are mounted, an engine may have frozen it in v1
+        still = [place for place in places if _is_frozen(*place)]
+        self.directory, self._version = (still or places)[0]
 
     def members(self) -> list[Process]:
         """Return its processes."""
@@ -124,7 +128,7 @@ class Cgroup:
 
     def is_still(self) -> bool:
         """Return whether it was frozen itself, whoever did it."""
-        return (self.directory / self._version.own).read_text().strip() == "1"
+        return _is_frozen(self.directory, self._version)
 
     def hand_over(self, guard: Guard) -> None:
         """Let the guard thaw it in the end."""
@@ -201,15 +205,26 @@ class Tree:
         return None
 
 
-def find(name: str) -> Path:
-    """Return the directory of a cgroup."""
+def find(name: str) -> list[Path]:
+    """Return the directories of a cgroup: in v2, and where v1 has the freezer."""
     lines = Path("/proc/self/mountinfo").read_text().split("\n")[:-1]
     mounts = [line.split() for line in lines]
-    tops = [mount[4] for mount in mounts if mount[mount.index("-") + 1] == "cgroup2"]
-    for directory in (name, *(top + "/" + name for top in tops)):
-        if os.path.exists(f"{directory}/cgroup.procs"):
-            return Path(directory)
-    raise FileNotFoundError(f"{name}: no such cgroup")
+    kinds = [(mount[4], mount[mount.index("-") + 1 :]) for mount in mounts]
+    tops = [top for top, kind in kinds if kind[0] == "cgroup2"]
+    tops += [
+        top
+        for top, kind in kinds
+        if kind[0] == "cgroup" and "freezer" in kind[-1].split(",")
+    ]
+    names = (name, *(f"{top}/{name}" for top in tops))
+    found = [Path(name) for name in names if os.path.exists(f"{name}/cgroup.procs")]
+    if not found:
+        raise FileNotFoundError(f"{name}: no such cgroup")
+    return found
+
+
+def _is_frozen(directory: Path, version: Version) -> bool:
+    return (directory / version.own).read_text().strip() == "1"
 
 
 def new(found: list[Process], known: list[Process]) -> list[Process]:
