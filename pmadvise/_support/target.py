@@ -116,7 +116,8 @@ class TargetAnswers:
         }
         if answers[Advice.COLLAPSE] and not self._may_have_huge_pages():
             answers[Advice.COLLAPSE] = _reasons.huge_pages_disabled()
-        pages = self._may_open("pagemap") or YES
+        refusal = self._may_open("pagemap")  # which is false, as None is
+        pages = YES if refusal is None else refusal
         return TargetSupport(
             self.pid,
             answers[Advice.COLD],
