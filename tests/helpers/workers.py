@@ -1,4 +1,7 @@
-"""Plugin of pytest: the workers of pytest-xdist take turns, and a crash is no loop."""
+"""Plugin of pytest: workers of pytest-xdist take turns, and share what they compile.
+
+A crash is no loop.
+"""
 
 from __future__ import annotations
 
@@ -64,8 +67,19 @@ class Turns:
             os.close(fd)
 
 
-_FOLDER = pytest.StashKey[str]()
+_FOLDER = pytest.StashKey[Path]()
 _TURNS = pytest.StashKey[Turns]()
+
+
+def _keep_bytecode(folder: Path) -> None:
+    """Let programs that tests start find what another has compiled, and keep it.
+
+    Tests start hundreds of them. Where no bytecode may be written beside the sources,
+    each would compile the whole package anew.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+        folder.parent.chmod(0o755)  # tests give up root
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", str(folder))
 
 
 def _rooms(item: pytest.Item) -> dict[str, int]:
@@ -79,19 +93,30 @@ def _rooms(item: pytest.Item) -> dict[str, int]:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Give a worker the folder that all share."""
-    config: pytest.Config = node.config
+    node.workerinput["shared"] = str(_folder(node.config))
+
+
+def _folder(config: pytest.Config) -> Path:
+    """Return a folder that is gone after the run."""
     if _FOLDER not in config.stash:
-        folder = tempfile.TemporaryDirectory(prefix="pmadvise-turns-")
+        folder = tempfile.TemporaryDirectory(prefix="pmadvise-tests-")
         config.add_cleanup(folder.cleanup)
-        config.stash[_FOLDER] = folder.name
-    node.workerinput["turns"] = config.stash[_FOLDER]
+        config.stash[_FOLDER] = Path(folder.name)
+    return config.stash[_FOLDER]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let a worker take turns with the others; a run without workers needs none."""
-    if folder := getattr(config, "workerinput", {}).get("turns"):
-        config.stash[_TURNS] = turns = Turns(Path(folder))
+    if shared := getattr(config, "workerinput", {}).get("shared"):
+        config.stash[_FOLDER] = Path(shared)
+        config.stash[_TURNS] = turns = Turns(Path(shared))
         config.add_cleanup(turns.close)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Keep bytecode from now on: workers, that have begun, do without it themselves."""
+    _keep_bytecode(_folder(session.config) / "bytecode")
 
 
 def _scope(nodeid: str) -> str:

@@ -11,7 +11,7 @@ README = ROOT / "README.md"
 SET_UP = [
     "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && "
     ".venv/bin/python -m pmadvise.selftest\n",
-    ".venv/bin/python -m pytest -n 3 --dist loadgroup\n",
+    ".venv/bin/python -m pytest -n 4 --dist loadgroup\n",
 ]
 
 

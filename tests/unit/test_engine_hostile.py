@@ -41,7 +41,7 @@ def splitting(kernel: ScriptedKernel, split: Split) -> None:
 @pytest.mark.parametrize("advice", [Advice.COLD, Advice.WILLNEED])
 def test_mappings_that_split(split: Split, advice: Advice) -> None:
     """Pages that can't be advised, split at each look: the exact account."""
-    n = 5000
+    n = 2 * IOV_MAX + 200  # more than two vectors
     kernel = ScriptedKernel([Area(0, pages(n), errno.EINVAL)])
     splitting(kernel, split)
     report = advise(kernel, [(0, pages(n))], advice, max_stall=None)
@@ -66,7 +66,7 @@ def test_mappings_that_split_before_others(split: Split) -> None:
 @pytest.mark.parametrize("back", [False, True], ids=["from the front", "from the back"])
 def test_mappings_that_go_away(back: bool) -> None:
     """A mapping that loses a page at each look, down to nothing: the exact account."""
-    n = 5000
+    n = 2 * IOV_MAX + 200  # more than two vectors
     kernel = ScriptedKernel([Area(0, pages(n), errno.EINVAL)])
 
     def before_look(ranges: Ranges) -> None:

@@ -170,6 +170,42 @@ check_own_memory(struct input *in)
     free(out);
 }
 
+/* A byte of each page of the own process, at any address, and of none else. */
+static void
+check_touch(struct input *in, int own)
+{
+    const size_t n = below(in, 40) +
+                     (take(in, 1) == 255 ? PMADVISE_TOUCH_MAX : 0);
+    struct pmadvise_range *pages = exactly(n, sizeof(*pages));
+    const struct pmadvise_range *here = pages;
+    struct pmadvise_mm_fingerprint mm;
+    int64_t n_read = INT64_MIN;
+    int result;
+
+    for (size_t i = 0; i < n; i++) {
+        pages[i].address = (uintptr_t)odd_number(in);
+        if (take(in, 1) % 2)
+            pages[i].address = (uintptr_t)&here;
+        pages[i].length = PAGE;
+    }
+    CHECK(pmadvise_mm_read(own, getpid(), &mm) == 0);
+    result = pmadvise_mm_touch(own, getpid(), getpid(), -1, &mm, pages, n,
+                               &n_read);
+    if (n > PMADVISE_TOUCH_MAX) {
+        CHECK(result == -EINVAL && n_read == INT64_MIN);
+    } else {
+        CHECK(result == PMADVISE_MM_CURRENT);
+        CHECK(n_read <= (int64_t)n);
+        CHECK(n_read >= 0 || n_read == -EFAULT);
+    }
+    n_read = INT64_MIN;
+    mm.start_code++;
+    CHECK(pmadvise_mm_touch(own, getpid(), getpid(), -1, &mm, pages, n,
+                            &n_read) == PMADVISE_MM_EXEC);
+    CHECK(n_read == INT64_MIN);
+    free(pages);
+}
+
 static void
 check_gone(struct input *in)
 {
@@ -191,6 +227,7 @@ check_gone(struct input *in)
     CHECK(pmadvise_task_ended(exited, 1) == 1);
     CHECK(pmadvise_task_ended(getpid(), (unsigned int)below(in, 50)) == 0);
     CHECK(pmadvise_task_ended(-1 - (int)take(in, 2), 0) == 0);
+    check_touch(in, own);
     close(own);
 }
 
