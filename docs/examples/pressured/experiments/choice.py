@@ -21,7 +21,6 @@ SECONDS = 10  # of requests before, and after
 STEP, STALLED = MIB, 0.01  # of small steps, one in a quarter of a second
 LRU_GEN = Path("/sys/kernel/mm/lru_gen/enabled")
 ZSWAP = Path("/sys/module/zswap/parameters/enabled")
-DAMON_RECLAIM = Path("/sys/module/damon_reclaim/parameters")
 
 
 class Choice(Experiment):
@@ -50,8 +49,6 @@ class Choice(Experiment):
         cases += ["small steps until PSI rises"]
         if LRU_GEN.exists():
             cases.append("memory.reclaim, the other LRU")
-        if DAMON_RECLAIM.exists():
-            cases.append("DAMON_RECLAIM")
         if ZSWAP.exists():
             cases += ["PAGEOUT of the idle process, zswap", "memory.reclaim, zswap"]
         return cases
@@ -69,8 +66,6 @@ class Choice(Experiment):
             f"until processes wait for memory {100 * STALLED:.1f} % of the time, or "
             f"for {SECONDS} s",
             "the other LRU": "MGLRU off where it is on, on where it is off",
-            "DAMON_RECLAIM": f"for {3 * SECONDS} s, of what was not touched for 5 s; "
-            "it is of the whole host",
             "measured": f"{SECONDS} s of requests before, meanwhile, and after; what "
             "is still away, at their end",
         }
@@ -160,8 +155,6 @@ class Choice(Experiment):
             pmadvise.reclaim(cgroup.path, wanted, swappiness=swappiness)
         elif case.startswith("small steps"):
             self._small_steps(cgroup, wanted, seconds)
-        elif case == "DAMON_RECLAIM":
-            _damon_reclaim(3 * seconds)
         return time.monotonic() - began
 
     def _small_steps(self, cgroup: MemoryCgroup, wanted: int, seconds: float) -> None:
@@ -191,19 +184,3 @@ def _stalled(cgroup: MemoryCgroup) -> float:
     """Return the seconds in which some process has waited for memory."""
     text = (cgroup.path / "memory.pressure").read_text()
     return int(text.partition("total=")[2].split()[0]) / 1e6
-
-
-def _damon_reclaim(seconds: float) -> None:
-    """Let the kernel's module page out what was not touched for a sixth of that."""
-    values = {
-        "min_age": int(seconds / 6 * 1e6),
-        "quota_ms": 1000,
-        "quota_sz": 1 << 30,
-        "wmarks_high": 1000,
-        "wmarks_mid": 999,
-        "wmarks_low": 0,
-    }
-    for name, value in values.items():
-        (DAMON_RECLAIM / name).write_text(str(value))
-    with setting_of(DAMON_RECLAIM / "enabled", "Y"):
-        pause(seconds)
