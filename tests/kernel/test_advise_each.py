@@ -181,7 +181,7 @@ def test_a_callback_that_raises(handles: list[Process]) -> None:
         ({"budget": -1}, ValueError, "-1"),
         ({"budget": 1.5}, TypeError, "1.5"),
         ({"swap_floor": -4096}, ValueError, "-4096"),
-        ({"swap_floor": 0.5}, TypeError, "float"),
+        ({"swap_floor": 0.5}, TypeError, "swap_floor 0.5"),
         ({"stop": 1}, TypeError, "stop 1"),
         ({"max_stall": 0}, ValueError, "max_stall"),
     ],
