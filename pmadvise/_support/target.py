@@ -116,7 +116,8 @@ class TargetAnswers:
         }
         if answers[Advice.COLLAPSE] and not self._may_have_huge_pages():
             answers[Advice.COLLAPSE] = _reasons.huge_pages_disabled()
-        pages = self._may_open("pagemap") or YES
+        no_pages = self._may_open("pagemap")
+        pages = YES if no_pages is None else no_pages
         return TargetSupport(
             self.pid,
             answers[Advice.COLD],
