@@ -99,9 +99,8 @@ class Engine:
         self.account = Account(
             ranges, profile.advice, lambda: kernel.tally.advised, limits.on_progress
         )
-        self._has_limits = self._budget is not None or not (
-            limits.cancel is limits.timeout is None
-        )
+        ends = (limits.budget, limits.cancel, limits.timeout)
+        self._has_limits = any(end is not None for end in ends)
         self._huge_page = kernel.huge_page_size
         self._block = -1, False
         """Where the latest call that ended inside a block of the size of a huge page

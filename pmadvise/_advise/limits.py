@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from pmadvise._arguments import check_callables, n_bytes, seconds
+from pmadvise._record import record
 from pmadvise.advice import Advice, advice_name
 from pmadvise.report import Ended
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Limits:
     """The keywords of Process.advise(), which documents each; checked."""
 
