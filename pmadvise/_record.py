@@ -52,7 +52,7 @@ def _init(
     lines += ["    self.__post_init__()"] * more
     scope: dict[str, Callable[..., None]] = {}
     globals = {"_set": object.__setattr__, "_defaults": defaults}
-    exec("\n".join(lines), globals, scope)  # noqa: S102 - of names of our sources
+    exec("\n".join(lines), globals, scope)
     made = scope["__init__"]
     made.__qualname__, made.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
     made.__annotations__ = {**cls.__annotations__, "return": "None"}
@@ -78,7 +78,7 @@ def record(cls: type[T]) -> type[T]:
     )
     for name, function in _METHODS.items():
         body.setdefault(name, function)
-    new: type[T] = type(cls.__name__, cls.__bases__, body)  # type: ignore[assignment]
+    new: type[T] = type(cls.__name__, cls.__bases__, body)
     return new
 
 
@@ -120,7 +120,8 @@ def _repr(self: object) -> str:
 def _eq(self: object, other: object) -> bool:
     if type(other) is not type(self):
         return NotImplemented
-    return values(self) == values(other)
+    mine: object = values(self)
+    return mine == values(other)
 
 
 def _hash(self: object) -> int:
