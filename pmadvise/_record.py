@@ -117,11 +117,10 @@ def _repr(self: object) -> str:
     return f"{type(self).__qualname__}({inner})"
 
 
-def _eq(self: object, other: object) -> bool:
+def _eq(self: object, other: object) -> object:
     if type(other) is not type(self):
         return NotImplemented
-    mine: object = values(self)
-    return mine == values(other)
+    return values(self) == values(other)
 
 
 def _hash(self: object) -> int:
