@@ -30,24 +30,16 @@ enum { NO_RANDOMIZE = 0x0040000 };
 /* fs/proc/array.c, do_task_stat(): fields numbered as in proc_pid_stat(5) */
 enum { STATE = 3, FLAGS = 9, START_CODE = 26, START_STACK = 28 };
 
-/*
- * Read the leader of the process whose /proc/PID is `proc`, by the file of the
- * thread: that of the process adds up all its threads.  Returns 0, or
- * -errno: ENOENT or ESRCH when it is gone.  Needs no permission, but
- * `start_code` is 1 and `start_stack` 0 where ptrace read access is refused,
- * and both are 0 where there is no mm.  See proc_pid_stat(5).
- */
-int
-pmadvise_mm_read(int proc, int pid, struct pmadvise_mm_fingerprint *mm)
+enum { STAT_SIZE = 1024 };
+
+/* The numbers of a stat of `length` bytes.  Returns 0, or -errno. */
+static int
+parse(char text[STAT_SIZE], ssize_t length, struct pmadvise_mm_fingerprint *mm)
 {
-    char path[48], text[1024];
     const char *at;
     char state = 'X';
     unsigned long flags = 0;
-    ssize_t length;
 
-    snprintf(path, sizeof(path), "task/%d/stat", pid);
-    length = pmadvise_read_small(proc, path, text, sizeof(text) - 1);
     if (length < 0)
         return (int)length;
     text[length] = '\0';
@@ -71,6 +63,36 @@ pmadvise_mm_read(int proc, int pid, struct pmadvise_mm_fingerprint *mm)
     mm->forked = (flags & FORKNOEXEC) != 0;
     mm->exiting = (flags & EXITING) || state == 'Z' || state == 'X';
     return *at ? 0 : -EPROTO;
+}
+
+/*
+ * Read the leader of the process whose /proc/PID is `proc`, by the file of the
+ * thread: that of the process adds up all its threads.  Returns 0, or
+ * -errno: ENOENT or ESRCH when it is gone.  Needs no permission, but
+ * `start_code` is 1 and `start_stack` 0 where ptrace read access is refused,
+ * and both are 0 where there is no mm.  See proc_pid_stat(5).
+ */
+int
+pmadvise_mm_read(int proc, int pid, struct pmadvise_mm_fingerprint *mm)
+{
+    char path[48], text[STAT_SIZE];
+
+    snprintf(path, sizeof(path), "task/%d/stat", pid);
+    return parse(text, pmadvise_read_small(proc, path, text, STAT_SIZE - 1),
+                 mm);
+}
+
+/* The same of an open file task/PID/stat, in one system call. */
+static int
+read_open(int stat_fd, struct pmadvise_mm_fingerprint *mm)
+{
+    char text[STAT_SIZE];
+    ssize_t n;
+
+    do
+        n = pread(stat_fd, text, STAT_SIZE - 1, 0);
+    while (n < 0 && errno == EINTR);
+    return parse(text, n < 0 ? -errno : n, mm);
 }
 
 /*
@@ -108,18 +130,10 @@ lives(int maps_fd)
     return n > 0 || (n < 0 && errno != ESRCH);
 }
 
-/*
- * Returns what became of the mm `then` of a process, on which `maps_fd` was
- * opened (-1: no file is): one of enum pmadvise_mm_end, or -errno.
- */
-int
-pmadvise_mm_ended(int proc, int pid, int maps_fd,
-                  const struct pmadvise_mm_fingerprint *then)
+static int
+end_of(int alive, int error, struct pmadvise_mm_fingerprint now,
+       const struct pmadvise_mm_fingerprint *then)
 {
-    struct pmadvise_mm_fingerprint now;
-    int alive = lives(maps_fd);
-    int error = pmadvise_mm_read(proc, pid, &now);
-
     if (error == -ENOENT || error == -ESRCH)
         return PMADVISE_MM_EXITED;
     if (error)
@@ -137,6 +151,32 @@ pmadvise_mm_ended(int proc, int pid, int maps_fd,
                : PMADVISE_MM_EXEC;
 }
 
+/*
+ * Returns what became of the mm `then` of a process, on which `maps_fd` was
+ * opened (-1: no file is): one of enum pmadvise_mm_end, or -errno.
+ */
+int
+pmadvise_mm_ended(int proc, int pid, int maps_fd,
+                  const struct pmadvise_mm_fingerprint *then)
+{
+    struct pmadvise_mm_fingerprint now = {0};
+    int alive = lives(maps_fd);
+    int error = pmadvise_mm_read(proc, pid, &now);
+
+    return end_of(alive, error, now, then);
+}
+
+/* The same, by an open file task/PID/stat. */
+static int
+ended_by(int stat_fd, int maps_fd, const struct pmadvise_mm_fingerprint *then)
+{
+    struct pmadvise_mm_fingerprint now = {0};
+    int alive = lives(maps_fd);
+    int error = read_open(stat_fd, &now);
+
+    return end_of(alive, error, now, then);
+}
+
 static uint64_t
 nanoseconds(void)
 {
@@ -147,19 +187,20 @@ nanoseconds(void)
 }
 
 /*
- * Advise `n` ranges if the process still runs in the mm `then`.  Nothing
- * stands between the check and the call, nor between the call and the tally.
+ * Advise `n` ranges if the process of an open task/PID/stat still runs in the
+ * mm `then`; `maps_fd` as pmadvise_mm_ended() has it.  Nothing stands between
+ * the check and the call, nor between the call and the tally.
  * Returns as pmadvise_mm_ended() does; the call was made, and tally->result is
  * the bytes advised or -errno, if that is PMADVISE_MM_CURRENT.
  * See process_madvise(2).
  */
 int
-pmadvise_mm_advise(int pidfd, int proc, int pid, int maps_fd,
+pmadvise_mm_advise(int pidfd, int stat_fd, int maps_fd,
                    const struct pmadvise_mm_fingerprint *then,
                    const struct pmadvise_range *ranges, size_t n, int advice,
                    struct pmadvise_tally *tally)
 {
-    int ended = pmadvise_mm_ended(proc, pid, maps_fd, then);
+    int ended = ended_by(stat_fd, maps_fd, then);
     uint64_t begin;
 
     if (ended != PMADVISE_MM_CURRENT)
@@ -177,16 +218,16 @@ pmadvise_mm_advise(int pidfd, int proc, int pid, int maps_fd,
 
 /*
  * Read a byte of each of `n` pages, at most PMADVISE_TOUCH_MAX, if the process
- * runs in the mm `then`, before and after: each is then in the page table, and
- * has been used.  `pid` is the number in the namespace of /proc, `own_pid` the
- * caller's, by which alone the kernel lets memory be read: one that is given
+ * of an open task/PID/stat runs in the mm `then`, before and after: each is
+ * then in the page table, and has been used.  `pid` is the number in the
+ * caller's namespace, by which alone the kernel lets memory be read: one given
  * to another process in between would have bytes of its read, and told to
  * nobody.  Returns as pmadvise_mm_ended(); if that is PMADVISE_MM_CURRENT,
  * *result is the pages read before the first that can't be, or -errno.
  * See process_vm_readv(2).
  */
 int
-pmadvise_mm_touch(int proc, int pid, int own_pid, int maps_fd,
+pmadvise_mm_touch(int stat_fd, int pid, int maps_fd,
                   const struct pmadvise_mm_fingerprint *then,
                   const struct pmadvise_range *pages, size_t n,
                   int64_t *result)
@@ -194,7 +235,7 @@ pmadvise_mm_touch(int proc, int pid, int own_pid, int maps_fd,
     struct iovec remote[PMADVISE_TOUCH_MAX];
     char bytes[PMADVISE_TOUCH_MAX];
     struct iovec local = {bytes, n};
-    int ended = pmadvise_mm_ended(proc, pid, maps_fd, then);
+    int ended = ended_by(stat_fd, maps_fd, then);
     ssize_t n_read;
 
     if (ended != PMADVISE_MM_CURRENT)
@@ -205,7 +246,7 @@ pmadvise_mm_touch(int proc, int pid, int own_pid, int maps_fd,
         remote[i].iov_base = (void *)pages[i].address;
         remote[i].iov_len = 1;
     }
-    n_read = process_vm_readv(own_pid, &local, 1, remote, n, 0);
+    n_read = process_vm_readv(pid, &local, 1, remote, n, 0);
     *result = n_read < 0 ? -errno : n_read;
-    return pmadvise_mm_ended(proc, pid, maps_fd, then);
+    return ended_by(stat_fd, maps_fd, then);
 }

@@ -213,12 +213,12 @@ int pmadvise_mm_read(int proc, int pid, struct pmadvise_mm_fingerprint *mm);
 int pmadvise_mm_is_random(int proc);
 int pmadvise_mm_ended(int proc, int pid, int maps_fd,
                       const struct pmadvise_mm_fingerprint *then);
-int pmadvise_mm_advise(int pidfd, int proc, int pid, int maps_fd,
+int pmadvise_mm_advise(int pidfd, int stat_fd, int maps_fd,
                        const struct pmadvise_mm_fingerprint *then,
                        const struct pmadvise_range *ranges, size_t n,
                        int advice, struct pmadvise_tally *tally);
 enum { PMADVISE_TOUCH_MAX = 1024 };
-int pmadvise_mm_touch(int proc, int pid, int own_pid, int maps_fd,
+int pmadvise_mm_touch(int stat_fd, int pid, int maps_fd,
                       const struct pmadvise_mm_fingerprint *then,
                       const struct pmadvise_range *pages, size_t n,
                       int64_t *result);

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import operator
-from contextlib import AbstractContextManager, nullcontext
 
 from pmadvise._native.base import PAGE_SIZE
 from pmadvise.ranges import Ranges, RangesLike
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import Protocol, TypeAlias
 else:
     Protocol = object  # importing typing takes longer than all the rest
@@ -46,7 +46,17 @@ def pin_of(pidfd: PidfdLike) -> AbstractContextManager[object]:
     then. A number that is given as an int is its caller's to keep.
     """
     pin = getattr(pidfd, "_pin", None)
-    return nullcontext() if pin is None else pin()
+    return _NoPin() if pin is None else pin()
+
+
+class _NoPin:
+    """A context manager that keeps nothing; contextlib takes long to import."""
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, *_: object) -> None:
+        """Do nothing."""
 
 
 def c_int(name: str, value: int) -> int:

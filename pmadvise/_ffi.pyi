@@ -191,8 +191,7 @@ class _Lib:
     @staticmethod
     def pmadvise_mm_advise(
         pidfd: int,
-        proc: int,
-        pid: int,
+        stat_fd: int,
         maps_fd: int,
         then: Any,
         ranges: Any,
@@ -204,9 +203,8 @@ class _Lib:
     PMADVISE_TOUCH_MAX: int
     @staticmethod
     def pmadvise_mm_touch(
-        proc: int,
+        stat_fd: int,
         pid: int,
-        own_pid: int,
         maps_fd: int,
         then: Any,
         pages: Any,

@@ -8,7 +8,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 
 from pmadvise._advise.limits import attach
 from pmadvise._arguments import check_callables, n_bytes, seconds
@@ -18,6 +17,7 @@ from pmadvise._origin import own
 from pmadvise._proc.cgroups import open_cgroup
 from pmadvise._proc.files import lines, read_in
 from pmadvise._reasons.reclaim import no_reclaim, no_swappiness
+from pmadvise._record import as_dict, record
 from pmadvise.memory import swap
 
 TYPE_CHECKING = False
@@ -41,7 +41,7 @@ least."""
 _FILE = "memory.reclaim"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CgroupMemory:
     """The memory that a cgroup and those below it are charged for, in bytes.
 
@@ -60,7 +60,7 @@ class CgroupMemory:
     """In swap; None where the kernel does not count it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reclaimed:
     """The account of a reclaim()."""
 
@@ -83,7 +83,7 @@ class Reclaimed:
 
     def to_dict(self) -> dict[str, object]:
         """Return all fields as json.dumps() takes them."""
-        return asdict(self)
+        return as_dict(self)
 
 
 class _Cgroup:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 
 from pmadvise import _reasons
 from pmadvise._advise.keywords import Cancel, EachOptions, Unpack
@@ -22,6 +21,7 @@ from pmadvise._handle.identity import Identity
 from pmadvise._members import members_of_cgroup, members_of_host, members_of_tree
 from pmadvise._origin import own
 from pmadvise._proc.cgroups import open_cgroup
+from pmadvise._record import replaced
 from pmadvise.advice import REMOTE, Advice, known, not_remote
 from pmadvise.memory import swap
 from pmadvise.process import Process
@@ -246,7 +246,7 @@ class _Work:
         self._advice, self._limits, self._guard = advice, limits, guard
         self._select = select
         self._hold = None if limits.dry_run else hold
-        self._clock = Clock(replace(limits, cancel=guard))
+        self._clock = Clock(replaced(limits, cancel=guard))
         self._left = limits.budget
         self._ended: Ended | None = None
         self.results: list[tuple[Process, Report | OSError]] = []
@@ -286,7 +286,7 @@ class _Work:
             selected = self._select(process)
             ranges = None if selected is None else aligned(selected)
         budgets = [n for n in (self._left, self._guard.free_swap()) if n is not None]
-        limits = replace(
+        limits = replaced(
             self._limits,
             budget=min(budgets, default=None),
             timeout=self._time_left(),
@@ -300,7 +300,7 @@ class _Work:
             if self._left is not None:
                 self._left = max(self._left - run.counted, 0)
         if report.ended == "cancelled" and self._guard.ended is not None:
-            return replace(report, ended=self._guard.ended)
+            return replaced(report, ended=self._guard.ended)
         return report
 
     def _time_left(self) -> float | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from pmadvise._handle.mm import Mm
 from pmadvise._native.base import ADDRESS_MAX
@@ -18,6 +17,7 @@ from pmadvise._native.maps import (
     VmaArray,
 )
 from pmadvise._origin import own
+from pmadvise._record import record
 from pmadvise.ranges import Ranges
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _LETTERS = (("r", VMA_READABLE), ("w", VMA_WRITABLE), ("x", VMA_EXECUTABLE))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Vma:
     """A virtual memory area: a line of /proc/PID/maps.
 

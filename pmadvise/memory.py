@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-from dataclasses import asdict, dataclass
 
 from pmadvise import _reasons
 from pmadvise._arguments import finite_seconds
@@ -20,6 +19,7 @@ from pmadvise._proc.files import (
     unescape,
 )
 from pmadvise._reasons import Answer
+from pmadvise._record import as_dict, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _NUMBER = re.compile(rb"-?[0-9]+")
 _HUGE_FIELDS = ("AnonHugePages", "ShmemPmdMapped", "FilePmdMapped")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Memory:
     """The memory of a process, in bytes, as smaps_rollup adds it up.
 
@@ -65,10 +65,10 @@ class Memory:
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields as json.dumps() takes them."""
-        return asdict(self)
+        return as_dict(self)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkingSet:
     """The memory that a process touched during a time, in bytes.
 
@@ -84,10 +84,10 @@ class WorkingSet:
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields as json.dumps() takes them."""
-        return asdict(self)
+        return as_dict(self)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SwapTier:
     """A swap device or file; source: /proc/swaps, proc_swaps(5)."""
 
@@ -104,7 +104,7 @@ class SwapTier:
     """The kernel fills the highest first."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Swap:
     """The swap space of the host, in bytes; source: /proc/swaps, proc_swaps(5)."""
 
@@ -119,7 +119,7 @@ class Swap:
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields as json.dumps() takes them."""
-        return {**asdict(self), "tiers": [asdict(tier) for tier in self.tiers]}
+        return {**as_dict(self), "tiers": [as_dict(tier) for tier in self.tiers]}
 
 
 def swap() -> Swap:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-
 from pmadvise._reasons import errno_name
+from pmadvise._record import as_dict, record
 from pmadvise.advice import Advice, advice_name
 from pmadvise.status import Status
 
@@ -19,7 +18,7 @@ else:
     Ended = str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Skip:
     """A range that could not be advised."""
 
@@ -37,7 +36,7 @@ class Skip:
         return f"Skip({self.address:#x}, {self.length:#x}, {name}: {self.reason})"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Remaining:
     """Memory that is still resident after PAGEOUT."""
 
@@ -47,7 +46,7 @@ class Remaining:
     """Bytes of these that other processes map as well: the kernel skips them."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Report:
     """The account of an advise(): requested == advised + skipped + not tried."""
 
@@ -87,7 +86,7 @@ class Report:
     def to_dict(self) -> dict[str, object]:
         """Return all fields as json.dumps() takes them; advice by its name."""
         return {
-            **asdict(self),
+            **as_dict(self),
             "advice": advice_name(self.advice),
             "not_tried": self.not_tried,
         }

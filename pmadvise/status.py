@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
 
 from pmadvise._handle.identity import Identity
 from pmadvise._native.read import status_read
 from pmadvise._origin import own
+from pmadvise._record import as_dict, record
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Status:
     """The name and state of a process, and its memory in bytes: cheap to read.
 
@@ -51,7 +51,7 @@ class Status:
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields as json.dumps() takes them."""
-        return asdict(self)
+        return as_dict(self)
 
 
 def read_status(identity: Identity) -> Status:

@@ -99,6 +99,12 @@ class Engine:
         self.account = Account(
             ranges, profile.advice, lambda: kernel.tally.advised, limits.on_progress
         )
+        ends = (limits.budget, limits.cancel, limits.timeout)
+        self._has_limits = any(end is not None for end in ends)
+        self._huge_page = kernel.huge_page_size
+        self._block = -1, False
+        """Where the latest call that ended inside a block of the size of a huge page
+        did so, and whether a huge page is there."""
         self._capacity = IOV_MAX
         self._looked = 0.0
         self._highest_user = self._lowest_other = -1
@@ -157,12 +163,16 @@ class Engine:
             raise
         return _Cut(vmas, ranges._array, is_current, self._max_element)
 
-    def _check(self) -> None:
-        """End the work if a limit is reached or the target has gone."""
-        if not self.account.is_complete:
+    def _check_limits(self) -> None:
+        """End the work if a limit is reached."""
+        if self._has_limits and not self.account.is_complete:
             self._clock.check()
             if self._budget is not None and self._budget.is_used_up:
                 raise StopAdvising("budget")
+
+    def _check(self) -> None:
+        """End the work if a limit is reached or the target has gone."""
+        self._check_limits()
         if self._clock.elapsed() - self._looked > _LOOK_INTERVAL:
             self._look()
 
@@ -185,8 +195,12 @@ class Engine:
         self.account.skip(address, length, errno.EFAULT if outside else errno.ENOMEM)
 
     def _advise_next(self, cut: _Cut, batches: Batches) -> tuple[_Cut | None, float]:
-        """Make one call; return pieces to look at again, and the pause behind it."""
-        self._check()
+        """Make one call; return pieces to look at again, and the pause behind it.
+
+        A call of 512 KiB takes half a millisecond: what stands here costs a part of
+        that each time. The kernel is looked at with the call.
+        """
+        self._check_limits()
         position = batches.position()
         vector = self._next_vector(batches)
         if vector is None:
@@ -205,8 +219,8 @@ class Engine:
                 batches.rewind(position, vector.total())
         asked = vector.total()
         end, result, seconds = self._kernel.advise(vector)
-        self._stop_if(end)
-        self._looked = self._clock.elapsed()
+        if end is not None:
+            raise StopAdvising(end)
         pause = 0.0
         if result > 0:
             pause = self._pacer.observe(result, seconds)
@@ -256,16 +270,20 @@ class Engine:
         """Move the end of a vector out of a huge page, which it would split."""
         address, length = vector.get(len(vector) - 1)
         end = address + length
-        if not self._kernel.is_inside_huge_page(end):
+        start = end & -self._huge_page
+        if start == end:
             return
-        start = end & -self._kernel.huge_page_size
+        if start != self._block[0]:
+            self._block = start, self._kernel.is_inside_huge_page(end)
+        if not self._block[1]:
+            return
         if start > address:
             batches.resize_last(vector, start - address)
         elif len(vector) > 1:
             vector.n -= 1
             batches.rewind(position, vector.total())
         else:
-            more = start + self._kernel.huge_page_size - end
+            more = start + self._huge_page - end
             batches.resize_last(vector, length + min(more, batches.rest_of_range()))
 
     def _on_refusal(self, address: int, length: int, number: int) -> _Cut | None:

@@ -12,7 +12,7 @@ from pmadvise._native import mm as _mm
 from pmadvise._native.base import PAGE_SIZE
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.maps import VmaArray
-from pmadvise._native.mm import Tally
+from pmadvise._native.mm import MmFingerprint, Tally
 from pmadvise._native.process_madvise import probe, process_madvise
 from pmadvise._native.ranges import RangeArray
 from pmadvise._origin import own
@@ -34,6 +34,9 @@ class Kernel:
     def __init__(self, mm: Mm, profile: Profile, check: Check) -> None:
         self._mm, self._profile, self._check = mm, profile, check
         self._file: Descriptor | None = None
+        self._stat: Descriptor | None = None
+        self._look: tuple[int, int, int, MmFingerprint] | None = None
+        """What the C functions look by: pidfd, stat and maps, used under the pin."""
         self._pin: Pin | None = None
         self._pagemap: Pagemap | None = None
         self._may_read_pages = True
@@ -43,14 +46,21 @@ class Kernel:
 
     def open(self) -> None:
         """Open the file that marks the mm; errors as Mm.file()."""
-        self._pin = self._mm.identity.pin()
-        self._file = self._mm.file()
+        mm = self._mm
+        self._pin = mm.identity.pin()
+        self._file = mm.file()
+        self._stat = mm.identity.open_file(f"task/{mm._pid}/stat")
+        # Where stat alone proves the mm (see Mm), one system call does.
+        maps_fd = -1 if mm._kept is None else self._file.fd
+        self._look = mm.identity.pidfd, self._stat.fd, maps_fd, mm._fingerprint
 
     def close(self) -> None:
         """Close the files."""
         pagemap, self._pagemap, self._file = self._pagemap, None, None
-        if pagemap is not None:
-            pagemap.close()
+        stat, self._stat, self._look = self._stat, None, None
+        for file in (pagemap, stat):
+            if file is not None:
+                file.close()
         if self._pin is not None:
             self._pin.release()
 
@@ -65,20 +75,11 @@ class Kernel:
             How the mm ended if it does not; bytes of whole ranges advised, or
             -errno; seconds of the call.
         """
-        mm, tally, file = self._mm, self.tally, self._file
-        assert file is not None
-        identity = mm.identity
-        ended = _mm.mm_advise(
-            identity.pidfd,
-            identity.proc,
-            mm._pid,
-            file.fd,
-            mm._fingerprint,
-            vector,
-            self._profile.advice,
-            tally,
-        )
-        return mm.end_of(ended) if ended else None, tally.result, tally.seconds
+        tally, look = self.tally, self._look
+        assert look is not None
+        ended = _mm.mm_advise(*look, vector, self._profile.advice, tally)
+        end = self._mm.end_of(ended) if ended else None
+        return end, tally.result, tally.seconds
 
     def touch(self, pages: RangeArray) -> tuple[MmEnd | None, int]:
         """Read a byte of pages if the process still runs in the mm.
@@ -90,12 +91,10 @@ class Kernel:
             How the mm ended if it does not; the pages read before the first that can't
             be read, or -errno.
         """
-        mm, file = self._mm, self._file
-        assert file is not None
-        identity = mm.identity
-        ended, n_read = _mm.mm_touch(
-            identity.proc, mm._pid, identity.pid, file.fd, mm._fingerprint, pages
-        )
+        mm, look = self._mm, self._look
+        assert look is not None
+        _, stat_fd, maps_fd, then = look
+        ended, n_read = _mm.mm_touch(stat_fd, mm.identity.pid, maps_fd, then, pages)
         return mm.end_of(ended) if ended else None, n_read
 
     def require_touch(self) -> None:

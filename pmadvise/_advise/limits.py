@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
 
 from pmadvise._arguments import check_callables, n_bytes, seconds
+from pmadvise._record import record
 from pmadvise.advice import Advice, advice_name
 from pmadvise.report import Ended
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Limits:
     """The keywords of Process.advise(), which documents each; checked."""
 
@@ -99,9 +98,11 @@ def of_caller(function: Callable[..., T], *arguments: object) -> T:
 
 def attach(error: BaseException, name: str, value: object) -> None:
     """Set an attribute of an exception of the caller's, where its class lets us."""
-    with suppress(AttributeError, TypeError):
+    try:
         # Past any __setattr__ of its own: some exceptions are frozen.
         BaseException.__setattr__(error, name, value)
+    except (AttributeError, TypeError):
+        return  # it has slots: it leaves without
 
 
 class Clock:

@@ -44,11 +44,17 @@ class Pacer:
         self._unbounded = unbounded
         self._max_rate, self._max_element = max_rate, max_element
         self._huge_page = huge_page
+        # Calls of fewer bytes end on _CUT_ALIGNMENT.
+        self._plain_below = huge_page if max_element == MAX_RW_COUNT else 0
         self._rate = float(_FIRST_RATE)
         self._locked_seconds = 0.0
+        self._size = self._compute_size()
 
     def size(self) -> tuple[int, int]:
         """Return the bytes to ask for next, and the alignment of the cut."""
+        return self._size
+
+    def _compute_size(self) -> tuple[int, int]:
         n_bytes = MAX_RW_COUNT
         if not self._unbounded:
             n_bytes = int(min(n_bytes, self._rate * self._goal_seconds))
@@ -65,7 +71,14 @@ class Pacer:
         """Record a call's speed; return the seconds to sleep before the next one."""
         if self._unbounded:
             return 0.0
-        self._rate = min(n_bytes / max(seconds, 1e-9), self._max_rate)
+        rate = min(n_bytes / max(seconds, 1e-9), self._max_rate)
+        if rate != self._rate:
+            self._rate = rate
+            n_bytes = int(rate * self._goal_seconds)
+            if _CUT_ALIGNMENT <= n_bytes < self._plain_below:  # the common case, quick
+                self._size = n_bytes - n_bytes % _CUT_ALIGNMENT, _CUT_ALIGNMENT
+            else:
+                self._size = self._compute_size()
         self._locked_seconds += seconds
         if self._locked_seconds < 2 * self._goal_seconds:
             return 0.0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pmadvise._handle.mm import Mm
 from pmadvise._handle.smaps import RESIDENT_FIELDS, SWAP_FIELDS, Check, populated
 from pmadvise._native.base import MAX_RW_COUNT, PAGE_SIZE
 from pmadvise._proc import files
+from pmadvise._record import record
 from pmadvise.advice import Advice
 from pmadvise.maps import AddressSpace
 from pmadvise.ranges import Ranges
@@ -141,7 +141,7 @@ def huge_page_size() -> int:
     return files.huge_page_size() or PAGE_SIZE * PAGE_SIZE // 8
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Profile:
     """An advice, as the engine has to know it."""
 

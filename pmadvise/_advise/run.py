@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 
 from pmadvise._advise.engine import Engine
 from pmadvise._advise.kernel import Kernel, Rehearsal
@@ -15,6 +14,7 @@ from pmadvise._advise.touch import Touch
 from pmadvise._handle.mm import Mm
 from pmadvise._native.process_madvise import probe
 from pmadvise._origin import own
+from pmadvise._record import replaced
 from pmadvise.advice import known
 from pmadvise.calls import explain
 from pmadvise.maps import AddressSpace
@@ -124,7 +124,7 @@ class Run:
         limits = self._limits
         report, more = limits.on_progress, absent.total
         if report is not None and more:
-            limits = replace(limits, on_progress=lambda n, all: report(n, all + more))
+            limits = replaced(limits, on_progress=lambda n, all: report(n, all + more))
         self._engine = Engine(
             self._kernel, self._ranges, self._profile, limits, self._clock
         )

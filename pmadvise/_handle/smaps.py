@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 
 from pmadvise._handle.mm import Mm
@@ -80,6 +79,8 @@ def parse_referenced(
 
     As (address, length).
     """
+    import re  # noqa: PLC0415 - slow to import
+
     counted: list[tuple[int, int]] = []
     unset: list[tuple[int, int]] = []
     start = end = 0
@@ -110,6 +111,8 @@ def _read(mm: Mm, check: Check) -> bytes:
 
 def parse_populated(smaps: bytes, fields: frozenset[bytes]) -> list[tuple[int, int]]:
     """Return (address, length) of the mappings of smaps with a field that is not 0."""
+    import re  # noqa: PLC0415 - slow to import
+
     size_of = re.compile(_SIZE).fullmatch
 
     def has_memory(line: bytes) -> bool:
@@ -123,6 +126,8 @@ def mappings_with(
     smaps: bytes, is_wanted: Callable[[bytes], bool]
 ) -> list[tuple[int, int]]:
     """Return (address, length) of the mappings of smaps, once for each wanted line."""
+    import re  # noqa: PLC0415 - slow to import
+
     header_of = re.compile(_HEADER).match
     mappings: list[tuple[int, int]] = []
     start = end = 0

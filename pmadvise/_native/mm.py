@@ -102,8 +102,7 @@ def mm_ended(proc: int, pid: int, maps_fd: int, then: MmFingerprint) -> int:
 
 def mm_advise(
     pidfd: int,
-    proc: int,
-    pid: int,
+    stat_fd: int,
     maps_fd: int,
     then: MmFingerprint,
     vector: RangeArray,
@@ -112,12 +111,21 @@ def mm_advise(
 ) -> int:
     """Advise ranges if the process still runs in that mm; checked just before.
 
-    Returns as mm_ended(); the call was made, and is in `tally`, if that is CURRENT.
+    Args:
+        pidfd: Of the process.
+        stat_fd: Its task/PID/stat, open.
+        maps_fd: As mm_ended() takes it.
+        then: Of the mm.
+        vector: The ranges.
+        advice: The number.
+        tally: Where the call is counted.
+
+    Returns:
+        As mm_ended(); the call was made, and is in `tally`, if that is CURRENT.
     """
     return lib.pmadvise_mm_advise(
         pidfd,
-        proc,
-        pid,
+        stat_fd,
         maps_fd,
         then.cdata,
         vector.cdata,
@@ -128,20 +136,14 @@ def mm_advise(
 
 
 def mm_touch(
-    proc: int,
-    pid: int,
-    own_pid: int,
-    maps_fd: int,
-    then: MmFingerprint,
-    pages: RangeArray,
+    stat_fd: int, pid: int, maps_fd: int, then: MmFingerprint, pages: RangeArray
 ) -> tuple[int, int]:
     """Read a byte of pages if the process still runs in that mm.
 
     Args:
-        proc: File descriptor of the directory /proc/PID.
-        pid: The process ID, as that /proc counts.
-        own_pid: The process ID, as the caller's pid namespace counts.
-        maps_fd: Of the mm.
+        stat_fd: Its task/PID/stat, open.
+        pid: The process ID, as the caller's pid namespace counts.
+        maps_fd: As mm_ended() takes it.
         then: Of the mm.
         pages: A range each, at most TOUCH_MAX.
 
@@ -151,6 +153,6 @@ def mm_touch(
     """
     result = ffi.new("int64_t *")
     ended = lib.pmadvise_mm_touch(
-        proc, pid, own_pid, maps_fd, then.cdata, pages.cdata, pages.n, result
+        stat_fd, pid, maps_fd, then.cdata, pages.cdata, pages.n, result
     )
     return ended, int(result[0])

@@ -8,7 +8,6 @@ its name), so text is cut at the newline and at no other character.
 from __future__ import annotations
 
 import math
-import re
 import select
 import time
 
@@ -18,7 +17,6 @@ from pmadvise._origin import own
 
 _select = original(select)
 _POLL_MAX = 1_000_000_000  # ms: poll(2) takes a C int
-_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
 _FOREVER = 1e9  # s: an int may be too large for a float
 
 
@@ -73,7 +71,12 @@ def parse_kb_fields(text: bytes | None) -> dict[str, int]:
 
 def unescape(field: bytes) -> bytes:
     """Undo the kernel's octal escapes in a field of mountinfo or swaps."""
-    return _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), field)
+    if b"\\" not in field:
+        return field
+    import re  # noqa: PLC0415 - slow to import
+
+    octal = rb"\\([0-3][0-7]{2})"
+    return re.sub(octal, lambda match: bytes([int(match[1], 8)]), field)
 
 
 def huge_page_size() -> int | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
+
+from pmadvise._record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Answer:
     """Whether something is possible, and if not, why: true if it is possible."""
 

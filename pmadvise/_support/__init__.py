@@ -7,7 +7,6 @@ The package is not named after its function: the import of a package
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
 from typing import cast
 
 from pmadvise import _reasons
@@ -16,6 +15,7 @@ from pmadvise._native.base import PAGE_SIZE
 from pmadvise._proc.cgroups import own_memberships
 from pmadvise._proc.rights import Seccomp, capabilities, initial_namespace
 from pmadvise._reasons import YES, Answer
+from pmadvise._record import record
 from pmadvise._support import host, kernel
 from pmadvise._support.target import TargetAnswers, TargetSupport
 from pmadvise.advice import Advice, advice_name
@@ -25,7 +25,7 @@ from pmadvise.memory import swap_or_answer
 __all__ = ["Support", "TargetSupport", "support"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Support:
     """The calls and limits of this host and of this process, as the kernel reported."""
 
@@ -99,9 +99,7 @@ class Support:
 
 def _plain(value: object) -> object:
     if isinstance(value, (Answer, Support, TargetSupport)):
-        return {
-            field.name: _plain(getattr(value, field.name)) for field in fields(value)
-        }
+        return {name: _plain(getattr(value, name)) for name in value.__match_args__}
     if isinstance(value, dict):
         return {
             advice_name(key) if isinstance(key, int) else key: _plain(answer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from pmadvise import _reasons
 from pmadvise._arguments import PidfdLike, fileno_of, pin_of
@@ -17,11 +16,12 @@ from pmadvise._proc.files import fields, read_in
 from pmadvise._proc.pidfds import no_mm, pid_of
 from pmadvise._reasons import YES, Answer
 from pmadvise._reasons.access import no_attach
+from pmadvise._record import record
 from pmadvise._support.host import may_reclaim
 from pmadvise.advice import Advice
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TargetSupport:
     """The permissions to advise a target and to find its pages."""
 

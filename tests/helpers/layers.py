@@ -12,7 +12,7 @@ from pathlib import Path
 LAYERS = """
     _ffi
     _native
-    _origin
+    _origin  _record
     advice  ranges
     _arguments  _streams
     _proc
