@@ -15,20 +15,26 @@ from typing import Any
 import park
 import pytest
 import standstill
-from helpers import proc
 from helpers.command import IMPORT_PATH
-from helpers.hold_targets import Cgroup, cgroup_of
-from helpers.needs import ROOT
+from helpers.hold_targets import cgroup_of
+from helpers.parking import (
+    PROGRAM,
+    SIZE,
+    VERSIONS,
+    Place,
+    lines,
+    run,
+    state,
+    targets,
+)
 from helpers.privileges import CAP_SYS_NICE, CAP_SYS_PTRACE, never_gain
-from helpers.targets import MIB, PAGE, Target
+from helpers.targets import MIB, PAGE
 from helpers.waiting import DEADLINE, until, wait_for_state
 
 from pmadvise import CgroupMemory, Reclaimed
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_root, pytest.mark.needs_swap]
 
-SIZE = 32 * MIB
-PROGRAM = ROOT / "docs/examples/park/park.py"
 STOPS_IN_THE_MIDDLE = f"""
 import sys, time
 sys.path.insert(0, {str(PROGRAM.parent)!r})
@@ -41,58 +47,6 @@ sys.exit(park.main())
 """
 
 
-class Place:
-    """A target to park, and how it is named on the command line.
-
-    Args:
-        target: A process with SIZE bytes.
-        cgroup: Its own; None: it is the first of a tree.
-    """
-
-    def __init__(self, target: Target, cgroup: Cgroup | None) -> None:
-        self.target, self.cgroup = target, cgroup
-        self.area = target.filled(SIZE)
-        self.arguments = ["--tree", str(target.pid)]
-        if cgroup is not None:
-            cgroup.add(target.pid)
-            self.arguments = ["--cgroup", str(cgroup.path)]
-
-    def is_still(self) -> bool:
-        """Whether it stands still."""
-        if self.cgroup is not None:
-            return self.cgroup.frozen()
-        return state(self.target.pid) == "T"
-
-    def faults(self) -> tuple[int, int]:
-        """Let the target look at each page; return its major and minor faults."""
-        before = proc.stat(self.target.pid)
-        self.target.run(f"look({self.area}, range({SIZE // PAGE}))")
-        after = proc.stat(self.target.pid)
-        major, minor = (int(after[i]) - int(before[i]) for i in (9, 7))
-        return major, minor
-
-
-def state(pid: int) -> str:
-    return proc.stat(pid)[0]
-
-
-@contextlib.contextmanager
-def targets() -> Iterator[Target]:
-    target = Target()
-    try:
-        yield target
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(target.pid, signal.SIGCONT)
-        target.close()
-
-
-VERSIONS = [
-    pytest.param(1, marks=pytest.mark.needs_cgroup1, id="v1"),
-    pytest.param(2, marks=pytest.mark.needs_cgroup2, id="v2"),
-]
-
-
 @pytest.fixture(params=["tree", *VERSIONS])
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """A target in a cgroup of either version, or by itself."""
@@ -103,25 +57,6 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
         yield Place(target, cgroup)
         if cgroup is not None:
             cgroup.thaw()  # so that a target of v1 can be killed
-
-
-def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(PROGRAM), *arguments],
-        env={**os.environ, "PYTHONPATH": IMPORT_PATH},
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=False,
-        **options,
-    )
-
-
-def lines(*arguments: str, **options: Any) -> list[str]:
-    """Run park.py, which is to succeed; return what it prints."""
-    done = run(*arguments, **options)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.splitlines()
 
 
 def test_there_and_back(place: Place) -> None:

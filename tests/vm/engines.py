@@ -16,7 +16,6 @@ import contextlib
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -30,7 +29,15 @@ from typing import Any, TypeVar
 import debian
 import matrix
 from debian import KEYRING, Failed, VmError
-from podman import CGROUPS, CONTAINERFILE, DAEMONSET, Podman, kube_image
+from podman import (
+    CGROUPS,
+    DAEMONSET,
+    Podman,
+    documented,
+    is_frozen,
+    is_own,
+    kube_image,
+)
 from wheels import ROOT
 
 T = TypeVar("T")
@@ -78,18 +85,6 @@ def wait(what: Callable[[], T], meant: str, seconds: float = 20) -> T:
             raise Failed(f"not within {seconds:g} s: {meant}")
         time.sleep(0.1)
     return answer
-
-
-def documented() -> tuple[list[str], list[str]]:
-    """Return the options of the documented command line: podman's, the daemon's."""
-    text = CONTAINERFILE.read_text("utf-8")
-    comment = re.sub(r"\\\n#", "", text.partition("\nFROM ")[0])
-    found = re.findall(r"^#\s+(podman run .+)$", comment, re.MULTILINE)
-    if len(found) != 1:
-        raise VmError(f"{CONTAINERFILE}: documents {len(found)} times `podman run`")
-    words = shlex.split(found[0])[2:]
-    image = words.index("pressured")
-    return words[:image], words[image + 1 :]
 
 
 class Idle:
@@ -193,11 +188,6 @@ def prove(podman: Podman, idle: Idle, container: str) -> str:
     )
 
 
-def is_own(pid: int, kind: str) -> bool:
-    """Return whether a process has another namespace than the host."""
-    return os.readlink(f"/proc/{pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}")
-
-
 def metrics() -> dict[str, float]:
     """Return what is scraped through the port that the engine publishes."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -265,17 +255,6 @@ def as_parked(podman: Podman, _: Idle) -> str:
         podman("rm", "-f", container)
     told = " and ".join(f"{seconds:.1f} s" for seconds in took)
     return f"{moved / MIB:.1f} MiB were in swap, there and back in {told}"
-
-
-def is_frozen(group: str) -> bool:
-    """Return whether a cgroup is, in either version."""
-    states = (("", "cgroup.events"), ("unified", "cgroup.events"))
-    for tree, name in (*states, ("freezer", "freezer.state")):
-        with contextlib.suppress(FileNotFoundError):
-            text = Path(f"{CGROUPS}/{tree}/{group}/{name}").read_text()
-            if "frozen 1" in text or text == "FROZEN\n":
-                return True
-    return False
 
 
 CHECKS = (as_documented, as_daemonset, as_parked)

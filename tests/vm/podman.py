@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import resource
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -145,3 +146,31 @@ def kube_image() -> str:
     """Return the name of the image in the file of the DaemonSet."""
     (found,) = re.findall(r"image: (\S+)", DAEMONSET.read_text("utf-8"))
     return str(found)
+
+
+def is_own(pid: int, kind: str) -> bool:
+    """Return whether a process has another namespace than the host."""
+    return os.readlink(f"/proc/{pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}")
+
+
+def is_frozen(group: str) -> bool:
+    """Return whether a cgroup is, in either version."""
+    states = (("", "cgroup.events"), ("unified", "cgroup.events"))
+    for tree, name in (*states, ("freezer", "freezer.state")):
+        with contextlib.suppress(FileNotFoundError):
+            text = Path(f"{CGROUPS}/{tree}/{group}/{name}").read_text()
+            if "frozen 1" in text or text == "FROZEN\n":
+                return True
+    return False
+
+
+def documented() -> tuple[list[str], list[str]]:
+    """Return the options of the documented command line: podman's, the daemon's."""
+    text = CONTAINERFILE.read_text("utf-8")
+    comment = re.sub(r"\\\n#", "", text.partition("\nFROM ")[0])
+    found = re.findall(r"^#\s+(podman run .+)$", comment, re.MULTILINE)
+    if len(found) != 1:
+        raise VmError(f"{CONTAINERFILE}: documents {len(found)} times `podman run`")
+    words = shlex.split(found[0])[2:]
+    image = words.index("pressured")
+    return words[:image], words[image + 1 :]
