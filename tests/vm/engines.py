@@ -60,7 +60,7 @@ MOVED = 2 * MIB  # at least: from 95 % of some 50 MiB to the low watermark of 80
 SOON = 10.0  # seconds from `ready` until memory is in swap
 
 JOIN = """\
-import os, sys
+import mmap, os, sys  # all that another user may not read
 with open(sys.argv[1] + "/cgroup.procs", "w") as file:
     file.write("0")
 os.setresuid(1000, 1000, 1000)
