@@ -101,7 +101,7 @@ def relieved(daemon: str, cgroup: str, port: int) -> str:
     assert told["pressured_reclaimed_bytes_total"] == freed, told
     assert told['pressured_advised_bytes_total{advice="RECLAIM"}'] >= freed, told
     fall = number(cgroup, "memory.peak") - number(cgroup, "memory.current")
-    assert abs(fall - freed) <= fall // 10, (fall, freed)
+    assert abs(fall - freed) <= 4 * MIB, (fall, freed)  # peak: before it was at rest
     in_swap = number(cgroup, "memory.swap.current")
     return f"told {freed / MIB:.1f}, fell by {fall / MIB:.1f}, swap {in_swap / MIB:.1f}"
 

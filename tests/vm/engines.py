@@ -60,7 +60,7 @@ MOVED = 2 * MIB  # at least: from 95 % of some 50 MiB to the low watermark of 80
 SOON = 10.0  # seconds from `ready` until memory is in swap
 
 JOIN = """\
-import os, sys
+import mmap, os, sys  # all that another user may not read
 with open(sys.argv[1] + "/cgroup.procs", "w") as file:
     file.write("0")
 os.setresuid(1000, 1000, 1000)
@@ -233,7 +233,7 @@ def as_parked(podman: Podman, _: Idle) -> str:
         *("pressured", "-c", HOLD),
     )
     try:
-        wait(lambda: podman.log(container), "the container holds memory")
+        wait(lambda: "held\n" in podman.log(container), "it holds memory", 60)
         state = json.loads(podman("inspect", container))[0]["State"]
         pid, group = state["Pid"], state["CgroupPath"]
         took = []
@@ -241,9 +241,9 @@ def as_parked(podman: Podman, _: Idle) -> str:
             for word in words[:1]:
                 podman(word, container)
             begin = time.monotonic()
-            debian.run(sys.executable, PARK, "park", "--cgroup", group)
+            told = debian.run(sys.executable, PARK, "park", "--cgroup", group)
             if not is_frozen(group) or (moved := swapped(pid)) < HELD:
-                raise Failed(f"not parked: {status(pid, 'VmSwap')}")
+                raise Failed(f"not parked: {status(pid, 'VmSwap')}, {told}")
             more = ("--no-thaw",) if words else ()
             debian.run(sys.executable, PARK, "unpark", "--cgroup", group, *more)
             took.append(time.monotonic() - begin)
@@ -253,8 +253,8 @@ def as_parked(podman: Podman, _: Idle) -> str:
                 raise Failed(f"not unparked: {status(pid, 'VmSwap')}")
     finally:
         podman("rm", "-f", container)
-    told = " and ".join(f"{seconds:.1f} s" for seconds in took)
-    return f"{moved / MIB:.1f} MiB were in swap, there and back in {told}"
+    seconds = " and ".join(f"{one:.1f} s" for one in took)
+    return f"{moved / MIB:.1f} MiB were in swap, there and back in {seconds}"
 
 
 CHECKS = (as_documented, as_daemonset, as_parked)
