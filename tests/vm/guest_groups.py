@@ -7,7 +7,7 @@ from pathlib import Path
 from guest_targets import MIB, PAGES, Child
 from proof import CGROUPS, require
 
-SIZE = 128 * MIB
+SIZE = 64 * MIB
 
 
 class Group:
