@@ -67,7 +67,7 @@ def pair() -> Iterator[dict[str, int]]:
 )
 def test_found(pair: dict[str, int], arguments: str, letters: str) -> None:
     """A name and a user narrow what is given, or the host; repeated they add up."""
-    done = run("show", "--json", *arguments.format(OWN, OWN, **pair).split())
+    done = run_here("show", "--json", *arguments.format(OWN, OWN, **pair).split())
     assert (done.status, done.err) == (0, "")
     assert {found["pid"] for found in done.objects} == {pair[n] for n in letters}
 
@@ -87,7 +87,7 @@ def test_found(pair: dict[str, int], arguments: str, letters: str) -> None:
 )
 def test_nothing_matches(pair: dict[str, int], arguments: str, shown: str) -> None:
     """That no process matches is one line, which has the options, and status 1."""
-    done = run("cold", *arguments.format(OWN, **pair).split())
+    done = run_here("cold", *arguments.format(OWN, **pair).split())
     assert done == (1, "", f"pmadvise: {shown.format(OWN)}: no process matches\n")
 
 

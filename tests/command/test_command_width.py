@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from helpers.command import run, terminal
+from helpers.command import run, run_here, terminal
 from helpers.targets import MIB, Target
 
 from pmadvise.command.table import Column, Table
@@ -66,7 +66,7 @@ def test_a_row_is_a_line_in_80_columns(target: Target) -> None:
 )
 def test_every_width(target: Target, arguments: tuple[str, ...], columns: int) -> None:
     """No line is longer than the terminal, and the whole process ID is there."""
-    done = run(*arguments, target.pid, COLUMNS=str(columns))
+    done = run_here(*arguments, target.pid, COLUMNS=str(columns))
     assert (done.status, done.err) == (0, "")
     assert max(map(len, done.out.split("\n"))) <= (columns or 80)
     assert re.search(rf"\b{target.pid}\b", done.out)

@@ -18,6 +18,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
+from unittest import mock
 
 import pytest
 
@@ -92,11 +93,16 @@ def _run(
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def run_here(*arguments: object) -> Done:
-    """Run the command in this process."""
+def run_here(*arguments: object, **variables: str) -> Done:
+    """Run the command in this process, with `variables` in an environment as of run().
+
+    That is five times as fast.
+    """
     from pmadvise.command import app  # noqa: PLC0415 - not all who run it have click
 
+    kept = environment(**variables) if variables else dict(os.environ)
     with (
+        mock.patch.dict(os.environ, kept, clear=True),
         contextlib.redirect_stdout(io.StringIO()) as out,
         contextlib.redirect_stderr(io.StringIO()) as err,
     ):

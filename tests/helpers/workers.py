@@ -71,7 +71,7 @@ _FOLDER = pytest.StashKey[Path]()
 _TURNS = pytest.StashKey[Turns]()
 
 
-def _keep_bytecode(folder: Path) -> None:
+def keep_bytecode(folder: Path) -> None:
     """Let programs that tests start find what another has compiled, and keep it.
 
     Tests start hundreds of them. Where no bytecode may be written beside the sources,
@@ -116,7 +116,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Keep bytecode from now on: workers, that have begun, do without it themselves."""
-    _keep_bytecode(_folder(session.config) / "bytecode")
+    keep_bytecode(_folder(session.config) / "bytecode")
 
 
 def _scope(nodeid: str) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from helpers.inner_pytest import outcomes
 from helpers.waiting import until
-from helpers.workers import ALONE, NO_SWAP, OWNS_SWAP, SHARES, Turns
+from helpers.workers import ALONE, NO_SWAP, OWNS_SWAP, SHARES, Turns, keep_bytecode
 
 WORKERS = ("-n", "2", "--dist", "loadgroup")
 TURNS = """
@@ -124,6 +126,20 @@ def test_without_swap_beside_its_owner(tmp_path: Path) -> None:
             pass
     turns.close()
     others.close()
+
+
+def test_bytecode_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a program imports is compiled once, if not beside the sources."""
+    folder, sources = tmp_path / "shared/bytecode", tmp_path / "sources"
+    sources.mkdir()
+    (sources / "module.py").touch()
+    folder.parent.mkdir(0o700)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+    keep_bytecode(folder)
+    subprocess.run([sys.executable, "-c", "import module"], cwd=sources, check=True)
+    assert [path.suffix for path in folder.glob("**/module.*")] == [".pyc"]
+    assert [path.name for path in sources.iterdir()] == ["module.py"]
 
 
 @pytest.mark.slow
