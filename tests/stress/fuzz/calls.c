@@ -180,7 +180,8 @@ check_touch(struct input *in, int own)
     const struct pmadvise_range *here = pages;
     struct pmadvise_mm_fingerprint mm;
     int64_t n_read = INT64_MIN;
-    int result;
+    char path[32];
+    int result, stat_fd;
 
     for (size_t i = 0; i < n; i++) {
         pages[i].address = (uintptr_t)odd_number(in);
@@ -189,8 +190,10 @@ check_touch(struct input *in, int own)
         pages[i].length = PAGE;
     }
     CHECK(pmadvise_mm_read(own, getpid(), &mm) == 0);
-    result = pmadvise_mm_touch(own, getpid(), getpid(), -1, &mm, pages, n,
-                               &n_read);
+    snprintf(path, sizeof(path), "task/%d/stat", getpid());
+    stat_fd = openat(own, path, O_RDONLY | O_CLOEXEC);
+    CHECK(stat_fd >= 0);
+    result = pmadvise_mm_touch(stat_fd, getpid(), -1, &mm, pages, n, &n_read);
     if (n > PMADVISE_TOUCH_MAX) {
         CHECK(result == -EINVAL && n_read == INT64_MIN);
     } else {
@@ -200,9 +203,10 @@ check_touch(struct input *in, int own)
     }
     n_read = INT64_MIN;
     mm.start_code++;
-    CHECK(pmadvise_mm_touch(own, getpid(), getpid(), -1, &mm, pages, n,
-                            &n_read) == PMADVISE_MM_EXEC);
+    CHECK(pmadvise_mm_touch(stat_fd, getpid(), -1, &mm, pages, n, &n_read) ==
+          PMADVISE_MM_EXEC);
     CHECK(n_read == INT64_MIN);
+    close(stat_fd);
     free(pages);
 }
 
@@ -217,8 +221,8 @@ check_gone(struct input *in)
     int own = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC), result;
 
     CHECK(own >= 0);
-    result = pmadvise_mm_advise(descriptors[EXITED], wrong, exited, -1, &mm,
-                                &range, 1, PMADVISE_MADV_COLD, &tally);
+    result = pmadvise_mm_advise(descriptors[EXITED], wrong, -1, &mm, &range, 1,
+                                PMADVISE_MADV_COLD, &tally);
     CHECK(result != PMADVISE_MM_CURRENT && tally.calls == 0);
     CHECK(pmadvise_mm_ended(own, exited, -1, &mm) == PMADVISE_MM_EXITED);
     CHECK(pmadvise_task_list(wrong, &thread, 1) < 0);

@@ -4,8 +4,10 @@
  * csrc/read.c, csrc/mm.c, csrc/task.c, and pidfd_info of csrc/descriptor.c.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fuzz.h"
 
@@ -82,13 +84,18 @@ advise(struct input *in, int maps_fd, const struct pmadvise_mm_fingerprint *mm)
 {
     const struct pmadvise_range range = {PAGE, PAGE};
     struct pmadvise_tally tally = {0, 0, 0, 0, 0};
-    int ended;
+    char path[32];
+    int ended, stat_fd;
 
     kernel.syscall = counted;
     calls = 0;
     call_result = (long)below(in, 2 * PAGE) - PAGE;
-    ended = pmadvise_mm_advise(5, FAKE_DIRECTORY, PID, maps_fd, mm, &range, 1,
+    snprintf(path, sizeof(path), "task/%d/stat", PID);
+    stat_fd = openat(FAKE_DIRECTORY, path, O_RDONLY | O_CLOEXEC);
+    CHECK(stat_fd >= 0);
+    ended = pmadvise_mm_advise(5, stat_fd, maps_fd, mm, &range, 1,
                                PMADVISE_MADV_COLD, &tally);
+    close(stat_fd);
     kernel.syscall = NULL;
     /* nothing is advised but where it is found to be the same */
     CHECK(calls == (ended == PMADVISE_MM_CURRENT));
