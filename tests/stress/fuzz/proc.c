@@ -3,6 +3,7 @@
  * The files of /proc/PID of any content, and as the kernel writes them:
  * csrc/read.c, csrc/mm.c, csrc/task.c, and pidfd_info of csrc/descriptor.c.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
