@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What sweep.py measures against: of each process open a pidfd and the
- * directory in /proc, poll, read and parse status and stat, close.
+ * What sweep.py measures against: the same looks, with the same promises.  Of
+ * each process open a pidfd and the directory in /proc, check by fdinfo that
+ * they are of one process and by poll(2) that it lives, read what marks its mm
+ * (the leader's stat, and personality), read and parse status and stat, close.
  *
- *     look_all PID...   prints microseconds for a process
+ *     look_all PID...   prints microseconds a process: of all that; of status
+ *                       and stat alone, where it is open already
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -19,6 +22,7 @@
 #define __NR_pidfd_open 434
 #endif
 
+static volatile unsigned long long sum;
 static const char *const names[] = {
     "\nVmRSS:",    "\nRssAnon:", "\nRssFile:",
     "\nRssShmem:", "\nVmSwap:",  "\nVmLck:",
@@ -35,44 +39,88 @@ read_file(int directory, const char *name, char *text, size_t size)
     return n;
 }
 
+static void
+add_fields(const char *text, int last)
+{
+    const char *at = strrchr(text, ')');
+
+    for (int field = 3; at && field <= last; field++) {
+        at = strchr(at + 1, ' ');
+        if (at)
+            sum += strtoull(at, NULL, 10);
+    }
+}
+
+static void
+look(int proc)
+{
+    char text[1 << 13];
+
+    if (read_file(proc, "status", text, sizeof(text)) > 0)
+        for (size_t j = 0; j < sizeof(names) / sizeof(*names); j++) {
+            const char *line = strstr(text, names[j]);
+
+            if (line)
+                sum += strtoull(line + strlen(names[j]), NULL, 10);
+        }
+    if (read_file(proc, "stat", text, 1024) > 0)
+        add_fields(text, 22);
+}
+
+static int
+open_process(const char *pid, int *pidfd)
+{
+    char path[64], text[1024];
+    struct pollfd poll_fd = {.events = POLLIN};
+    const char *number = NULL;
+    int proc;
+
+    *pidfd = poll_fd.fd = (int)syscall(__NR_pidfd_open, atoi(pid), 0);
+    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", *pidfd);
+    if (read_file(AT_FDCWD, path, text, sizeof(text)) > 0)
+        number = strstr(text, "\nPid:\t");
+    if (!number)
+        exit(1);
+    snprintf(path, sizeof(path), "/proc/%ld", strtol(number + 6, NULL, 10));
+    proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    poll(&poll_fd, 1, 0);
+    snprintf(path, sizeof(path), "task/%s/stat", pid);
+    if (read_file(proc, path, text, sizeof(text)) > 0)
+        add_fields(text, 28);
+    if (read_file(proc, "personality", text, 32) > 0)
+        sum += strtoul(text, NULL, 16);
+    return proc;
+}
+
+static double
+microseconds(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return 1e6 * (double)now.tv_sec + 1e-3 * (double)now.tv_nsec;
+}
+
 int
 main(int argc, char **argv)
 {
-    volatile unsigned long long sum = 0;
-    struct timespec begin, end;
+    double begin = microseconds(), all;
+    int *open_ones = calloc((size_t)argc, sizeof(*open_ones)), pidfd;
 
-    clock_gettime(CLOCK_MONOTONIC, &begin);
     for (int i = 1; i < argc; i++) {
-        char path[32], text[1 << 14];
-        struct pollfd poll_fd = {.events = POLLIN};
-        int proc;
+        int proc = open_process(argv[i], &pidfd);
 
-        poll_fd.fd = (int)syscall(__NR_pidfd_open, atoi(argv[i]), 0);
-        snprintf(path, sizeof(path), "/proc/%s", argv[i]);
-        proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        poll(&poll_fd, 1, 0);
-        if (read_file(proc, "status", text, sizeof(text)) > 0)
-            for (size_t j = 0; j < sizeof(names) / sizeof(*names); j++) {
-                const char *line = strstr(text, names[j]);
-
-                if (line)
-                    sum += strtoull(line + strlen(names[j]), NULL, 10);
-            }
-        if (read_file(proc, "stat", text, sizeof(text)) > 0) {
-            const char *at = strrchr(text, ')');
-
-            for (int field = 3; at && field <= 22; field++) {
-                at = strchr(at + 1, ' ');
-                if (at)
-                    sum += strtoull(at, NULL, 10);
-            }
-        }
+        look(proc);
         close(proc);
-        close(poll_fd.fd);
+        close(pidfd);
     }
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    printf("%.3f\n", (1e6 * (double)(end.tv_sec - begin.tv_sec) +
-                      1e-3 * (double)(end.tv_nsec - begin.tv_nsec)) /
-                         (argc - 1));
+    all = microseconds() - begin;
+    for (int i = 1; i < argc; i++)
+        open_ones[i] = open_process(argv[i], &pidfd);
+    begin = microseconds();
+    for (int i = 1; i < argc; i++)
+        look(open_ones[i]);
+    printf("%.3f %.3f\n", all / (argc - 1),
+           (microseconds() - begin) / (argc - 1));
     return 0;
 }

@@ -12,7 +12,7 @@ import psutil
 
 from benchmarks import peers
 from benchmarks.children import sleeper
-from benchmarks.harness import Benchmark, Plan, Plot, Row, timed
+from benchmarks.harness import Benchmark, Bound, Plan, Plot, Row, timed
 from benchmarks.zram import swap_on_zram
 from pmadvise import Advice, Process, advise_each
 
@@ -30,7 +30,14 @@ def looks(pids: Sequence[int]) -> None:
 def looks_with_c(program: Path, pids: Sequence[int]) -> Mapping[str, float]:
     """Return the seconds that the C program measures, its own start left out."""
     output = subprocess.check_output([program, *map(str, pids)])
-    return {"looks C": float(output) * len(pids) / 1e6}
+    looked, kept = (float(n) * len(pids) / 1e6 for n in output.split())
+    return {"looks C": looked, "kept C": kept}
+
+
+def kept_looks(handles: Sequence[Process]) -> None:
+    """Look at each process, by handles that are open."""
+    for process in handles:
+        process.status()
 
 
 def looks_with_psutil(pids: Sequence[int]) -> None:
@@ -77,9 +84,12 @@ def set_up(stack: ExitStack) -> Plan:
     program = peers.program(stack, "look_all")
     swap_on_zram(stack, SWAP)
     pids = sleepers(stack)
+    kept = [stack.enter_context(Process(pid)) for pid in pids]
     names = {
-        "looks C": "status of each, a C program",
-        "looks": "status of each",
+        "looks C": "opened, status, closed, a C program",
+        "looks": "opened, status, closed",
+        "kept C": "status of an open one, a C program",
+        "kept": "status of an open one",
         "looks psutil": "status of each, psutil",
         "sweep": "the sweep",
         "sweep psutil": "the sweep, psutil with ctypes",
@@ -89,6 +99,7 @@ def set_up(stack: ExitStack) -> Plan:
         cases=[
             partial(looks_with_c, program, pids),
             timed("looks", partial(looks, pids)),
+            timed("kept", partial(kept_looks, kept)),
             timed("looks psutil", partial(looks_with_psutil, pids)),
             timed("sweep", partial(sweep, pids)),
             timed("sweep psutil", partial(sweep_with_psutil, pids)),
@@ -103,7 +114,18 @@ def set_up(stack: ExitStack) -> Plan:
                 )
                 for name, label in names.items()
             ),
-            Row("status: pmadvise vs a C program", "looks", per="looks C"),
+            Row(
+                "opened, status, closed: pmadvise vs a C program",
+                "looks",
+                per="looks C",
+                bound=Bound(2),
+            ),
+            Row(
+                "status of an open one: pmadvise vs a C program",
+                "kept",
+                per="kept C",
+                bound=Bound(1.5),
+            ),
             Row("status: psutil vs pmadvise", "looks psutil", per="looks"),
             Row(
                 "the sweep: psutil vs pmadvise",
