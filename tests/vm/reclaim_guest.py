@@ -141,7 +141,8 @@ def signals() -> str:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
         require(count and done.ended == "complete", done)
-        require(done.reclaimed <= 1.1 * SIZE // 4, done)
+        # 6.1 may take twice as much by itself; repeated, it would take all there is
+        require(done.reclaimed <= 2.2 * SIZE // 4, done)
         return (
             f"{len(count)} signals, {done.reclaimed / MIB:.1f} of {SIZE / 4 / MIB} MiB"
         )
