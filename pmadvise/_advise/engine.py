@@ -219,8 +219,7 @@ class Engine:
                 batches.rewind(position, vector.total())
         asked = vector.total()
         end, result, seconds = self._kernel.advise(vector)
-        if end is not None:
-            raise StopAdvising(end)
+        self._stop_if(end)
         pause = 0.0
         if result > 0:
             pause = self._pacer.observe(result, seconds)

@@ -44,8 +44,6 @@ class Pacer:
         self._unbounded = unbounded
         self._max_rate, self._max_element = max_rate, max_element
         self._huge_page = huge_page
-        # Calls of fewer bytes end on _CUT_ALIGNMENT.
-        self._plain_below = huge_page if max_element == MAX_RW_COUNT else 0
         self._rate = float(_FIRST_RATE)
         self._locked_seconds = 0.0
         self._size = self._compute_size()
@@ -74,11 +72,7 @@ class Pacer:
         rate = min(n_bytes / max(seconds, 1e-9), self._max_rate)
         if rate != self._rate:
             self._rate = rate
-            n_bytes = int(rate * self._goal_seconds)
-            if _CUT_ALIGNMENT <= n_bytes < self._plain_below:  # the common case, quick
-                self._size = n_bytes - n_bytes % _CUT_ALIGNMENT, _CUT_ALIGNMENT
-            else:
-                self._size = self._compute_size()
+            self._size = self._compute_size()
         self._locked_seconds += seconds
         if self._locked_seconds < 2 * self._goal_seconds:
             return 0.0

@@ -12,6 +12,7 @@ from pmadvise._advise.limits import CallerError, Clock, Limits, StopAdvising, at
 from pmadvise._advise.profiles import Source, profile_of
 from pmadvise._advise.touch import Touch
 from pmadvise._handle.mm import Mm
+from pmadvise._native.maps import VmaArray
 from pmadvise._native.process_madvise import probe
 from pmadvise._origin import own
 from pmadvise._record import replaced
@@ -107,19 +108,21 @@ class Run:
             raise
         if self._limits.measure:
             self._before = self._status()
-        space: AddressSpace | None = None
+        source: Source | None = None
         absent = Ranges()
         try:
             if ranges is None:
                 self._clock.check()
-                space, self._ranges = self._select(None)
+                source = self._source()
+                self._ranges = self._select(source)
             if self._limits.touch:
-                absent = self._source().touchable(self._ranges)
+                source = source or self._source()
+                absent = source.touchable(self._ranges)
         except StopAdvising as early:
             return self._finish(early.ended)
         except own(ProcessLookupError):  # exec'd or gone meanwhile
             return self._finish(self._mm.ended() or "exited")
-        if space is not None and not len(self._ranges):
+        if ranges is None and not len(self._ranges):
             return self._finish(self._mm.ended() or "complete")
         limits = self._limits
         report, more = limits.on_progress, absent.total
@@ -128,15 +131,15 @@ class Run:
         self._engine = Engine(
             self._kernel, self._ranges, self._profile, limits, self._clock
         )
-        vmas = space._vmas if space is not None else None
+        vmas = source.space._vmas if source is not None else None
         ended = yield from self._engine.steps(vmas)
-        if absent and ended in ("complete", "budget"):
-            ended = yield from self._touch_steps(absent, ended)
+        if absent and vmas is not None and ended in ("complete", "budget"):
+            ended = yield from self._touch_steps(absent, vmas, ended)
         self._finish(ended)
         return None
 
     def _touch_steps(
-        self, absent: Ranges, ended: Ended
+        self, absent: Ranges, vmas: VmaArray, ended: Ended
     ) -> Generator[float, None, Ended]:
         """Read the pages that were advised; return `ended`, or the reason for less."""
         assert self._engine is not None
@@ -148,7 +151,7 @@ class Run:
         if report is not None:
             done, total = account.done, account.requested + absent.total
             on_progress = lambda touched: report(done + touched, total)  # noqa: E731
-        cut, _ = self._kernel.vmas_of(pages).cut(pages._array)
+        cut, _ = vmas.cut(pages._array)
         self._touch = Touch(self._kernel, cut, self._limits, self._clock, on_progress)
         try:
             touch_ended = yield from self._touch.steps()
@@ -165,17 +168,17 @@ class Run:
         """
         try:
             self._kernel.open()
-            space, ranges = self._select(within)
-            if space.stale:
+            source = self._source(within)
+            ranges = self._select(source)
+            if source.space.stale:
                 raise self._mm.identity.gone()
             return ranges
         finally:
             self._kernel.close()
 
-    def _select(self, within: Ranges | None) -> tuple[AddressSpace, Ranges]:
+    def _select(self, source: Source) -> Ranges:
         assert self._profile.select is not None
-        source = self._source(within)
-        return source.space, self._profile.select(source)
+        return self._profile.select(source)
 
     def _source(self, within: Ranges | None = None) -> Source:
         # One look for all that is read: the engine's first.
