@@ -6,7 +6,6 @@ import operator
 import os
 from collections.abc import Iterator, Sequence
 
-from pmadvise._arguments import n_bytes
 from pmadvise._handle.mm import Mm
 from pmadvise._native.base import ADDRESS_MAX
 from pmadvise._native.maps import (
@@ -156,7 +155,9 @@ class AddressSpace(Sequence[Vma]):
             TypeError: `path` is not a str.
             ValueError: `path` has a NUL, or `min_length` is negative.
         """
-        min_length = n_bytes("min_length", min_length)
+        min_length = operator.index(min_length)
+        if min_length < 0:
+            raise ValueError(f"min_length {min_length} is negative")
         pattern = None
         if path is not None:
             if not isinstance(path, str):
