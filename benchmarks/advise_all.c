@@ -10,17 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
-#ifndef __NR_process_madvise
-#define __NR_process_madvise 440
-#endif
-#ifndef __NR_pidfd_open
-#define __NR_pidfd_open 434
-#endif
+#include "../csrc/syscall_nr.h"
 
 int
 main(int argc, char **argv)
@@ -37,7 +31,7 @@ main(int argc, char **argv)
         return 2;
     advice = atoi(argv[2]);
     clock_gettime(CLOCK_MONOTONIC, &begin);
-    pidfd = (int)syscall(__NR_pidfd_open, atoi(argv[1]), 0);
+    pidfd = (int)syscall(PMADVISE_NR_PIDFD_OPEN, atoi(argv[1]), 0);
     snprintf(path, sizeof(path), "/proc/%s/maps", argv[1]);
     maps = open(path, O_RDONLY | O_CLOEXEC);
     if (pidfd < 0 || maps < 0)
@@ -67,12 +61,12 @@ main(int argc, char **argv)
         iov[n].iov_len = stop - start;
         vmas++;
         if (++n == 1024) {
-            advised += syscall(__NR_process_madvise, pidfd, iov, n, advice, 0);
+            advised += syscall(PMADVISE_NR_PROCESS_MADVISE, pidfd, iov, n, advice, 0);
             n = 0;
         }
     }
     if (n)
-        advised += syscall(__NR_process_madvise, pidfd, iov, n, advice, 0);
+        advised += syscall(PMADVISE_NR_PROCESS_MADVISE, pidfd, iov, n, advice, 0);
     clock_gettime(CLOCK_MONOTONIC, &end);
     printf("%.9f %ld %zu\n",
            (double)(end.tv_sec - begin.tv_sec) +

@@ -14,13 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-#ifndef __NR_pidfd_open
-#define __NR_pidfd_open 434
-#endif
+#include "../csrc/syscall_nr.h"
 
 static volatile unsigned long long sum;
 static const char *const names[] = {
@@ -75,7 +72,7 @@ open_process(const char *pid, int *pidfd)
     const char *number = NULL;
     int proc;
 
-    *pidfd = poll_fd.fd = (int)syscall(__NR_pidfd_open, atoi(pid), 0);
+    *pidfd = poll_fd.fd = (int)syscall(PMADVISE_NR_PIDFD_OPEN, atoi(pid), 0);
     snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", *pidfd);
     if (read_file(AT_FDCWD, path, text, sizeof(text)) > 0)
         number = strstr(text, "\nPid:\t");

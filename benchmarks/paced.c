@@ -13,18 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
-#ifndef __NR_process_madvise
-#define __NR_process_madvise 440
-#endif
-#ifndef __NR_pidfd_open
-#define __NR_pidfd_open 434
-#endif
+#include "../csrc/syscall_nr.h"
 
 static double
 now(clockid_t clock)
@@ -78,7 +71,7 @@ main(int argc, char **argv)
     goal = stall / 8;
     begin = now(CLOCK_MONOTONIC);
     cpu = now(CLOCK_PROCESS_CPUTIME_ID);
-    pidfd = (int)syscall(__NR_pidfd_open, atoi(argv[1]), 0);
+    pidfd = (int)syscall(PMADVISE_NR_PIDFD_OPEN, atoi(argv[1]), 0);
     snprintf(path, sizeof(path), "/proc/%s/task/%s/stat", argv[1], argv[1]);
     stat = open(path, O_RDONLY | O_CLOEXEC);
     if (pidfd < 0 || stat < 0 || look(stat, &code, &stack) < 0)
@@ -102,7 +95,7 @@ main(int argc, char **argv)
             stack != stack_now)
             return 1;
         before = now(CLOCK_MONOTONIC);
-        got = syscall(__NR_process_madvise, pidfd, &iov, 1, advice, 0);
+        got = syscall(PMADVISE_NR_PROCESS_MADVISE, pidfd, &iov, 1, advice, 0);
         seconds = now(CLOCK_MONOTONIC) - before;
         if (got <= 0)
             return 1;

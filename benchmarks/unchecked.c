@@ -6,14 +6,11 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
-#ifndef __NR_process_madvise
-#define __NR_process_madvise 440
-#endif
+#include "../csrc/syscall_nr.h"
 
 /* range(pidfd, address, length, advice): one unchecked call */
 static PyObject *
@@ -28,7 +25,7 @@ range(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     (void)module;
     (void)nargs;
     Py_BEGIN_ALLOW_THREADS
-    advised = syscall(__NR_process_madvise, pidfd, &iov, 1UL, advice, 0U);
+    advised = syscall(PMADVISE_NR_PROCESS_MADVISE, pidfd, &iov, 1UL, advice, 0U);
     Py_END_ALLOW_THREADS
     if (advised < 0)
         return PyErr_SetFromErrno(PyExc_OSError);
@@ -50,7 +47,7 @@ loop(PyObject *module, PyObject *args)
     Py_BEGIN_ALLOW_THREADS
     clock_gettime(CLOCK_MONOTONIC, &begin);
     while (rounds-- > 0 && advised >= 0)
-        advised = syscall(__NR_process_madvise, pidfd, iov.buf,
+        advised = syscall(PMADVISE_NR_PROCESS_MADVISE, pidfd, iov.buf,
                           (size_t)iov.len / sizeof(struct iovec), advice, 0U);
     clock_gettime(CLOCK_MONOTONIC, &end);
     Py_END_ALLOW_THREADS

@@ -282,16 +282,19 @@ def _has_memory(target: TargetEntry) -> bool:
 
 
 def _observer(output: Output, order: Order) -> Silence | Bars:
-    """Return bars where somebody may look at them."""
-    from pmadvise.command.work import Silence  # noqa: PLC0415 - not for the help
+    """Return bars, where somebody may look at them and something is done."""
+    from pmadvise.command.work import (  # noqa: PLC0415 - not for the help
+        Silence,
+        observer_of,
+    )
 
-    if order.dry_run or not output.shows_progress:
+    if order.dry_run:
         return Silence()
-    from pmadvise.command.progress import Bars  # noqa: PLC0415 - slow, for a terminal
-
     # What is touched is counted once more.
     budget = order.budget
-    return Bars(output, 2 * budget if budget is not None and order.touch else budget)
+    if budget is not None and order.touch:
+        budget *= 2
+    return observer_of(output, budget)
 
 
 def _print(output: Output, outcomes: list[Outcome], order: Order) -> None:

@@ -12,7 +12,7 @@ from pmadvise.advice import Advice, advice_name
 from pmadvise.command.idle import IdleMemory
 from pmadvise.command.output import Output
 from pmadvise.command.table import Cell, Column
-from pmadvise.command.text import count, duration, error_text, long_size, size
+from pmadvise.command.text import count, duration, error_json, long_size, size
 from pmadvise.command.work import Order, Outcome
 from pmadvise.memory import Swap
 from pmadvise.report import Report
@@ -297,12 +297,9 @@ def to_json(outcome: Outcome, order: Order) -> dict[str, object]:
         **{name: body[name] for name in _FROM_REPORT},
         "ended": outcome.ended,
         "idle": None if outcome.idle is None else outcome.idle.to_dict(),
-        "error": None
-        if error is None or outcome.has_gone
-        else {
-            "errno": error.errno,
-            "message": error_text(error, str(outcome.target.pid)),
-        },
+        "error": error_json(
+            None if outcome.has_gone else error, str(outcome.target.pid)
+        ),
     }
 
 

@@ -134,10 +134,13 @@ COMMANDS = {"reclaim": reclaim}
 
 def run(output: Output, order: Order) -> None:
     """Reclaim memory of a cgroup, and print the outcome."""
-    from pmadvise.command.work import Interrupts  # noqa: PLC0415 - not for the help
+    from pmadvise.command.work import (  # noqa: PLC0415 - not for the help
+        Interrupts,
+        observer_of,
+    )
 
     with Interrupts() as interrupts:
-        outcome = _outcome(order, interrupts.event, _observer(output))
+        outcome = _outcome(order, interrupts.event, observer_of(output))
         output.interrupted = interrupts.event.is_set()
     account, error = outcome
     if output.json:
@@ -148,17 +151,6 @@ def run(output: Output, order: Order) -> None:
         output.error("", error)
     elif account is None or account.ended != "complete":
         output.failed = True
-
-
-def _observer(output: Output) -> Silence | Bars:
-    """Return a bar where somebody may look at it."""
-    from pmadvise.command.work import Silence  # noqa: PLC0415 - not for the help
-
-    if not output.shows_progress:
-        return Silence()
-    from pmadvise.command.progress import Bars  # noqa: PLC0415 - slow, for a terminal
-
-    return Bars(output, None)
 
 
 def _outcome(order: Order, stop: threading.Event, observer: Silence | Bars) -> Outcome:
@@ -195,7 +187,7 @@ def _outcome(order: Order, stop: threading.Event, observer: Silence | Bars) -> O
 
 def to_json(outcome: Outcome, order: Order) -> dict[str, object]:
     """Return an outcome as --json prints it."""
-    from pmadvise.command.text import error_text  # noqa: PLC0415 - not for the help
+    from pmadvise.command.text import error_json  # noqa: PLC0415 - not for the help
 
     account, error = outcome
     body: dict[str, object] = {
@@ -209,13 +201,7 @@ def to_json(outcome: Outcome, order: Order) -> dict[str, object]:
     }
     if account is not None:
         body = account.to_dict()
-    return {
-        "cgroup": order.cgroup,
-        **body,
-        "error": None
-        if error is None
-        else {"errno": error.errno, "message": error_text(error)},
-    }
+    return {"cgroup": order.cgroup, **body, "error": error_json(error)}
 
 
 def _print(output: Output, order: Order, account: Reclaimed, has_failed: bool) -> None:

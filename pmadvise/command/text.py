@@ -86,3 +86,10 @@ def error_text(error: OSError, subject: str = "") -> str:
         del parts[0]
     path = f": {os.fsdecode(error.filename)}" if error.filename else ""
     return ": ".join(parts) + path
+
+
+def error_json(error: OSError | None, subject: str = "") -> dict[str, object] | None:
+    """Return the field `error` of --json; arguments as error_text() has them."""
+    if error is None:
+        return None
+    return {"errno": error.errno, "message": error_text(error, subject)}

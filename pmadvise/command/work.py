@@ -25,6 +25,7 @@ from pmadvise.ranges import Ranges
 from pmadvise.report import Ended, Report
 
 if TYPE_CHECKING:
+    from pmadvise.command.output import Output
     from pmadvise.command.progress import Bars
     from pmadvise.command.tracking import Tracking
 
@@ -113,6 +114,20 @@ class Silence:
 
     def end(self) -> None:
         """The last target's turn has ended."""
+
+
+def observer_of(output: Output, budget: int | None = None) -> Silence | Bars:
+    """Return bars where somebody may look at them.
+
+    Args:
+        output: Where they are drawn.
+        budget: Bytes of progress in all; None if that is not known.
+    """
+    if not output.shows_progress:
+        return Silence()
+    from pmadvise.command.progress import Bars  # noqa: PLC0415 - slow, for a terminal
+
+    return Bars(output, budget)
 
 
 def bytes_of(share: Share, targets: Iterable[TargetEntry], advice: Advice) -> int:

@@ -16,12 +16,6 @@ from pmadvise import PAGE_SIZE
 from pmadvise._reasons.reclaim import no_reclaim
 
 
-@pytest.fixture(name="fake")
-def fake_cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCgroup:
-    """A cgroup of 100 MiB."""
-    return FakeCgroup(tmp_path / "group", monkeypatch)
-
-
 def only(*names: str) -> Callable[[Path], None]:
     """Return a function that leaves these files alone in a directory."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,12 +15,6 @@ import pmadvise
 from pmadvise import Swap, cgroup
 
 MIB = 1 << 20
-
-
-@pytest.fixture(name="fake")
-def fake_cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCgroup:
-    """A cgroup of 100 MiB."""
-    return FakeCgroup(tmp_path / "group", monkeypatch)
 
 
 def test_all_of_it(fake: FakeCgroup) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,12 +18,6 @@ MIB = 1 << 20
 
 class StopHere(Exception):
     """Of a handler."""
-
-
-@pytest.fixture(name="fake")
-def fake_cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCgroup:
-    """A cgroup of 100 MiB."""
-    return FakeCgroup(tmp_path / "group", monkeypatch)
 
 
 def test_a_signal_in_a_request(

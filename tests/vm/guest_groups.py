@@ -1,6 +1,7 @@
 """Cgroups of a guest with the memory controller, and the targets in them."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,10 +24,13 @@ class Group:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the targets, and remove it."""
-        for target in self._targets:
-            target.__exit__()
+        """End the targets, with what they have forked, and remove it."""
         with contextlib.suppress(FileNotFoundError):  # a check has removed it
+            self.write("cgroup.kill", 1)
+            for target in self._targets:
+                target.__exit__()
+            while "populated 1" in (self.path / "cgroup.events").read_text():
+                time.sleep(0.01)
             self.path.rmdir()
 
     def start(self, program: str, *arguments: object) -> Child:

@@ -7,17 +7,15 @@ import functools
 import time
 from collections.abc import Callable, Iterator
 
-from guest_targets import MIB, Child
-from proof import CGROUPS, require
+from guest_groups import Group
+from guest_targets import MIB
+from proof import require
 
 import pmadvise
 
 N, FILE, FORKED = 25, 64 * MIB, 200 * MIB
-GROUP = CGROUPS / "shared"
-JOIN = f"open('{GROUP}/cgroup.procs', 'w').write('0')\n"
 MAPPERS = f"""
 import mmap, os, time
-{JOIN}
 file = open("/tmp/shared", "w+b")
 file.write(os.urandom({FILE}))
 file.flush()
@@ -37,7 +35,6 @@ time.sleep(1000)
 """
 FORK = f"""
 import mmap, os, time
-{JOIN}
 memory = mmap.mmap(-1, {FORKED}, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 for start in range(0, {FORKED}, 4096):
     memory[start : start + 2048] = os.urandom(2048)
@@ -58,37 +55,22 @@ def page_out(process: pmadvise.Process) -> pmadvise.Ranges:
 
 def moved(program: str, size: int, way: str) -> str:
     """Ask for all of it, in one way; say what moved."""
-    GROUP.mkdir()
-    with Child(program) as child:
-        pids = [int(word) for word in child.hello.split()]
-        try:
-            before = int((GROUP / "memory.current").read_text())
-            begin = time.monotonic()
-            if way == "reclaim":
-                done = pmadvise.reclaim(GROUP, size)
-                told = f"{done.ended}, told {done.reclaimed / MIB:.0f} MiB"
-            else:
-                handles = [pmadvise.Process(pid) for pid in pids]
-                results = pmadvise.advise_each(
-                    handles, pmadvise.Advice.PAGEOUT, select=page_out
-                )
-                reports = [report for _, report in results]
-                advised = sum(
-                    report.advised
-                    for report in reports
-                    if isinstance(report, pmadvise.Report)
-                )
-                told = f"advised {advised / MIB:.0f} MiB"
-            seconds = time.monotonic() - begin
-            fell = before - int((GROUP / "memory.current").read_text())
-        finally:
-            (GROUP / "cgroup.kill").write_text("1")
-    for _ in range(100):
-        try:
-            GROUP.rmdir()
-            break
-        except OSError:
-            time.sleep(0.05)
+    with Group("shared") as group:
+        pids = [int(word) for word in group.start(program).hello.split()]
+        before, begin = group.read("memory.current"), time.monotonic()
+        if way == "reclaim":
+            done = pmadvise.reclaim(group.path, size)
+            told = f"{done.ended}, told {done.reclaimed / MIB:.0f} MiB"
+        else:
+            results = pmadvise.advise_each(
+                [pmadvise.Process(pid) for pid in pids],
+                pmadvise.Advice.PAGEOUT,
+                select=page_out,
+            )
+            reports = (one for _, one in results if isinstance(one, pmadvise.Report))
+            told = f"advised {sum(one.advised for one in reports) / MIB:.0f} MiB"
+        seconds = time.monotonic() - begin
+        fell = before - group.read("memory.current")
     require(fell >= 0 or way == "PAGEOUT", fell)
     return f"{told}, memory.current fell by {fell / MIB:.0f} MiB, {seconds:.2f} s"
 
