@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from pmadvise._advise.account import Account, Budget
 from pmadvise._advise.kernel import Kernel
@@ -17,6 +17,13 @@ from pmadvise._native.ranges import Batches, RangeArray
 from pmadvise._origin import own
 from pmadvise.ranges import Ranges
 from pmadvise.report import Ended
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Q = TypeVar("Q")
+    A = TypeVar("A")
 
 # Errnos that may be about the whole call rather than about one range.
 _OF_THE_CALL = frozenset(
@@ -155,13 +162,17 @@ class Engine:
 
     def _cut(self, ranges: Ranges, vmas: VmaArray | None = None) -> _Cut:
         is_current = vmas is None
+        if vmas is None:
+            vmas = self._answer(self._kernel.vmas_of, ranges)
+        return _Cut(vmas, ranges._array, is_current, self._max_element)
+
+    def _answer(self, question: Callable[[Q], A], about: Q) -> A:
+        """Return an answer of /proc; end the work if the target goes meanwhile."""
         try:
-            if vmas is None:
-                vmas = self._kernel.vmas_of(ranges)
+            return question(about)
         except own(ProcessLookupError):
             self._look()
             raise
-        return _Cut(vmas, ranges._array, is_current, self._max_element)
 
     def _check_limits(self) -> None:
         """End the work if a limit is reached."""
@@ -273,7 +284,8 @@ class Engine:
         if start == end:
             return
         if start != self._block[0]:
-            self._block = start, self._kernel.is_inside_huge_page(end)
+            is_inside = self._answer(self._kernel.is_inside_huge_page, end)
+            self._block = start, is_inside
         if not self._block[1]:
             return
         if start > address:
@@ -307,11 +319,7 @@ class Engine:
 
     def _counted(self, vector: Ranges) -> Ranges:
         """Return the parts of a vector that a budget counts."""
-        try:
-            resident = self._kernel.resident(vector)
-        except own(ProcessLookupError):
-            self._look()
-            raise
+        resident = self._answer(self._kernel.resident, vector)
         if self._profile.budget_counts_resident:
             return resident
         return vector - resident

@@ -205,11 +205,16 @@ class Rehearsal(Kernel):
 
     def advise(self, vector: RangeArray) -> tuple[MmEnd | None, int, float]:
         """Return the answer of Kernel.advise(), without the call."""
-        ended, result = self.ended(), 0
-        if ended is None:
+        if end := self.ended():
+            return end, 0, 0.0
+        try:
             result = self._result(vector)
-            self.tally.rehearse(max(result, 0))
-        return ended, result, 0.0
+        except own(ProcessLookupError):
+            if end := self.ended():
+                return end, 0, 0.0
+            raise
+        self.tally.rehearse(max(result, 0))
+        return None, result, 0.0
 
     def touch(self, pages: RangeArray) -> tuple[MmEnd | None, int]:
         """Return the answer of Kernel.touch(), without the call: all can be read."""

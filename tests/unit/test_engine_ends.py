@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import pytest
 from helpers.scripted_kernel import (
+    HUGE,
     Area,
     ScriptedKernel,
     TickingClock,
@@ -145,6 +146,20 @@ def test_end_while_a_budget_is_counted(end: MmEnd) -> None:
     kernel = Gone([Area(0, pages(10))])
     report = advise(kernel, [(0, pages(10))], budget=pages(5))
     assert (report.ended, report.calls, report.not_tried) == (end, 0, pages(10))
+
+
+@pytest.mark.parametrize("end", ["exec", "exited"])
+def test_end_while_a_huge_page_is_looked_for(end: MmEnd) -> None:
+    """An exec while the pages at the end of a call are looked at ends the work."""
+
+    class Gone(ScriptedKernel):
+        def is_inside_huge_page(self, address: int) -> bool:
+            self.ends = itertools.repeat(end)
+            raise_gone()
+
+    kernel = Gone([Area(0, 8 * HUGE)])
+    report = advise(kernel, [(PAGE_SIZE, 6 * HUGE)], max_stall=1e-9)
+    assert (report.ended, report.calls) == (end, 0)
 
 
 def test_timeout_among_holes() -> None:
