@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Generator
 
-from pmadvise._advise.account import Account, Budget
+from pmadvise._advise.account import Account, Budget, Cut
 from pmadvise._advise.kernel import Kernel
 from pmadvise._advise.limits import Clock, Limits, StopAdvising
 from pmadvise._advise.pacer import Pacer
 from pmadvise._advise.profiles import Profile
 from pmadvise._handle.mm import MmEnd
-from pmadvise._native.base import IOV_MAX, MAX_RW_COUNT
+from pmadvise._native.base import IOV_MAX
 from pmadvise._native.maps import VmaArray
 from pmadvise._native.mm import Burst
 from pmadvise._native.ranges import Batches, RangeArray
@@ -33,44 +33,6 @@ _OF_THE_CALL = frozenset(
 _LOST_RIGHT = frozenset({errno.EACCES, errno.EPERM})
 _LOOK_INTERVAL = 0.001
 """Seconds without a call after which the target is looked at again."""
-
-
-class _Cut:
-    """Ranges cut at the boundaries of VMAs, and how far they were worked through."""
-
-    __slots__ = ("_are_cut", "_at", "_mapped", "_pieces", "batches", "is_current")
-
-    def __init__(
-        self, vmas: VmaArray, array: RangeArray, is_current: bool, max_element: int
-    ) -> None:
-        self._pieces, self._mapped = vmas.cut(array)
-        self._are_cut = max_element < MAX_RW_COUNT
-        self._at = 0
-        self.is_current = is_current
-        self.batches: Batches | None = None
-
-    def is_one_vma(self) -> bool:
-        """Return whether all of it lies in one VMA."""
-        return self._mapped == b"\1"
-
-    def next_hole(self) -> tuple[int, int] | None:
-        """Return the next piece if nothing is mapped there, and go on behind it.
-
-        Else None: then `batches` has the mapped pieces up to the next hole, and is None
-        at the end.
-        """
-        if self.batches is not None:
-            return None
-        if self._at == len(self._pieces):
-            return None
-        if not self._mapped[self._at]:
-            self._at += 1
-            return self._pieces.get(self._at - 1)
-        hole = self._mapped.find(0, self._at)
-        stop = len(self._pieces) if hole < 0 else hole
-        self.batches = Batches(self._pieces, self._at, stop, self._are_cut)
-        self._at = stop
-        return None
 
 
 class Engine:
@@ -164,11 +126,11 @@ class Engine:
             return early.ended
         return "complete"
 
-    def _cut(self, ranges: Ranges, vmas: VmaArray | None = None) -> _Cut:
+    def _cut(self, ranges: Ranges, vmas: VmaArray | None = None) -> Cut:
         is_current = vmas is None
         if vmas is None:
             vmas = self._answer(self._kernel.vmas_of, ranges)
-        return _Cut(vmas, ranges._array, is_current, self._max_element)
+        return Cut(vmas, ranges._array, is_current, self._max_element)
 
     def _answer(self, question: Callable[[Q], A], about: Q) -> A:
         """Return an answer of /proc; end the work if the target goes meanwhile."""
@@ -209,7 +171,7 @@ class Engine:
         outside = address > self._highest_user
         self.account.skip(address, length, errno.EFAULT if outside else errno.ENOMEM)
 
-    def _advise_next(self, cut: _Cut, batches: Batches) -> tuple[_Cut | None, float]:
+    def _advise_next(self, cut: Cut, batches: Batches) -> tuple[Cut | None, float]:
         """Make one call; return pieces to look at again, and the pause behind it.
 
         A call of 512 KiB takes half a millisecond: what stands here costs a part of
@@ -281,7 +243,7 @@ class Engine:
         vector: RangeArray,
         batches: Batches,
         position: tuple[int, int],
-    ) -> _Cut | None:
+    ) -> Cut | None:
         """Go on after a call that did not take all; return pieces to look at again."""
         if result > 0:  # the next range alone will show its errno
             batches.rewind(position, result)
@@ -330,7 +292,7 @@ class Engine:
             more = start + self._huge_page - end
             batches.resize_last(vector, length + min(more, batches.rest_of_range()))
 
-    def _on_refusal(self, address: int, length: int, number: int) -> _Cut | None:
+    def _on_refusal(self, address: int, length: int, number: int) -> Cut | None:
         """Account for a range that the kernel refused when asked for it alone.
 
         Returns:

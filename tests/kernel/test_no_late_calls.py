@@ -63,11 +63,7 @@ def test_the_call_itself_looks(target: Target) -> None:
 
 
 def test_calls_that_follow_look_too(target: Target) -> None:
-    """However many calls one crossing makes, none is begun behind an exec.
-
-    One that is begun while the exec is under way waits for it: mm_access() takes
-    exec_update_lock. It finds nothing at that address, and is not followed.
-    """
+    """However many calls one crossing makes, none is begun behind an exec."""
     identity = Identity.open(target.pid)
     mm = open_mm(identity)
     kernel = Kernel(mm, profile_of(Advice.COLD), lambda: None)
@@ -82,6 +78,8 @@ def test_calls_that_follow_look_too(target: Target) -> None:
     soon.join()
     calls = kernel.tally.calls
     if end is None:
+        # It was begun while the exec was under way, and waited for it: mm_access()
+        # takes exec_update_lock. It finds nothing there, and is not followed.
         assert result == -errno.ENOMEM
         end, calls = kernel.ended(), calls - 1
     kernel.close()
