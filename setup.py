@@ -1,7 +1,9 @@
-"""What pyproject.toml cannot say: the CFFI module, and the tag of the wheel's ABI."""
+"""What pyproject.toml cannot say: CFFI's module, the wheel's tag, README's links."""
 
+import re
 import sys
 import sysconfig
+from pathlib import Path
 
 if sys.implementation.name != "cpython":
     sys.exit(
@@ -25,7 +27,21 @@ def limited_api() -> dict[str, str]:
     return {"py_limited_api": "cp315"} if builds and "abi3t" in tag else {}
 
 
+def description() -> str:
+    """Return README with links that lead somewhere from the page of an index too."""
+    root = Path(__file__).parent
+    project = (root / "pyproject.toml").read_text(encoding="utf-8")
+    (version,) = re.findall(r'^version = "(.+)"$', project, re.MULTILINE)
+    (source,) = re.findall(r'^Source = "(.+)"$', project, re.MULTILINE)
+    raw = source.replace("github.com", "raw.githubusercontent.com")
+    text = (root / "README.md").read_text(encoding="utf-8")
+    text = re.sub(r"(!\[[^]]*\]\()(?!https?:)", rf"\1{raw}/v{version}/", text)
+    return re.sub(r"(\]\()(?!https?:|#)", rf"\1{source}/blob/v{version}/", text)
+
+
 setup(
+    long_description=description(),
+    long_description_content_type="text/markdown",
     cffi_modules=["build_pmadvise.py:ffibuilder"],
     options={"bdist_wheel": limited_api()},
 )
