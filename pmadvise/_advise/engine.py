@@ -13,6 +13,7 @@ from pmadvise._advise.profiles import Profile
 from pmadvise._handle.mm import MmEnd
 from pmadvise._native.base import IOV_MAX, MAX_RW_COUNT
 from pmadvise._native.maps import VmaArray
+from pmadvise._native.mm import Burst
 from pmadvise._native.ranges import Batches, RangeArray
 from pmadvise._origin import own
 from pmadvise.ranges import Ranges
@@ -108,10 +109,13 @@ class Engine:
         )
         ends = (limits.budget, limits.cancel, limits.timeout)
         self._has_limits = any(end is not None for end in ends)
+        self._burst = Burst()
+        # Each call is told to on_progress, and looked at with a budget.
+        self._may_burst = limits.on_progress is None and limits.budget is None
         self._huge_page = kernel.huge_page_size
-        self._block = -1, False
-        """Where the latest call that ended inside a block of the size of a huge page
-        did so, and whether a huge page is there."""
+        self._huge_from = self._huge_until = 0
+        self._is_huge = False
+        """Whether a huge page covers these addresses, or none does."""
         self._capacity = IOV_MAX
         self._looked = 0.0
         self._highest_user = self._lowest_other = -1
@@ -229,20 +233,47 @@ class Engine:
                 vector = batches.shorten(vector, n_ranges, last_length)
                 batches.rewind(position, vector.total())
         asked = vector.total()
-        end, result, seconds = self._kernel.advise(vector)
+        first = self._set_burst(vector, batches)
+        end, result, seconds = self._kernel.advise(vector, self._burst)
         self._stop_if(end)
+        if followed := vector.get(0)[0] - first:
+            position = position[0], position[1] + followed
+            batches.rewind(position, asked)
         pause = 0.0
+        spent = self._kernel.tally.spent
         if result > 0:
-            pause = self._pacer.observe(result, seconds)
+            pause = self._pacer.observe(result, seconds, spent)
             if self._budget is not None:
                 self._budget.use(Ranges._of_array(vector), counted, result)
             self.account.progress()
+        elif followed:
+            pause = self._pacer.pause(spent)
         if result != asked:
             return self._go_on_after(result, vector, batches, position), pause
         if is_cut:
             raise StopAdvising("budget")
         self._capacity = IOV_MAX
         return None, pause
+
+    def _set_burst(self, vector: RangeArray, batches: Batches) -> int:
+        """Let calls of the same length follow with that for a vector; return where.
+
+        They end where Python has to look: at a huge page that may be cut, at a pause,
+        at a call that does not take all or that is to be followed by a longer one.
+        """
+        address, length = vector.get(0)
+        more = 0
+        if self._may_burst and len(vector) == 1 and length == self._pacer.size()[0]:
+            rest, end = batches.rest_of_range(), address + length
+            if self._profile.splits_huge_pages:
+                is_known = self._huge_from <= end and not self._is_huge
+                rest = min(rest, self._huge_until - end) if is_known else 0
+            more = max(rest // length, 0)
+        if more:
+            self._burst.set(more, *self._pacer.burst(self._clock.left()))
+        else:
+            self._burst.set(0, 0, 0, 0)
+        return address
 
     def _go_on_after(
         self,
@@ -283,10 +314,12 @@ class Engine:
         start = end & -self._huge_page
         if start == end:
             return
-        if start != self._block[0]:
-            is_inside = self._answer(self._kernel.is_inside_huge_page, end)
-            self._block = start, is_inside
-        if not self._block[1]:
+        if not self._huge_from <= start < self._huge_until:
+            until = self._answer(self._kernel.next_huge_page, start)
+            self._is_huge = until <= start
+            self._huge_from = start
+            self._huge_until = max(until, start + self._huge_page)
+        if not self._is_huge:
             return
         if start > address:
             batches.resize_last(vector, start - address)
