@@ -3,7 +3,6 @@
 import re
 import sys
 import sysconfig
-from pathlib import Path
 
 if sys.implementation.name != "cpython":
     sys.exit(
@@ -14,6 +13,7 @@ if sys.implementation.name != "cpython":
 import cffi
 from setuptools import setup
 from setuptools.command import bdist_wheel
+from setuptools.command.egg_info import egg_info
 
 
 def limited_api() -> dict[str, str]:
@@ -27,21 +27,24 @@ def limited_api() -> dict[str, str]:
     return {"py_limited_api": "cp315"} if builds and "abi3t" in tag else {}
 
 
-def description() -> str:
-    """Return README with links that lead somewhere from the page of an index too."""
-    root = Path(__file__).parent
-    project = (root / "pyproject.toml").read_text(encoding="utf-8")
-    (version,) = re.findall(r'^version = "(.+)"$', project, re.MULTILINE)
-    (source,) = re.findall(r'^Source = "(.+)"$', project, re.MULTILINE)
-    raw = source.replace("github.com", "raw.githubusercontent.com")
-    text = (root / "README.md").read_text(encoding="utf-8")
-    text = re.sub(r"(!\[[^]]*\]\()(?!https?:)", rf"\1{raw}/v{version}/", text)
-    return re.sub(r"(\]\()(?!https?:|#)", rf"\1{source}/blob/v{version}/", text)
+class AbsoluteLinks(egg_info):
+    """The metadata, with a README whose links lead somewhere on an index's page."""
+
+    def run(self) -> None:
+        """Write the metadata; those that have such links are left as they are."""
+        metadata = self.distribution.metadata
+        source = metadata.project_urls["Source"]  # type: ignore[attr-defined]
+        version = metadata.version
+        raw = source.replace("github.com", "raw.githubusercontent.com")
+        text = str(metadata.long_description)
+        text = re.sub(r"(!\[[^]]*\]\()(?!https?:)", rf"\1{raw}/v{version}/", text)
+        text = re.sub(r"(\]\()(?!https?:|#)", rf"\1{source}/blob/v{version}/", text)
+        metadata.long_description = text
+        super().run()
 
 
 setup(
-    long_description=description(),
-    long_description_content_type="text/markdown",
     cffi_modules=["build_pmadvise.py:ffibuilder"],
+    cmdclass={"egg_info": AbsoluteLinks},
     options={"bdist_wheel": limited_api()},
 )
