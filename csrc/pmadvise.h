@@ -107,6 +107,10 @@ size_t pmadvise_ranges_batch(const struct pmadvise_range *ranges, size_t n,
 
 /* read.c */
 struct pmadvise_status {
+    uint32_t uid; /* effective */
+    int parent;
+    int state; /* a letter */
+    uint64_t threads;
     /* bytes */
     uint64_t rss;
     uint64_t anonymous;
@@ -114,15 +118,10 @@ struct pmadvise_status {
     uint64_t shmem;
     uint64_t swap;
     uint64_t locked;
-    /* clock ticks */
     uint64_t cpu_ticks;
-    uint64_t start_ticks; /* since boot */
     uint64_t major_faults;
-    uint64_t threads;
-    int state; /* a letter */
-    int parent;
-    uint32_t uid; /* effective */
-    uint32_t name_length;
+    uint64_t start_ticks; /* since boot */
+    unsigned char name_length;
     char name[64]; /* TASK_COMM_LEN is 16; kernel threads have longer ones */
 };
 

@@ -111,9 +111,10 @@ class Identity:
         Raises:
             ValueError: This is closed.
         """
-        pin = Pin(self, self._opened())
+        descriptors = self._descriptors  # a daemon pins thousands of times a second
+        pin = Pin(self, self._opened() if descriptors is None else descriptors)
         # close() may be called meanwhile: it closes before it looks for users.
-        if self.closed and len(self._uses_here()) == 1:
+        if self._descriptors is None and len(self._uses_here()) == 1:
             pin.release()
             raise self._is_closed()
         return pin
@@ -256,23 +257,29 @@ class Pin:
     def __init__(self, identity: Identity, descriptors: _Descriptors) -> None:
         self._identity = identity
         # Not by __del__: that is Python code, which a signal handler may interrupt.
-        self._use = _Use(self, identity._users.discard)
-        self._use.descriptors = descriptors
-        self._use.thread = _thread.get_ident()
-        identity._users.add(self._use)
+        self._use = use = _Use(self, identity._users.discard)
+        use.descriptors = descriptors
+        use.thread = _thread.get_ident()
+        identity._users.add(use)
 
     def __enter__(self) -> Pin:
         """Return itself."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """End the use."""
-        self.release()
+    @property
+    def proc(self) -> int:
+        """As Identity.proc."""
+        proc = self._use.descriptors[1]
+        return self._identity.proc if proc is None else proc.fd
 
-    def release(self) -> None:
+    def release(self, *_: object) -> None:
         """End the use; may be called again."""
-        self._identity._users.discard(self._use)
-        self._identity._close_unless_used(self._use.descriptors)
+        identity, use = self._identity, self._use
+        identity._users.discard(use)
+        if identity._descriptors is None:
+            identity._close_unless_used(use.descriptors)
+
+    __exit__ = release
 
 
 class _Use(weakref.ref[Pin]):
