@@ -1,4 +1,4 @@
-"""Account, budget and cuts of an advise(): requested == advised + skipped + not tried."""
+"""Account, budget and cuts of an advise(): requested == advised + skipped + untried."""
 
 from __future__ import annotations
 
