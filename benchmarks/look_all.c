@@ -20,9 +20,10 @@
 #include "../csrc/syscall_nr.h"
 
 static volatile unsigned long long sum;
+static char name[64];
 static const char *const names[] = {
-    "\nVmRSS:",    "\nRssAnon:", "\nRssFile:",
-    "\nRssShmem:", "\nVmSwap:",  "\nVmLck:",
+    "\nUid:",      "\nVmRSS:",  "\nRssAnon:", "\nRssFile:",
+    "\nRssShmem:", "\nVmSwap:", "\nVmLck:",
 };
 
 static ssize_t
@@ -55,13 +56,20 @@ look(int proc)
 
     if (read_file(proc, "status", text, sizeof(text)) > 0)
         for (size_t j = 0; j < sizeof(names) / sizeof(*names); j++) {
-            const char *line = strstr(text, names[j]);
+            char *line = strstr(text, names[j]), *at;
 
             if (line)
-                sum += strtoull(line + strlen(names[j]), NULL, 10);
+                sum += strtoull(line + strlen(names[j]), &at, 10);
+            if (line && j == 0) /* the effective one is the second */
+                sum += strtoull(at, NULL, 10);
         }
-    if (read_file(proc, "stat", text, 1024) > 0)
+    if (read_file(proc, "stat", text, 1024) > 0) {
+        const char *begin = strchr(text, '('), *end = strrchr(text, ')');
+
         add_fields(text, 22);
+        if (begin && end > begin && (size_t)(end - begin) <= sizeof(name))
+            memcpy(name, begin + 1, (size_t)(end - begin) - 1);
+    }
 }
 
 static int

@@ -94,42 +94,45 @@ pmadvise_read_file(int directory, const char *path, char *buffer, size_t size)
 }
 
 /*
- * The value of a line "name:\t  number kB" in bytes, 0 if there is none.  A
- * name of a process begins no line: the kernel escapes its newlines.
+ * Take the value of a line "name:\t  number kB" in bytes, if that is its name.
+ * A name of a process begins no line: the kernel escapes its newlines.
  */
-static void
+static bool
 kilobytes(const char *line, const char *name, uint64_t *value)
 {
     size_t length = strlen(name);
 
-    if (strncmp(line, name, length) == 0)
-        *value = strtoull(line + length, NULL, 10) * 1024;
+    if (strncmp(line, name, length) != 0)
+        return false;
+    *value = strtoull(line + length, NULL, 10) * 1024;
+    return true;
 }
 
-static void
+enum { LINES = 7 };
+
+/* Take what a line has; returns whether it is one of LINES: most are not. */
+static bool
 line_of_status(const char *line, struct pmadvise_status *status)
 {
     char *behind;
 
-    switch (line[0]) { /* most of sixty lines are of no use */
+    switch (line[0]) {
     case 'R':
-        kilobytes(line, "RssAnon:", &status->anonymous);
-        kilobytes(line, "RssFile:", &status->file);
-        kilobytes(line, "RssShmem:", &status->shmem);
-        break;
+        return kilobytes(line, "RssAnon:", &status->anonymous) ||
+               kilobytes(line, "RssFile:", &status->file) ||
+               kilobytes(line, "RssShmem:", &status->shmem);
     case 'V':
-        kilobytes(line, "VmRSS:", &status->rss);
-        kilobytes(line, "VmSwap:", &status->swap);
-        kilobytes(line, "VmLck:", &status->locked);
-        break;
+        return kilobytes(line, "VmLck:", &status->locked) ||
+               kilobytes(line, "VmRSS:", &status->rss) ||
+               kilobytes(line, "VmSwap:", &status->swap);
     case 'U':
-        if (strncmp(line, "Uid:", 4) == 0) { /* real, effective, ... */
-            strtoul(line + 4, &behind, 10);
-            status->uid = (uint32_t)strtoul(behind, NULL, 10);
-        }
-        break;
+        if (strncmp(line, "Uid:", 4) != 0)
+            return false;
+        strtoul(line + 4, &behind, 10); /* real, effective, ... */
+        status->uid = (uint32_t)strtoul(behind, NULL, 10);
+        return true;
     default:
-        break;
+        return false;
     }
 }
 
@@ -159,11 +162,11 @@ read_status(int proc, struct pmadvise_status *status)
     char text[BLOCK + 1];
     size_t used = 0;
     int fd = openat(proc, "status", O_RDONLY | O_CLOEXEC);
-    int error = 0;
+    int error = 0, found = 0;
 
     if (fd < 0)
         return -errno;
-    for (bool more = true; more;) {
+    for (bool more = true; more && found < LINES;) {
         ssize_t n = read(fd, text + used, BLOCK - used);
         char *line = text, *newline;
 
@@ -178,7 +181,8 @@ read_status(int proc, struct pmadvise_status *status)
         used += (size_t)n;
         text[used] = '\0';
         for (; (newline = strchr(line, '\n')); line = newline + 1)
-            line_of_status(line, status);
+            if (line_of_status(line, status) && ++found == LINES)
+                break;
         used -= (size_t)(line - text);
         if (used == BLOCK)
             used = 0;
@@ -215,8 +219,8 @@ pmadvise_status_read(int proc, struct pmadvise_status *status)
         return -EPROTO;
     copy_name(text, at, status);
     for (int field = STATE; *at && field <= STARTTIME; field++) {
-        at += strcspn(at, " ");
-        at += *at == ' ';
+        while (*at && *at++ != ' ')
+            ;
         if (field == STATE)
             status->state = *at;
         else if (field == PPID)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from pmadvise._handle.identity import Identity
 from pmadvise._native.read import status_read
@@ -10,6 +11,8 @@ from pmadvise._origin import own
 from pmadvise._record import as_dict, record
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
+_ENCODING = sys.getfilesystemencoding()  # as os.fsdecode() takes them
+_ERRORS = sys.getfilesystemencodeerrors()
 
 
 @record
@@ -61,11 +64,13 @@ def read_status(identity: Identity) -> Status:
         ProcessLookupError: It has gone.
         PermissionError: Its directory in /proc is hidden.
     """
-    with identity.pin() as pin:
-        try:
-            fields = status_read(pin.proc)
-        except own(OSError) as error:
-            raise identity.refusal("status", error.errno or 0) from None
+    pin = identity.pin()  # no block, which takes longer: daemons look at all processes
+    try:
+        fields = status_read(pin.proc)
+    except own(OSError) as error:
+        raise identity.refusal("status", error.errno or 0) from None
+    finally:
+        pin.release()
     # Name by name: a call with two slices of a tuple takes half as long again.
     (
         uid,
@@ -84,7 +89,7 @@ def read_status(identity: Identity) -> Status:
         name,
     ) = fields
     return Status(
-        os.fsdecode(name),
+        name.decode(_ENCODING, _ERRORS),
         uid,
         parent,
         chr(state),

@@ -260,8 +260,9 @@ class Pin:
         self._identity, self.descriptors = identity, descriptors
         self.thread = _thread.get_ident()
         # Not by __del__: that is Python code, which a signal handler may interrupt.
-        self._reference = reference = weakref.ref(self, identity._users.discard)
-        identity._users.add(reference)
+        users = identity._users
+        self._reference = reference = weakref.ref(self, users.discard)
+        users.add(reference)
 
     def __enter__(self) -> Pin:
         """Return itself."""

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import errno
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from helpers.needs import ROOT
 from helpers.targets import MIB, PAGE, Target
 from helpers.waiting import wait_for_state
 
 from pmadvise import Advice, Process, Ranges, Report, advise_each
-from pmadvise._native import mm as native_mm
 
 pytestmark = pytest.mark.needs_root
 
@@ -163,31 +160,3 @@ def test_wrong_arguments(
     """A wrong argument is refused by its value before anybody is advised."""
     with pytest.raises(error, match=words):
         advise_each(handles, Advice.COLD, **arguments)
-
-
-@pytest.mark.needs_sources
-def test_the_walk_of_a_pageout(
-    target: Target, process: Process, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """From Process to the C function are the frames that CONTRIBUTING has: ten."""
-    walks: list[list[str]] = []
-    real = native_mm.mm_advise
-
-    def mm_advise(*arguments: Any) -> int:
-        frame, names = sys._getframe(1), ["mm_advise"]
-        while names[-1] != "Process.pageout":
-            code = frame.f_code
-            owner = frame.f_locals.get("self")
-            names.append(f"{type(owner).__name__}.{code.co_name}")
-            assert frame.f_back is not None
-            frame = frame.f_back
-        walks.append(names[::-1])
-        return real(*arguments)
-
-    monkeypatch.setattr(native_mm, "mm_advise", mm_advise)
-    process.pageout([(target.filled(PAGE), PAGE)])
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    paragraph = text[text.index("A `pageout()` walks") :].partition("\n\n")[0]
-    listed = re.findall(r"`(\w+\.\w+|mm_advise)`", paragraph)
-    assert walks == [listed]
-    assert len(listed) + 1 <= 10

@@ -88,15 +88,15 @@ def test_pid_reused_while_it_is_opened(
 ) -> None:
     """A pid that changes hands between pidfd and directory opens no handle."""
     target.run("None")
-    real_open, todo = Descriptor.open, [fork_as]
+    real_open, todo = Descriptor.open_proc, [fork_as]
 
-    def open_late(path: str, **named: int) -> Descriptor:
-        if path == f"/proc/{target.pid}" and todo:
+    def open_late(self: Descriptor, pidfd: int, pid: int) -> bool:
+        if todo:
             target.kill()
             todo.pop()(target.pid)
-        return real_open(path, **named)
+        return real_open(self, pidfd, pid)
 
-    monkeypatch.setattr(Descriptor, "open", open_late)
+    monkeypatch.setattr(Descriptor, "open_proc", open_late)
     before = open_files()
     with pytest.raises(ProcessLookupError, match="exited"):
         Process(target.pid)
