@@ -1,4 +1,4 @@
-"""Directives of the guide: ``.. verb:: NAME``, the options and examples of a verb."""
+"""Directives of the guide: ``.. verb:: NAME``, and ``.. remedies::``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
+
+from pmadvise._reasons.answer import UNCONFINED, how_to_add, how_to_allow
 
 
 class Verb(Directive):
@@ -26,6 +28,33 @@ class Verb(Directive):
         lines = StringList(list(_text(found[name])), source=__file__)
         self.state.nested_parse(lines, 0, parsed)
         return parsed.children
+
+
+class Remedies(Directive):
+    """The remedies that several messages share, as the messages have them."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the nodes."""
+        rows = remedies()
+        items = [
+            nodes.definition_list_item(
+                "",
+                nodes.term(text=title),
+                nodes.definition("", nodes.paragraph(text=text)),
+            )
+            for title, text in rows.items()
+        ]
+        return [nodes.definition_list("", *items)]
+
+
+def remedies() -> dict[str, str]:
+    """Return them by what they are of."""
+    return {
+        "A capability": how_to_add("NAME"),
+        "A filter that refuses process_madvise": how_to_allow("process_madvise"),
+        "A filter that refuses another call": how_to_allow("CALL"),
+        "A security module": UNCONFINED,
+    }
 
 
 def _text(group: verbs.Group) -> Iterator[str]:
@@ -69,6 +98,7 @@ def _escape(text: str) -> str:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Add the directive."""
+    """Add the directives."""
     app.add_directive("verb", Verb)
+    app.add_directive("remedies", Remedies)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
