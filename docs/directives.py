@@ -69,8 +69,6 @@ def _text(group: verbs.Group) -> Iterator[str]:
         yield from ("", f".. option:: {names}", "", f"   {_escape(text)}", "")
     if context is not None:
         yield from _paragraphs(context.command.epilog or "")
-    if group.title == "selftest":
-        yield from _block("text", verbs.help_of_selftest())
 
 
 def _paragraphs(text: str) -> Iterator[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -69,6 +70,7 @@ def groups() -> list[Group]:
     """
     found = contexts()
     of_verb = {name: _options(context) for name, context in found.items()}
+    of_verb["selftest"] = _of_selftest()
     many = tuple(name for name, context in found.items() if takes_targets(context))
     advices = tuple(name for name in many if _has(of_verb[name], "--dry-run"))
     every = Group("Every verb", tuple(found), _options(top()), options.UNITS_HELP)
@@ -113,8 +115,9 @@ def paragraphs(text: str) -> Iterator[tuple[bool, str]]:
             yield False, " ".join(paragraph.split())
 
 
-def help_of_selftest() -> str:
-    """Return the help of the verb that reads its own options, in 80 columns."""
+@functools.cache
+def _of_selftest() -> tuple[Option, ...]:
+    """Return the options of the verb that reads its own, from its help."""
     text = subprocess.run(
         [sys.executable, "-m", "pmadvise.selftest", "--help"],
         env={**os.environ, "COLUMNS": "80", "NO_COLOR": "1"},
@@ -123,6 +126,7 @@ def help_of_selftest() -> str:
         check=True,
         timeout=60,
     ).stdout
-    return "\n".join(
-        textwrap.fill(line, 80) if len(line) > 80 else line for line in text.split("\n")
-    )
+    listed = text.partition("\noptions:\n")[2].partition("\n\n")[0]
+    entries = re.split(r"^  (?=-)", listed, flags=re.MULTILINE)[1:]
+    parts = (re.split(r" {2,}|\n +", entry.strip(), maxsplit=1) for entry in entries)
+    return tuple(Option(names, " ".join(rest.split())) for names, rest in parts)

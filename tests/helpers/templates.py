@@ -8,11 +8,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-
-from helpers.needs import ROOT
+from pathlib import Path
 
 HOLE = "…"
-PACKAGE = ROOT / "pmadvise"
+PACKAGE = Path(__file__).parents[2] / "pmadvise"
 _MAKERS = re.compile(
     r"\w*Error|\w*refusal|\w*refuse\w*|error|gone|unfit|_unfit|no_memory|\w*Parameter"
 )
