@@ -65,5 +65,6 @@ def _texts(node: ast.AST) -> Iterator[str]:
 
 
 def _text(node: ast.AST) -> str | None:
-    is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-    return node.value if is_text else None
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    return None
