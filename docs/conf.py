@@ -27,6 +27,8 @@ extensions = [
     "directives",
 ]
 myst_heading_anchors = 3  # links to headings, [text](page.md#heading), are checked
+nitpicky = True  # a link to nothing, or prose that is read as a type, is a warning
+nitpick_ignore_regex = [("py:class", r"(collections\.abc|os)\.\w+|pmadvise\.idle\.\w+")]
 default_role = "code"  # `name` in a docstring
 smartquotes = False  # "--json" is not a dash
 autodoc_member_order = "bysource"
@@ -50,7 +52,7 @@ html_theme_options = {
 
 
 def setup(app: Sphinx) -> None:
-    """Give attributes an empty type, for napoleon, and plots a class, for guide.css."""
+    """Give texts an empty type, for napoleon, and plots a class, for guide.css."""
     app.connect("autodoc-process-docstring", _without_type, priority=400)  # before it
     app.connect("doctree-read", _mark_plots)
 
@@ -64,8 +66,11 @@ def _without_type(
     lines: list[str],
 ) -> None:
     # It takes the text before the first colon for the type, which is annotated here.
-    if what in {"attribute", "data", "property"} and lines:
-        lines[0] = f": {lines[0]}"
+    texts = [0] if what in {"attribute", "data", "property"} and lines else []
+    texts += [i + 1 for i, line in enumerate(lines) if line == "Returns:"]
+    for i in texts:
+        text = lines[i].lstrip()
+        lines[i] = f"{' ' * (len(lines[i]) - len(text))}: {text}"
 
 
 def _mark_plots(_app: Sphinx, document: nodes.document) -> None:
