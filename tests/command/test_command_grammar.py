@@ -141,6 +141,24 @@ def test_examples(line: str) -> None:
     assert command.make_context(verb, arguments).params
 
 
+@pytest.mark.needs_root
+@pytest.mark.parametrize(
+    "line",
+    [
+        line
+        for lines in EXAMPLES.values()
+        for line in lines
+        if "1234" in line and not {"--watch", "--swap-floor"} & {*line.split()}
+    ],
+)
+def test_examples_of_a_process(target: Target, line: str) -> None:
+    """Each example about a process does what it is there for, for any process."""
+    target.filled(4 * PAGE)
+    _, *arguments = shlex.split(line.replace("1234", str(target.pid)))
+    done = run(*arguments)
+    assert (done.status, str(target.pid) in done.out) == (0, True)
+
+
 def test_every_verb_has_examples() -> None:
     """Each verb has examples, which are the last lines of its help, and its own."""
     assert list(EXAMPLES) == list(app.VERBS)
