@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import tomllib
+from docutils import nodes
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # the API of this tree, whatever is installed
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # this tree, whatever is installed
 
 _METADATA = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
@@ -22,14 +23,20 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx_click",
+    "sphinx_copybutton",
+    "directives",
 ]
 myst_heading_anchors = 3  # links to headings, [text](page.md#heading), are checked
+nitpicky = True  # a link to nothing, or prose that is read as a type, is a warning
+nitpick_ignore_regex = [("py:class", r"(collections\.abc|os)\.\w+|pmadvise\.idle\.\w+")]
 default_role = "code"  # `name` in a docstring
 smartquotes = False  # "--json" is not a dash
 autodoc_member_order = "bysource"
 napoleon_use_ivar = False
 napoleon_numpy_docstring = False  # a second look at each docstring
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ "  # what is copied are the lines behind one
+copybutton_prompt_is_regexp = True
 
 html_theme = "furo"
 html_title = f"pmadvise {release}"
@@ -45,8 +52,9 @@ html_theme_options = {
 
 
 def setup(app: Sphinx) -> None:
-    """Let napoleon see the docstring of each attribute with an empty type."""
+    """Give texts an empty type, for napoleon, and plots a class, for guide.css."""
     app.connect("autodoc-process-docstring", _without_type, priority=400)  # before it
+    app.connect("doctree-read", _mark_plots)
 
 
 def _without_type(
@@ -58,5 +66,15 @@ def _without_type(
     lines: list[str],
 ) -> None:
     # It takes the text before the first colon for the type, which is annotated here.
-    if what in {"attribute", "data", "property"} and lines:
-        lines[0] = f": {lines[0]}"
+    texts = [0] if what in {"attribute", "data", "property"} and lines else []
+    texts += [i + 1 for i, line in enumerate(lines) if line == "Returns:"]
+    for i in texts:
+        text = lines[i].lstrip()
+        lines[i] = f"{' ' * (len(lines[i]) - len(text))}: {text}"
+
+
+def _mark_plots(_app: Sphinx, document: nodes.document) -> None:
+    # For guide.css: a plot is dark on white, the screens are dark in either theme.
+    for image in document.findall(nodes.image):
+        if "plots/" in image["uri"]:
+            image["classes"].append("plot")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-import click
-
-from pmadvise.command.app import app
+import verbs
 
 _HEAD = r""".\" Written by python docs/manual.py: do not edit.
 .TH PMADVISE 1 "" "pmadvise" "User Commands"
@@ -22,48 +20,36 @@ _SEE_ALSO = r""".SH SEE ALSO
 
 def page() -> str:
     """Return the man page in the macros of man(7)."""
-    context = click.Context(app, info_name="pmadvise", **app.context_settings)
+    context, contexts = verbs.top(), verbs.contexts()
     lines = [_HEAD, ".SH SYNOPSIS"]
-    commands = [
-        (command, click.Context(command, info_name=name, parent=context))
-        for name in app.list_commands(context)
-        if (command := app.get_command(context, name))
-    ]
-    for _, inner in [(app, context), *commands]:
-        lines += [".PP", _usage(inner)]
-    lines += [".SH DESCRIPTION", *_paragraphs(app.help or ""), ".SH OPTIONS"]
-    lines += _options(app, context)
+    for inner in (context, *contexts.values()):
+        path, _, pieces = verbs.usage(inner).partition(" [")
+        lines += [".PP", f".B {_escape(path)}\n{_escape(f'[{pieces}')}"]
+    every, targets, advices, *rest = verbs.groups()
+    lines += [".SH DESCRIPTION", *_text(context.command.help or "")]
+    lines += [".SH OPTIONS", *_text(every.help), *_options(every.options)]
+    for group in (targets, advices):
+        lines += [f".SS {group.title}", ".PP", f"Of {_escape(', '.join(group.verbs))}."]
+        lines += [*_text(group.help), *_options(group.options)]
     lines += [".SH COMMANDS"]
-    for command, inner in commands:
-        lines += [f".SS {_escape(command.name or '')}"]
-        lines += _paragraphs(command.help or "")
-        lines += _options(command, inner)
-    lines += [".SH NOTES", *_paragraphs(app.epilog or ""), _SEE_ALSO]
+    for group in rest:
+        epilog = contexts[group.title].command.epilog or ""
+        lines += [f".SS {_escape(group.title)}", *_text(group.help)]
+        lines += [*_options(group.options), *_text(epilog)]
+    lines += [".SH NOTES", *_text(context.command.epilog or ""), _SEE_ALSO]
     return "\n".join(lines) + "\n"
 
 
-def _usage(context: click.Context) -> str:
-    pieces = " ".join(context.command.collect_usage_pieces(context))
-    return f".B {_escape(context.command_path)}\n{_escape(pieces)}"
-
-
-def _paragraphs(text: str) -> Iterator[str]:
-    """Yield the paragraphs of a help text, those that click does not wrap as is."""
-    for paragraph in text.strip().split("\n\n"):
-        is_literal = paragraph.startswith("\b\n")
+def _text(text: str) -> Iterator[str]:
+    for is_literal, paragraph in verbs.paragraphs(text):
+        escaped = _escape(paragraph)
         yield ".PP"
-        if is_literal:
-            yield f".nf\n{_escape(paragraph[2:])}\n.fi"
-        else:
-            yield _escape(" ".join(paragraph.split()))
+        yield f".nf\n{escaped}\n.fi" if is_literal else escaped
 
 
-def _options(command: click.Command, context: click.Context) -> Iterator[str]:
-    for parameter in command.get_params(context):
-        record = parameter.get_help_record(context)
-        if record is not None and record[1]:
-            name, text = record
-            yield f".TP\n.B {_escape(name)}\n{_escape(text)}"
+def _options(options: tuple[verbs.Option, ...]) -> Iterator[str]:
+    for option in options:
+        yield f".TP\n.B {_escape(option.names)}\n{_escape(option.text)}"
 
 
 def _escape(text: str) -> str:

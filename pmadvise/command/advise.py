@@ -11,6 +11,7 @@ import click
 from pmadvise import PAGE_SIZE
 from pmadvise.advice import Advice
 from pmadvise.command import completion, options
+from pmadvise.command.examples import examples
 from pmadvise.command.options import Share
 from pmadvise.command.output import Output
 
@@ -237,7 +238,8 @@ def _command(advice: Advice, verb: Verb) -> click.Command:
         default=verb.default,
         units=options.UNITS_HELP,
     )
-    return click.command(advice.name.lower(), help=text)(command)
+    name = advice.name.lower()
+    return click.command(name, help=text, epilog=examples(name))(command)
 
 
 COMMANDS = {

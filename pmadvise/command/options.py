@@ -104,7 +104,7 @@ def share(text: str | int) -> int | Share:
     except ValueError:
         percent = math.nan
     if not 0 <= percent <= 100:
-        raise _refused(text, "between 0% and 100%")
+        raise _refused(text, "a share between 0% and 100%")
     return Share(percent)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pmadvise.command import options
+from pmadvise.command.examples import examples
 from pmadvise.command.output import Output
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ processes that /proc hides.
 {options.TARGET_HELP} Without a TARGET: all processes."""
 
 
-@click.command(help=_HELP)
+@click.command(help=_HELP, epilog=examples("top"))
 @options.targets
 @click.option(
     "--sort",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable
 
 import click
@@ -10,7 +11,8 @@ import pytest
 from helpers.command import run
 from helpers.targets import PAGE, Target
 
-from pmadvise.command import options
+from pmadvise.command import app, options
+from pmadvise.command.examples import EXAMPLES
 from pmadvise.command.options import Share
 
 COMMANDS = (
@@ -126,6 +128,45 @@ def test_help(command: str) -> None:
     assert max(map(len, done.out.split("\n"))) <= 80
     for option in ("--json", "--quiet", "--debug", "--help"):
         assert option in done.out
+
+
+@pytest.mark.parametrize(
+    "line", [line for lines in EXAMPLES.values() for line in lines]
+)
+def test_examples(line: str) -> None:
+    """Each example of the help is read without an error, its values too."""
+    _, verb, *arguments = shlex.split(line)
+    command = app.app.get_command(click.Context(app.app), verb)
+    assert command is not None
+    assert command.make_context(verb, arguments).params
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize(
+    "line",
+    [
+        line
+        for lines in EXAMPLES.values()
+        for line in lines
+        if "1234" in line and not {"--watch", "--swap-floor"} & {*line.split()}
+    ],
+)
+def test_examples_of_a_process(target: Target, line: str) -> None:
+    """Each example about a process does what it is there for, for any process."""
+    target.filled(4 * PAGE)
+    _, *arguments = shlex.split(line.replace("1234", str(target.pid)))
+    done = run(*arguments)
+    assert (done.status, str(target.pid) in done.out) == (0, True)
+
+
+def test_every_verb_has_examples() -> None:
+    """Each verb has examples, which are the last lines of its help, and its own."""
+    assert list(EXAMPLES) == list(app.VERBS)
+    for verb, lines in EXAMPLES.items():
+        assert {line.split()[:2] == ["pmadvise", verb] for line in lines} == {True}
+        if verb != "selftest":  # which has the help of its own parser
+            shown = run(verb, "--help").out.split("Examples:\n")[1]
+            assert shown == "".join(f"    {line}\n" for line in lines)
 
 
 def test_options_before_the_command(target: Target) -> None:
