@@ -1,5 +1,6 @@
-"""What pyproject.toml cannot say: the CFFI module, and the tag of the wheel's ABI."""
+"""What pyproject.toml cannot say: CFFI's module, the wheel's tag, README's links."""
 
+import re
 import sys
 import sysconfig
 
@@ -12,6 +13,7 @@ if sys.implementation.name != "cpython":
 import cffi
 from setuptools import setup
 from setuptools.command import bdist_wheel
+from setuptools.command.egg_info import egg_info
 
 
 def limited_api() -> dict[str, str]:
@@ -25,7 +27,24 @@ def limited_api() -> dict[str, str]:
     return {"py_limited_api": "cp315"} if builds and "abi3t" in tag else {}
 
 
+class AbsoluteLinks(egg_info):
+    """The metadata, with a README whose links lead somewhere on an index's page."""
+
+    def run(self) -> None:
+        """Write the metadata; those that have such links are left as they are."""
+        metadata = self.distribution.metadata
+        source = metadata.project_urls["Source"]  # type: ignore[attr-defined]
+        version = metadata.version
+        raw = source.replace("github.com", "raw.githubusercontent.com")
+        text = str(metadata.long_description)
+        text = re.sub(r"(!\[[^]]*\]\()(?!https?:)", rf"\1{raw}/v{version}/", text)
+        text = re.sub(r"(\]\()(?!https?:|#)", rf"\1{source}/blob/v{version}/", text)
+        metadata.long_description = text
+        super().run()
+
+
 setup(
     cffi_modules=["build_pmadvise.py:ffibuilder"],
+    cmdclass={"egg_info": AbsoluteLinks},
     options={"bdist_wheel": limited_api()},
 )

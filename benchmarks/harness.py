@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 
@@ -170,6 +171,33 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
         return values[0], values[0], values[0]
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     return low, median, high
+
+
+@contextmanager
+def one_cpu(*pids: int) -> Iterator[None]:
+    """Run this process, those that it starts, and others, on one CPU for a block.
+
+    Ratios near their bound need it: CPUs of a shared machine differ in speed, and an
+    interrupt of another one costs more than what is compared.
+    """
+    before = {pid: os.sched_getaffinity(pid) for pid in (0, *pids)}
+    try:
+        for pid in before:
+            os.sched_setaffinity(pid, {min(before[0])})
+        yield
+    finally:
+        for pid, cpus in before.items():
+            os.sched_setaffinity(pid, cpus)
+
+
+def there_and_back(*cases: Case) -> Mapping[str, float]:
+    """Measure cases in turn and then backwards, on one CPU; return the means."""
+    found: dict[str, float] = {}
+    with one_cpu():
+        for case in (*cases, *reversed(cases)):
+            for name, value in case().items():
+                found[name] = found.get(name, 0) + value / 2
+    return found
 
 
 def timed(name: str, work: Callable[[], object], times: int = 1) -> Case:

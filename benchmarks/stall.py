@@ -14,12 +14,15 @@ from time import perf_counter, process_time
 
 from benchmarks import peers
 from benchmarks.children import Child, filled
-from benchmarks.harness import Benchmark, Bound, Plan, Plot, Row
+from benchmarks.harness import Benchmark, Bound, Plan, Plot, Row, one_cpu
 from benchmarks.zram import swap_on_zram
 from pmadvise import Advice, Process
 
 SIZE = 1 << 30
 SWAP = 3 << 30
+PIECE = 256 << 20
+TURNS = 2
+"""GiB that each way pages out, in all."""
 STALLS = (None, 0.050, 0.010, 0.002)
 
 
@@ -48,40 +51,44 @@ def page_out(child: Child, state: str, max_stall: float | None) -> Mapping[str, 
     return {name: seconds, f"{name} cpu": cpu, f"{name} wait": wait}
 
 
-def page_out_in_c(program: Path, child: Child, max_stall: float) -> Mapping[str, float]:
-    """Return the seconds, and those of CPU, that the C program measures."""
-    arguments = (child.pid, child.hello, SIZE, int(Advice.PAGEOUT), max_stall)
-    output = subprocess.check_output([program, *map(str, arguments)])
-    seconds, cpu, advised, _ = map(float, output.split())
-    if advised != SIZE:
-        raise RuntimeError(f"the C program advised {advised} bytes of {SIZE}")
-    child.ask("read")
-    return {"rest C": seconds, "rest C cpu": cpu}
-
-
 def at_rest(program: Path, child: Child, max_stall: float) -> Mapping[str, float]:
-    """Return the means without a bound, with one, and in C, measured there and back.
+    """Return the seconds a GiB without a bound, with one, and in C.
 
-    The ratios are near their bounds, and the machine's speed drifts within a round.
+    The ratios are near their bounds, and the machine's speed drifts: so they take turns
+    at pieces, there and back, and all at the same CPU, as an interrupt of another one
+    costs more than what is compared.
     """
-    means: dict[str, float] = {}
+    found: dict[str, float] = {}
 
-    def add(found: Mapping[str, float]) -> None:
-        for name, seconds in found.items():
-            means[name] = means.get(name, 0) + seconds / 2
+    def ours(bound: float | None, address: int) -> None:
+        name, begin, cpu = f"rest {label(bound)}", perf_counter(), process_time()
+        advised = process.pageout([(address, PIECE)], max_stall=bound).advised
+        cpu = process_time() - cpu
+        add(name, perf_counter() - begin, cpu, advised)
 
-    def ours(bound: float | None) -> None:
-        add(page_out(child, "rest", bound))
+    def in_c(address: int) -> None:
+        arguments = (child.pid, address, PIECE, int(Advice.PAGEOUT), max_stall)
+        output = subprocess.check_output([program, *map(str, arguments)])
+        seconds, cpu, advised, _ = map(float, output.split())
+        add("rest C", seconds, cpu, advised)
 
-    ours(None)
-    ours(max_stall)
-    add(page_out_in_c(program, child, max_stall))
-    add(page_out_in_c(program, child, max_stall))
-    ours(max_stall)
-    ours(None)
-    ours_cpu = means[f"rest {label(max_stall)} cpu"]
-    means["rest cpu over"] = ours_cpu - means["rest C cpu"]
-    return means
+    def add(name: str, seconds: float, cpu: float, advised: float) -> None:
+        if advised != PIECE:
+            raise RuntimeError(f"{name}: {advised} bytes of {PIECE} were advised")
+        found[name] = found.get(name, 0) + seconds / TURNS
+        found[name + " cpu"] = found.get(name + " cpu", 0) + cpu / TURNS
+
+    there = [partial(ours, None), partial(ours, max_stall), partial(in_c)]
+    turns = [*there, *reversed(there)]
+    with Process(child.pid) as process, one_cpu(child.pid):
+        for shift in range(len(turns)):
+            for index, at in enumerate(range(0, SIZE, PIECE)):
+                turns[(index + shift) % len(turns)](child.hello + at)
+            if process.swapped().total < 0.98 * SIZE:
+                raise RuntimeError("not all is in swap")
+            child.ask("read")
+    over = found[f"rest {label(max_stall)} cpu"] - found["rest C cpu"]
+    return {**found, "rest cpu over": over}
 
 
 def set_up(stack: ExitStack) -> Plan:
@@ -142,7 +149,7 @@ def set_up(stack: ExitStack) -> Plan:
                 f"CPU above that C program, a GiB, max_stall={ours}",
                 "rest cpu over",
                 "ms",
-                scale=1e3 * (1 << 30) / SIZE,
+                scale=1e3,
                 bound=Bound(25),
             ),
             Row(

@@ -12,7 +12,7 @@ import psutil
 
 from benchmarks import peers
 from benchmarks.children import sleeper
-from benchmarks.harness import Benchmark, Bound, Plan, Plot, Row, timed
+from benchmarks.harness import Benchmark, Bound, Plan, Plot, Row, there_and_back, timed
 from benchmarks.zram import swap_on_zram
 from pmadvise import Advice, Process, advise_each
 
@@ -97,9 +97,12 @@ def set_up(stack: ExitStack) -> Plan:
     scale = 1e6 / PROCESSES
     return Plan(
         cases=[
-            partial(looks_with_c, program, pids),
-            timed("looks", partial(looks, pids)),
-            timed("kept", partial(kept_looks, kept)),
+            partial(
+                there_and_back,
+                partial(looks_with_c, program, pids),
+                timed("looks", partial(looks, pids)),
+                timed("kept", partial(kept_looks, kept)),
+            ),
             timed("looks psutil", partial(looks_with_psutil, pids)),
             timed("sweep", partial(sweep, pids)),
             timed("sweep psutil", partial(sweep_with_psutil, pids)),

@@ -1,4 +1,4 @@
-"""Swap on /dev/zram0 for as long as it is needed; other swap stays as it is."""
+"""Swap on a zram device of its own for as long as needed; other swap stays as it is."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
-DEVICE = Path("/dev/zram0")
-SETTINGS = Path("/sys/block/zram0")
+CONTROL = Path("/sys/class/zram-control")
 ALGORITHM = "lz4"
 FIRST = 32767
 """The highest priority: the kernel fills this swap before any other."""
@@ -16,15 +15,11 @@ FIRST = 32767
 
 def missing() -> str:
     """Return why it can't be set up, or nothing."""
-    if not SETTINGS.is_dir():
-        return "there is no /dev/zram0: modprobe zram"
-    if (SETTINGS / "initstate").read_text().strip() != "0":
-        return f"{DEVICE} is in use: swapoff {DEVICE} and zramctl --reset {DEVICE}"
-    return ""
+    return "" if CONTROL.is_dir() else f"there is no {CONTROL}: modprobe zram"
 
 
 def swap_on_zram(stack: ExitStack, size: int) -> str:
-    """Swap to zram until the stack ends; returns how memory is compressed.
+    """Swap to a new zram device until the stack ends; returns how it compresses.
 
     Args:
         stack: Undoes it, whatever comes in between.
@@ -32,29 +27,30 @@ def swap_on_zram(stack: ExitStack, size: int) -> str:
     """
     if why := missing():
         raise RuntimeError(why)
-    stack.callback(_undo)
-    algorithms = SETTINGS / "comp_algorithm"
+    number = int((CONTROL / "hot_add").read_text())
+    stack.callback(_undo, number)
+    settings, device = Path(f"/sys/block/zram{number}"), f"/dev/zram{number}"
+    algorithms = settings / "comp_algorithm"
     if ALGORITHM in algorithms.read_text().replace("[", "").replace("]", "").split():
         algorithms.write_text(ALGORITHM)
-    (SETTINGS / "disksize").write_text(str(size))
-    _do("mkswap", str(DEVICE))
-    _do("swapon", "--priority", str(FIRST), str(DEVICE))
+    (settings / "disksize").write_text(str(size))
+    _do("mkswap", device)
+    _do("swapon", "--priority", str(FIRST), device)
     return algorithms.read_text().partition("[")[2].partition("]")[0]
 
 
-def _undo() -> None:
+def _undo(number: int) -> None:
     both = {signal.SIGINT, signal.SIGTERM}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, both)
     try:
-        if any(line.startswith(f"{DEVICE} ") for line in _swaps()):
-            _do("swapoff", str(DEVICE))
-        (SETTINGS / "reset").write_text("1")
+        device = f"/dev/zram{number}"
+        swaps = Path("/proc/swaps").read_text().split("\n")
+        if any(line.startswith(f"{device} ") for line in swaps):
+            _do("swapoff", device)
+        Path(f"/sys/block/zram{number}/reset").write_text("1")
+        (CONTROL / "hot_remove").write_text(str(number))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _swaps() -> list[str]:
-    return Path("/proc/swaps").read_text().split("\n")
 
 
 def _do(*command: str) -> None:

@@ -190,6 +190,11 @@ nanoseconds(void)
  * Advise `n` ranges if the process of an open task/PID/stat still runs in the
  * mm `then`; `maps_fd` as pmadvise_mm_ended() has it.  Nothing stands between
  * the check and the call, nor between the call and the tally.
+ *
+ * One range taken whole moves on by its length, and is advised again in the
+ * same way, as far as `burst` lets it: where it stands then, and the tally's
+ * result, are of the last call.
+ *
  * Returns as pmadvise_mm_ended() does; the call was made, and tally->result is
  * the bytes advised or -errno, if that is PMADVISE_MM_CURRENT.
  * See process_madvise(2).
@@ -197,23 +202,33 @@ nanoseconds(void)
 int
 pmadvise_mm_advise(int pidfd, int stat_fd, int maps_fd,
                    const struct pmadvise_mm_fingerprint *then,
-                   const struct pmadvise_range *ranges, size_t n, int advice,
+                   struct pmadvise_range *ranges, size_t n, int advice,
+                   const struct pmadvise_burst *burst,
                    struct pmadvise_tally *tally)
 {
-    int ended = ended_by(stat_fd, maps_fd, then);
-    uint64_t begin;
+    tally->spent = 0;
+    for (uint64_t more = burst->more;; more--) {
+        int ended = ended_by(stat_fd, maps_fd, then);
+        uint64_t begin;
 
-    if (ended != PMADVISE_MM_CURRENT)
-        return ended;
-    begin = nanoseconds();
-    tally->result = pmadvise_process_madvise(pidfd, ranges, n, advice, 0);
-    tally->nanoseconds = nanoseconds() - begin;
-    if (tally->nanoseconds > tally->longest)
-        tally->longest = tally->nanoseconds;
-    if (tally->result > 0)
-        tally->advised += (uint64_t)tally->result;
-    tally->calls++;
-    return ended;
+        if (ended != PMADVISE_MM_CURRENT)
+            return ended;
+        begin = nanoseconds();
+        tally->result = pmadvise_process_madvise(pidfd, ranges, n, advice, 0);
+        tally->nanoseconds = nanoseconds() - begin;
+        tally->spent += tally->nanoseconds;
+        if (tally->nanoseconds > tally->longest)
+            tally->longest = tally->nanoseconds;
+        if (tally->result > 0)
+            tally->advised += (uint64_t)tally->result;
+        tally->calls++;
+        if (n != 1 || more == 0 || tally->result <= 0 ||
+            (uint64_t)tally->result != ranges->length ||
+            tally->nanoseconds < burst->least ||
+            tally->nanoseconds > burst->most || tally->spent >= burst->room)
+            return ended;
+        ranges->address += ranges->length;
+    }
 }
 
 /*

@@ -107,6 +107,10 @@ size_t pmadvise_ranges_batch(const struct pmadvise_range *ranges, size_t n,
 
 /* read.c */
 struct pmadvise_status {
+    uint32_t uid; /* effective */
+    int parent;
+    int state; /* a letter */
+    uint64_t threads;
     /* bytes */
     uint64_t rss;
     uint64_t anonymous;
@@ -114,15 +118,10 @@ struct pmadvise_status {
     uint64_t shmem;
     uint64_t swap;
     uint64_t locked;
-    /* clock ticks */
     uint64_t cpu_ticks;
-    uint64_t start_ticks; /* since boot */
     uint64_t major_faults;
-    uint64_t threads;
-    int state; /* a letter */
-    int parent;
-    uint32_t uid; /* effective */
-    uint32_t name_length;
+    uint64_t start_ticks; /* since boot */
+    unsigned char name_length;
     char name[64]; /* TASK_COMM_LEN is 16; kernel threads have longer ones */
 };
 
@@ -205,8 +204,16 @@ struct pmadvise_tally {
     uint64_t calls;
     uint64_t advised; /* bytes */
     uint64_t longest; /* nanoseconds */
+    uint64_t spent;   /* nanoseconds, since pmadvise_mm_advise() was called */
     uint64_t nanoseconds;
     int64_t result;
+};
+/* When one range is followed by calls for those behind it, each as long. */
+struct pmadvise_burst {
+    uint64_t more;  /* calls, at the most; 0: none */
+    uint64_t least; /* nanoseconds of a call, for the next to be as long */
+    uint64_t most;
+    uint64_t room; /* nanoseconds of all, after which there is no next */
 };
 
 int pmadvise_mm_read(int proc, int pid, struct pmadvise_mm_fingerprint *mm);
@@ -215,8 +222,9 @@ int pmadvise_mm_ended(int proc, int pid, int maps_fd,
                       const struct pmadvise_mm_fingerprint *then);
 int pmadvise_mm_advise(int pidfd, int stat_fd, int maps_fd,
                        const struct pmadvise_mm_fingerprint *then,
-                       const struct pmadvise_range *ranges, size_t n,
-                       int advice, struct pmadvise_tally *tally);
+                       struct pmadvise_range *ranges, size_t n, int advice,
+                       const struct pmadvise_burst *burst,
+                       struct pmadvise_tally *tally);
 enum { PMADVISE_TOUCH_MAX = 1024 };
 int pmadvise_mm_touch(int stat_fd, int pid, int maps_fd,
                       const struct pmadvise_mm_fingerprint *then,

@@ -109,17 +109,27 @@ kilobytes(const char *line, const char *name, uint64_t *value)
 static void
 line_of_status(const char *line, struct pmadvise_status *status)
 {
-    kilobytes(line, "VmRSS:", &status->rss);
-    kilobytes(line, "RssAnon:", &status->anonymous);
-    kilobytes(line, "RssFile:", &status->file);
-    kilobytes(line, "RssShmem:", &status->shmem);
-    kilobytes(line, "VmSwap:", &status->swap);
-    kilobytes(line, "VmLck:", &status->locked);
-    if (strncmp(line, "Uid:", 4) == 0) { /* real, effective, ... */
-        char *behind;
+    char *behind;
 
-        strtoul(line + 4, &behind, 10);
-        status->uid = (uint32_t)strtoul(behind, NULL, 10);
+    switch (line[0]) { /* most of sixty lines are of no use */
+    case 'R':
+        kilobytes(line, "RssAnon:", &status->anonymous);
+        kilobytes(line, "RssFile:", &status->file);
+        kilobytes(line, "RssShmem:", &status->shmem);
+        break;
+    case 'V':
+        kilobytes(line, "VmRSS:", &status->rss);
+        kilobytes(line, "VmSwap:", &status->swap);
+        kilobytes(line, "VmLck:", &status->locked);
+        break;
+    case 'U':
+        if (strncmp(line, "Uid:", 4) == 0) { /* real, effective, ... */
+            strtoul(line + 4, &behind, 10);
+            status->uid = (uint32_t)strtoul(behind, NULL, 10);
+        }
+        break;
+    default:
+        break;
     }
 }
 
@@ -136,7 +146,7 @@ copy_name(const char *text, const char *end, struct pmadvise_status *status)
     if (length > sizeof(status->name))
         length = sizeof(status->name);
     memcpy(status->name, begin + 1, length);
-    status->name_length = (uint32_t)length;
+    status->name_length = (unsigned char)length;
 }
 
 /*

@@ -197,6 +197,7 @@ class _Lib:
         ranges: Any,
         n: int,
         advice: int,
+        burst: Any,
         tally: Any,
         /,
     ) -> int: ...

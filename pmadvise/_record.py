@@ -43,16 +43,16 @@ class _Fields:
 def _init(
     cls: type, names: tuple[str, ...], defaults: Mapping[str, object], more: bool
 ) -> Callable[..., None]:
-    """Return an __init__() that stores its arguments."""
+    """Return an __init__() that stores its arguments, past __setattr__()."""
     arguments = [
         f"{name}=_defaults[{name!r}]" if name in defaults else name for name in names
     ]
     lines = [f"def __init__(self, {', '.join(arguments)}):"]
-    lines += [f"    _set(self, {name!r}, {name})" for name in names]
+    lines += [f"    _set_{name}(self, {name})" for name in names]
     lines += ["    self.__post_init__()"] * more
     scope: dict[str, Callable[..., None]] = {}
-    globals = {"_set": object.__setattr__, "_defaults": defaults}
-    exec("\n".join(lines), globals, scope)
+    setters = {f"_set_{name}": vars(cls)[name].__set__ for name in names}
+    exec("\n".join(lines), {**setters, "_defaults": defaults}, scope)
     made = scope["__init__"]
     made.__qualname__, made.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
     made.__annotations__ = {**cls.__annotations__, "return": "None"}
@@ -73,12 +73,13 @@ def record(cls: type[T]) -> type[T]:
         __slots__=names,
         __match_args__=names,
         __dataclass_fields__=_Fields(),
-        __init__=_init(cls, names, defaults, "__post_init__" in body),
         _defaults=defaults,
     )
     for name, function in _METHODS.items():
         body.setdefault(name, function)
     new: type[T] = type(cls.__name__, cls.__bases__, body)
+    init = _init(new, names, defaults, "__post_init__" in body)
+    type.__setattr__(new, "__init__", init)
     return new
 
 

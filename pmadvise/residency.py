@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -111,21 +112,24 @@ class Pagemap:
         except own(ProcessLookupError):
             raise self._mm.identity.gone() from None
 
-    def huge_page_at(self, address: int, size: int) -> bool:
-        """Return whether a huge page of `size` bytes covers an address.
+    def next_huge_page(self, start: int, size: int) -> int:
+        """Return an address up to which no huge page is known from `start` on.
 
-        False if the kernel can't report it. One request covers many huge pages, as each
-        takes the target's mmap lock.
+        It is `start` if there is a huge page of `size` bytes, and far away if the
+        kernel can't report any. One request covers many huge pages, as each takes the
+        target's mmap lock.
         """
-        start = address & -size
         if self._can_scan and not self._huge_from <= start < self._huge_until:
             # The first may lie beyond the end of user space.
             for n_pages in (_HUGE_WINDOW, 1):
                 if self._find_huge_pages(start, start + n_pages * size):
                     break
-        if not self._huge:  # the usual case, before each call
-            return False
-        return (self._huge & Ranges([(start, size)])).total == size
+        if not self._can_scan:
+            return sys.maxsize
+        if not self._huge_from <= start < self._huge_until:
+            return start + size
+        behind = self._huge & Ranges([(start, self._huge_until - start)])
+        return next((at for at, n in behind if n >= size), self._huge_until)
 
     def _find_huge_pages(self, start: int, end: int) -> bool:
         """Find the huge pages in [start, end); return whether that was possible."""

@@ -61,15 +61,17 @@ def read_status(identity: Identity) -> Status:
         ProcessLookupError: It has gone.
         PermissionError: Its directory in /proc is hidden.
     """
-    with identity.pin():
+    with identity.pin() as pin:
         try:
-            fields = status_read(identity.proc)
+            fields = status_read(pin.proc)
         except own(OSError) as error:
             raise identity.refusal("status", error.errno or 0) from None
-    cpu_ticks, major_faults, start_ticks = fields[11:]
+    cpu_ticks, major_faults, start_ticks, name = fields[10:]
     return Status(
-        os.fsdecode(fields[0]),
-        *fields[1:11],
+        os.fsdecode(name),
+        *fields[:2],
+        chr(fields[2]),
+        *fields[3:10],
         cpu_ticks * _TICK,
         major_faults,
         start_ticks * _TICK,

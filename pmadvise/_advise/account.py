@@ -1,4 +1,4 @@
-"""Account and budget of an advise(): requested == advised + skipped + not tried."""
+"""Account, budget and cuts of an advise(): requested == advised + skipped + untried."""
 
 from __future__ import annotations
 
@@ -6,9 +6,49 @@ from collections.abc import Callable
 
 from pmadvise import _reasons
 from pmadvise._advise.limits import of_caller
-from pmadvise._native.base import PAGE_SIZE
+from pmadvise._native.base import MAX_RW_COUNT, PAGE_SIZE
+from pmadvise._native.maps import VmaArray
+from pmadvise._native.ranges import Batches, RangeArray
 from pmadvise.ranges import Ranges
 from pmadvise.report import Skip
+
+
+class Cut:
+    """Ranges cut at the boundaries of VMAs, and how far they were worked through."""
+
+    __slots__ = ("_are_cut", "_at", "_mapped", "_pieces", "batches", "is_current")
+
+    def __init__(
+        self, vmas: VmaArray, array: RangeArray, is_current: bool, max_element: int
+    ) -> None:
+        self._pieces, self._mapped = vmas.cut(array)
+        self._are_cut = max_element < MAX_RW_COUNT
+        self._at = 0
+        self.is_current = is_current
+        self.batches: Batches | None = None
+
+    def is_one_vma(self) -> bool:
+        """Return whether all of it lies in one VMA."""
+        return self._mapped == b"\1"
+
+    def next_hole(self) -> tuple[int, int] | None:
+        """Return the next piece if nothing is mapped there, and go on behind it.
+
+        Else None: then `batches` has the mapped pieces up to the next hole, and is None
+        at the end.
+        """
+        if self.batches is not None:
+            return None
+        if self._at == len(self._pieces):
+            return None
+        if not self._mapped[self._at]:
+            self._at += 1
+            return self._pieces.get(self._at - 1)
+        hole = self._mapped.find(0, self._at)
+        stop = len(self._pieces) if hole < 0 else hole
+        self.batches = Batches(self._pieces, self._at, stop, self._are_cut)
+        self._at = stop
+        return None
 
 
 class Account:

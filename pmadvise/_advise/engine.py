@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Generator
 
-from pmadvise._advise.account import Account, Budget
+from pmadvise._advise.account import Account, Budget, Cut
 from pmadvise._advise.kernel import Kernel
 from pmadvise._advise.limits import Clock, Limits, StopAdvising
 from pmadvise._advise.pacer import Pacer
 from pmadvise._advise.profiles import Profile
 from pmadvise._handle.mm import MmEnd
-from pmadvise._native.base import IOV_MAX, MAX_RW_COUNT
+from pmadvise._native.base import IOV_MAX
 from pmadvise._native.maps import VmaArray
+from pmadvise._native.mm import Burst
 from pmadvise._native.ranges import Batches, RangeArray
 from pmadvise._origin import own
 from pmadvise.ranges import Ranges
@@ -32,44 +33,6 @@ _OF_THE_CALL = frozenset(
 _LOST_RIGHT = frozenset({errno.EACCES, errno.EPERM})
 _LOOK_INTERVAL = 0.001
 """Seconds without a call after which the target is looked at again."""
-
-
-class _Cut:
-    """Ranges cut at the boundaries of VMAs, and how far they were worked through."""
-
-    __slots__ = ("_are_cut", "_at", "_mapped", "_pieces", "batches", "is_current")
-
-    def __init__(
-        self, vmas: VmaArray, array: RangeArray, is_current: bool, max_element: int
-    ) -> None:
-        self._pieces, self._mapped = vmas.cut(array)
-        self._are_cut = max_element < MAX_RW_COUNT
-        self._at = 0
-        self.is_current = is_current
-        self.batches: Batches | None = None
-
-    def is_one_vma(self) -> bool:
-        """Return whether all of it lies in one VMA."""
-        return self._mapped == b"\1"
-
-    def next_hole(self) -> tuple[int, int] | None:
-        """Return the next piece if nothing is mapped there, and go on behind it.
-
-        Else None: then `batches` has the mapped pieces up to the next hole, and is None
-        at the end.
-        """
-        if self.batches is not None:
-            return None
-        if self._at == len(self._pieces):
-            return None
-        if not self._mapped[self._at]:
-            self._at += 1
-            return self._pieces.get(self._at - 1)
-        hole = self._mapped.find(0, self._at)
-        stop = len(self._pieces) if hole < 0 else hole
-        self.batches = Batches(self._pieces, self._at, stop, self._are_cut)
-        self._at = stop
-        return None
 
 
 class Engine:
@@ -108,10 +71,13 @@ class Engine:
         )
         ends = (limits.budget, limits.cancel, limits.timeout)
         self._has_limits = any(end is not None for end in ends)
+        self._burst = Burst()
+        # Each call is told to on_progress, and looked at with a budget.
+        self._may_burst = limits.on_progress is None and limits.budget is None
         self._huge_page = kernel.huge_page_size
-        self._block = -1, False
-        """Where the latest call that ended inside a block of the size of a huge page
-        did so, and whether a huge page is there."""
+        self._huge_from = self._huge_until = 0
+        self._is_huge = False
+        """Whether a huge page covers these addresses, or none does."""
         self._capacity = IOV_MAX
         self._looked = 0.0
         self._highest_user = self._lowest_other = -1
@@ -160,11 +126,11 @@ class Engine:
             return early.ended
         return "complete"
 
-    def _cut(self, ranges: Ranges, vmas: VmaArray | None = None) -> _Cut:
+    def _cut(self, ranges: Ranges, vmas: VmaArray | None = None) -> Cut:
         is_current = vmas is None
         if vmas is None:
             vmas = self._answer(self._kernel.vmas_of, ranges)
-        return _Cut(vmas, ranges._array, is_current, self._max_element)
+        return Cut(vmas, ranges._array, is_current, self._max_element)
 
     def _answer(self, question: Callable[[Q], A], about: Q) -> A:
         """Return an answer of /proc; end the work if the target goes meanwhile."""
@@ -205,7 +171,7 @@ class Engine:
         outside = address > self._highest_user
         self.account.skip(address, length, errno.EFAULT if outside else errno.ENOMEM)
 
-    def _advise_next(self, cut: _Cut, batches: Batches) -> tuple[_Cut | None, float]:
+    def _advise_next(self, cut: Cut, batches: Batches) -> tuple[Cut | None, float]:
         """Make one call; return pieces to look at again, and the pause behind it.
 
         A call of 512 KiB takes half a millisecond: what stands here costs a part of
@@ -229,14 +195,21 @@ class Engine:
                 vector = batches.shorten(vector, n_ranges, last_length)
                 batches.rewind(position, vector.total())
         asked = vector.total()
-        end, result, seconds = self._kernel.advise(vector)
+        first = self._set_burst(vector, batches)
+        end, result, seconds = self._kernel.advise(vector, self._burst)
         self._stop_if(end)
+        if followed := vector.get(0)[0] - first:
+            position = position[0], position[1] + followed
+            batches.rewind(position, asked)
         pause = 0.0
+        spent = self._kernel.tally.spent
         if result > 0:
-            pause = self._pacer.observe(result, seconds)
+            pause = self._pacer.observe(result, seconds, spent)
             if self._budget is not None:
                 self._budget.use(Ranges._of_array(vector), counted, result)
             self.account.progress()
+        elif followed:
+            pause = self._pacer.pause(spent)
         if result != asked:
             return self._go_on_after(result, vector, batches, position), pause
         if is_cut:
@@ -244,13 +217,33 @@ class Engine:
         self._capacity = IOV_MAX
         return None, pause
 
+    def _set_burst(self, vector: RangeArray, batches: Batches) -> int:
+        """Let calls of the same length follow with that for a vector; return where.
+
+        They end where Python has to look: at a huge page that may be cut, at a pause,
+        at a call that does not take all or that is to be followed by a longer one.
+        """
+        address, length = vector.get(0)
+        more = 0
+        if self._may_burst and len(vector) == 1 and length == self._pacer.size()[0]:
+            rest, end = batches.rest_of_range(), address + length
+            if self._profile.splits_huge_pages:
+                is_known = self._huge_from <= end and not self._is_huge
+                rest = min(rest, self._huge_until - end) if is_known else 0
+            more = max(rest // length, 0)
+        if more:
+            self._burst.set(more, *self._pacer.burst(self._clock.left()))
+        else:
+            self._burst.set(0, 0, 0, 0)
+        return address
+
     def _go_on_after(
         self,
         result: int,
         vector: RangeArray,
         batches: Batches,
         position: tuple[int, int],
-    ) -> _Cut | None:
+    ) -> Cut | None:
         """Go on after a call that did not take all; return pieces to look at again."""
         if result > 0:  # the next range alone will show its errno
             batches.rewind(position, result)
@@ -283,10 +276,12 @@ class Engine:
         start = end & -self._huge_page
         if start == end:
             return
-        if start != self._block[0]:
-            is_inside = self._answer(self._kernel.is_inside_huge_page, end)
-            self._block = start, is_inside
-        if not self._block[1]:
+        if not self._huge_from <= start < self._huge_until:
+            until = self._answer(self._kernel.next_huge_page, start)
+            self._is_huge = until <= start
+            self._huge_from = start
+            self._huge_until = max(until, start + self._huge_page)
+        if not self._is_huge:
             return
         if start > address:
             batches.resize_last(vector, start - address)
@@ -297,7 +292,7 @@ class Engine:
             more = start + self._huge_page - end
             batches.resize_last(vector, length + min(more, batches.rest_of_range()))
 
-    def _on_refusal(self, address: int, length: int, number: int) -> _Cut | None:
+    def _on_refusal(self, address: int, length: int, number: int) -> Cut | None:
         """Account for a range that the kernel refused when asked for it alone.
 
         Returns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 
 from pmadvise._advise.profiles import Profile, huge_page_size
 from pmadvise._handle.identity import Pin
@@ -12,7 +13,7 @@ from pmadvise._native import mm as _mm
 from pmadvise._native.base import PAGE_SIZE
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._native.maps import VmaArray
-from pmadvise._native.mm import MmFingerprint, Tally
+from pmadvise._native.mm import Burst, MmFingerprint, Tally
 from pmadvise._native.process_madvise import probe, process_madvise
 from pmadvise._native.ranges import RangeArray
 from pmadvise._origin import own
@@ -68,16 +69,22 @@ class Kernel:
         """Return how the mm ended, None while the process runs in it."""
         return self._mm.ended()
 
-    def advise(self, vector: RangeArray) -> tuple[MmEnd | None, int, float]:
+    def advise(
+        self, vector: RangeArray, burst: Burst
+    ) -> tuple[MmEnd | None, int, float]:
         """Advise ranges if the process still runs in the mm; nothing stands in between.
+
+        Args:
+            vector: One range moves on to the last of those that follow it.
+            burst: Which do.
 
         Returns:
             How the mm ended if it does not; bytes of whole ranges advised, or
-            -errno; seconds of the call.
+            -errno; seconds of the call. Of the last call, if others follow.
         """
         tally, look = self.tally, self._look
         assert look is not None
-        ended = _mm.mm_advise(*look, vector, self._profile.advice, tally)
+        ended = _mm.mm_advise(*look, vector, self._profile.advice, burst, tally)
         end = self._mm.end_of(ended) if ended else None
         return end, tally.result, tally.seconds
 
@@ -175,13 +182,17 @@ class Kernel:
             self._huge_page_size = huge_page_size()
         return self._huge_page_size
 
-    def is_inside_huge_page(self, address: int) -> bool:
-        """Return whether a huge page covers an address and begins before it."""
-        size = self.huge_page_size
-        if address % size == 0:
-            return False
+    def next_huge_page(self, start: int) -> int:
+        """Return an address up to which no huge page is known from `start` on.
+
+        Args:
+            start: A multiple of the size of a huge page. It is the answer if there is
+                a huge page.
+        """
         pagemap = self.pagemap_or_none()
-        return pagemap is not None and pagemap.huge_page_at(address, size)
+        if pagemap is None:
+            return sys.maxsize
+        return pagemap.next_huge_page(start, self.huge_page_size)
 
 
 class Rehearsal(Kernel):
@@ -203,8 +214,11 @@ class Rehearsal(Kernel):
             is_full = isinstance(found, Swap) and not found.free
             self._gone = None if is_full else Ranges()
 
-    def advise(self, vector: RangeArray) -> tuple[MmEnd | None, int, float]:
-        """Return the answer of Kernel.advise(), without the call."""
+    def advise(
+        self, vector: RangeArray, burst: Burst
+    ) -> tuple[MmEnd | None, int, float]:
+        """Return the answer of Kernel.advise(), without the call; none follow."""
+        del burst
         if end := self.ended():
             return end, 0, 0.0
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -122,6 +123,11 @@ class Clock:
     def elapsed(self) -> float:
         """Return seconds."""
         return self._monotonic() - self._begin
+
+    def left(self) -> float:
+        """Return the seconds to the timeout."""
+        timeout = self._limits.timeout
+        return math.inf if timeout is None else timeout - self.elapsed()
 
     def check(self) -> None:
         """Raise StopAdvising when the time is over or the caller cancels."""

@@ -9,6 +9,8 @@ _STALL_SHARE = 8
 _CUT_ALIGNMENT = 512 << 10
 _HANDOFF_PAUSE = 20e-6
 _FIRST_RATE = 512 << 20
+_LONGEST_BURST = 0.005
+"""Seconds for which calls may follow each other with no look at the caller's wishes."""
 _UNBOUNDED = 86_400
 """Seconds: a longer stall is no bound for a call of MAX_RW_COUNT bytes."""
 
@@ -44,7 +46,7 @@ class Pacer:
         self._unbounded = unbounded
         self._max_rate, self._max_element = max_rate, max_element
         self._huge_page = huge_page
-        self._rate = float(_FIRST_RATE)
+        self._rate = self._least_rate = self._most_rate = float(_FIRST_RATE)
         self._locked_seconds = 0.0
         self._size = self._compute_size()
 
@@ -63,18 +65,56 @@ class Pacer:
             alignment = self._max_element
         elif n_bytes >= self._huge_page:
             alignment = self._huge_page
-        return max(n_bytes - n_bytes % alignment, alignment), alignment
+        size = max(n_bytes - n_bytes % alignment, alignment)
+        self._least_rate = self._most_rate = self._rate
+        if not self._unbounded and size >= _CUT_ALIGNMENT >= alignment:
+            self._least_rate = size / self._goal_seconds
+            self._most_rate = (size + alignment) / self._goal_seconds
+            if size == _CUT_ALIGNMENT:
+                self._least_rate = 2 * _CUT_ALIGNMENT / self._max_stall
+        return size, alignment
 
-    def observe(self, n_bytes: int, seconds: float) -> float:
-        """Record a call's speed; return the seconds to sleep before the next one."""
+    def observe(self, n_bytes: int, seconds: float, spent: float) -> float:
+        """Record a call's speed; return the seconds to sleep before the next one.
+
+        Args:
+            n_bytes: Of the call.
+            seconds: The same.
+            spent: Seconds of this call and of those before it that were not recorded.
+        """
         if self._unbounded:
             return 0.0
         rate = min(n_bytes / max(seconds, 1e-9), self._max_rate)
-        if rate != self._rate:
+        if rate != self._rate and not self._least_rate <= rate < self._most_rate:
             self._rate = rate
             self._size = self._compute_size()
-        self._locked_seconds += seconds
-        if self._locked_seconds < 2 * self._goal_seconds:
+        return self.pause(spent)
+
+    def pause(self, spent: float) -> float:
+        """Return the seconds to sleep after calls that took `spent` seconds in all."""
+        self._locked_seconds += spent
+        if self._unbounded or self._locked_seconds < 2 * self._goal_seconds:
             return 0.0
         self._locked_seconds = 0.0
         return _HANDOFF_PAUSE
+
+    def burst(self, left: float) -> tuple[int, int, int]:
+        """Return how calls may follow one of size(), with nothing asked in between.
+
+        Args:
+            left: Seconds, at the most.
+
+        Returns:
+            Between which nanoseconds a call takes if the next is to have the same size;
+            the nanoseconds of all after which there is no next. All are 0 if none may
+            follow.
+        """
+        if self._least_rate == self._most_rate:
+            return 0, 0, 0
+        until_pause = 2 * self._goal_seconds - self._locked_seconds
+        nanoseconds = 1e9 * self._size[0]
+        least = 0
+        if self._most_rate <= self._max_rate:
+            least = int(nanoseconds / self._most_rate) + 1
+        room = min(until_pause, left, _LONGEST_BURST)
+        return least, int(nanoseconds / self._least_rate), int(1e9 * max(room, 0.0))

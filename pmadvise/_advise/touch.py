@@ -79,7 +79,7 @@ class Touch:
                 stride = PAGE_SIZE
                 self.touched += n_read * PAGE_SIZE
                 self._progress()
-                yield self._pacer.observe(n_read * PAGE_SIZE, seconds)
+                yield self._pacer.observe(n_read * PAGE_SIZE, seconds, seconds)
             if n_read == len(pages):
                 continue
             batches.rewind(position, n_read * PAGE_SIZE)

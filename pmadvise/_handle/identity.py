@@ -52,7 +52,7 @@ class Identity:
         """Whether the directory /proc/PID could not be opened."""
         self._descriptors: _Descriptors | None = (pidfd, proc)
         self._files: set[weakref.ref[Descriptor]] = set()
-        self._users: set[_Use] = set()
+        self._users: set[weakref.ref[Pin]] = set()
 
     @classmethod
     def open(cls, pid: int) -> Identity:
@@ -111,9 +111,10 @@ class Identity:
         Raises:
             ValueError: This is closed.
         """
-        pin = Pin(self, self._opened())
+        descriptors = self._descriptors  # a daemon pins thousands of times a second
+        pin = Pin(self, self._opened() if descriptors is None else descriptors)
         # close() may be called meanwhile: it closes before it looks for users.
-        if self.closed and len(self._uses_here()) == 1:
+        if self._descriptors is None and len(self._pins_here()) == 1:
             pin.release()
             raise self._is_closed()
         return pin
@@ -123,14 +124,15 @@ class Identity:
         descriptors = self._descriptors
         if descriptors is not None:
             return descriptors
-        for use in self._uses_here():
-            return use.descriptors
+        for pin in self._pins_here():
+            return pin.descriptors
         raise self._is_closed()
 
-    def _uses_here(self) -> list[_Use]:
-        """Return the uses of this thread."""
+    def _pins_here(self) -> list[Pin]:
+        """Return those of this thread."""
+        pins = [reference() for reference in list(self._users)]
         thread = _thread.get_ident()
-        return [use for use in list(self._users) if use.thread == thread]
+        return [pin for pin in pins if pin is not None and pin.thread == thread]
 
     def close_with_this(self, file: Descriptor) -> None:
         """Close another file of the process with these; called under a pin."""
@@ -247,41 +249,35 @@ class Identity:
 class Pin:
     """A use of an Identity's file descriptors: they stay open until it has ended.
 
-    It ends with its block, by release(), or at the latest with this object: an
-    exception of a signal handler may come between pin() and the block.
+    It owns them, with the Identity unless that is closed. It ends with its block, by
+    release(), or at the latest with this object: an exception of a signal handler may
+    come between pin() and the block.
     """
 
-    __slots__ = ("__weakref__", "_identity", "_use")
+    __slots__ = ("__weakref__", "_identity", "_reference", "descriptors", "thread")
 
     def __init__(self, identity: Identity, descriptors: _Descriptors) -> None:
-        self._identity = identity
+        self._identity, self.descriptors = identity, descriptors
+        self.thread = _thread.get_ident()
         # Not by __del__: that is Python code, which a signal handler may interrupt.
-        self._use = _Use(self, identity._users.discard)
-        self._use.descriptors = descriptors
-        self._use.thread = _thread.get_ident()
-        identity._users.add(self._use)
+        self._reference = reference = weakref.ref(self, identity._users.discard)
+        identity._users.add(reference)
 
     def __enter__(self) -> Pin:
         """Return itself."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """End the use."""
-        self.release()
+    @property
+    def proc(self) -> int:
+        """As Identity.proc."""
+        proc = self.descriptors[1]
+        return self._identity.proc if proc is None else proc.fd
 
-    def release(self) -> None:
+    def release(self, *_: object) -> None:
         """End the use; may be called again."""
-        self._identity._users.discard(self._use)
-        self._identity._close_unless_used(self._use.descriptors)
+        identity = self._identity
+        identity._users.discard(self._reference)
+        if identity._descriptors is None:
+            identity._close_unless_used(self.descriptors)
 
-
-class _Use(weakref.ref[Pin]):
-    """A Pin that exists; it owns the descriptors, with the Identity unless closed."""
-
-    __slots__ = ("descriptors", "thread")
-
-    descriptors: _Descriptors
-    thread: int
-    # By identity: that of a Pin which has gone can't be found out any more.
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
+    __exit__ = release

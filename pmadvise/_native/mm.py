@@ -54,6 +54,27 @@ def mm_is_random(proc: int) -> bool:
     return lib.pmadvise_mm_is_random(proc) == 1
 
 
+class Burst:
+    """A native ``struct pmadvise_burst``: how a call for one range is followed."""
+
+    __slots__ = ("cdata",)
+
+    def __init__(self) -> None:
+        self.cdata: Any = ffi.new("struct pmadvise_burst *")
+
+    def set(self, more: int, least: int, most: int, room: int) -> None:
+        """Let calls of the same length follow.
+
+        Args:
+            more: Calls, at the most.
+            least: Nanoseconds of a call, for the next to be as long.
+            most: The same.
+            room: Nanoseconds of all, after which there is no next.
+        """
+        burst = self.cdata
+        burst.more, burst.least, burst.most, burst.room = more, least, most, room
+
+
 class Tally:
     """A native ``struct pmadvise_tally``: the calls made, counted beside each call.
 
@@ -94,6 +115,11 @@ class Tally:
         """Seconds of the latest call."""
         return float(self.cdata.nanoseconds * 1e-9)
 
+    @property
+    def spent(self) -> float:
+        """Seconds of the calls since mm_advise() was called last."""
+        return float(self.cdata.spent * 1e-9)
+
 
 def mm_ended(proc: int, pid: int, maps_fd: int, then: MmFingerprint) -> int:
     """Return CURRENT, EXEC, EXITED or REFUSED, or -errno; `maps_fd` may be -1."""
@@ -107,18 +133,20 @@ def mm_advise(
     then: MmFingerprint,
     vector: RangeArray,
     advice: int,
+    burst: Burst,
     tally: Tally,
 ) -> int:
-    """Advise ranges if the process still runs in that mm; checked just before.
+    """Advise ranges if the process still runs in that mm; checked before each call.
 
     Args:
         pidfd: Of the process.
         stat_fd: Its task/PID/stat, open.
         maps_fd: As mm_ended() takes it.
         then: Of the mm.
-        vector: The ranges.
+        vector: The ranges; one that is followed by others is then the last of them.
         advice: The number.
-        tally: Where the call is counted.
+        burst: Which others.
+        tally: Where the calls are counted.
 
     Returns:
         As mm_ended(); the call was made, and is in `tally`, if that is CURRENT.
@@ -131,6 +159,7 @@ def mm_advise(
         vector.cdata,
         vector.n,
         advice,
+        burst.cdata,
         tally.cdata,
     )
 

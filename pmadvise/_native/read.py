@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 
 from pmadvise._native.base import AT_FDCWD, ffi, lib, uninitialized
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _SMALL = 1 << 13
+_STATUS = struct.Struct("@I2i10Q65p0Q")
+"""A struct pmadvise_status; the name has its length before it."""
 
 
 class Text:
@@ -56,8 +59,10 @@ def read_file(path: str, directory: int = AT_FDCWD) -> bytes:
 
 def status_read(
     proc: int,
-) -> tuple[bytes, int, int, str, int, int, int, int, int, int, int, int, int, int]:
+) -> tuple[int, int, int, int, int, int, int, int, int, int, int, int, int, bytes]:
     """Return the fields of a struct pmadvise_status, of a /proc/PID directory.
+
+    At once: one by one they take longer than the system calls.
 
     Raises:
         OSError: ENOENT or ESRCH, it has gone.
@@ -66,19 +71,4 @@ def status_read(
     error = lib.pmadvise_status_read(proc, status)
     if error < 0:
         raise OSError(-error, os.strerror(-error))
-    return (
-        bytes(ffi.buffer(status.name, status.name_length)),
-        status.uid,
-        status.parent,
-        chr(status.state),
-        status.threads,
-        status.rss,
-        status.anonymous,
-        status.file,
-        status.shmem,
-        status.swap,
-        status.locked,
-        status.cpu_ticks,
-        status.major_faults,
-        status.start_ticks,
-    )
+    return _STATUS.unpack(ffi.buffer(status))

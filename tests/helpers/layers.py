@@ -39,6 +39,38 @@ LAYERS = """
 CLOSED = {"command": {"_native", "_proc", "_handle", "_advise"}}
 """The command decides nothing: it has words, tables and options."""
 
+# The rings, each usable without the next: the two calls, checked; what makes them safe
+# for a whole process; what helps people. A name is a layer, or a module of a layer that
+# has files of two rings. The second ring has every layer that no other names.
+RINGS = {
+    1: """
+        _ffi
+        _native  _native.base  _native.descriptor  _native.process_madvise
+        _native.ranges  _native.read
+        _origin  _record  advice  ranges  _arguments
+        _proc  _proc.cgroup_tree  _proc.files  _proc.pidfds  _proc.rights
+        _reasons  _reasons.access  _reasons.answer  _reasons.hidden
+        calls  __init__
+    """,
+    3: "_streams  selftest  command  __main__  _pyinstaller",
+}
+SPLIT = {"_ffi", "_native", "_proc", "_reasons"}
+"""Layers that have files of two rings; a file of C has that of its module."""
+
+PATH = [
+    ("process", "Process.pageout"),
+    ("process", "Process._advise"),
+    ("_advise.run", "Run.run"),
+    ("_advise.run", "Run.run_covered"),
+    ("_advise.run", "Run.steps"),
+    ("_advise.engine", "Engine.steps"),
+    ("_advise.engine", "Engine._advise_next"),
+    ("_advise.kernel", "Kernel.advise"),
+    ("_native.mm", "mm_advise"),
+    ("_ffi", "pmadvise_mm_advise"),
+]
+"""The way of a pageout() to the system call: modules, and their functions."""
+
 PACKAGE = "pmadvise"
 BASE = "pmadvise._native.base"
 CFFI = {"*", "NULL", "ffi", "grown", "lib", "uninitialized"}
@@ -56,6 +88,34 @@ def room(module: str) -> str:
     return module.partition(".")[0]
 
 
+def ring(module: str) -> int:
+    """Return the ring of a module, or of a layer."""
+    layer = room(module)
+    name = module if layer in SPLIT else layer
+    return next((ring for ring, names in RINGS.items() if name in names.split()), 2)
+
+
+def outward(sources: Mapping[str, str]) -> list[str]:
+    """Return each import of an outer ring, in words.
+
+    `__init__` has names of two rings, and loads those of the second on first use.
+    """
+    return [
+        f"{module}: imports {imported}, of ring {ring(imported)}"
+        for module, source in sources.items()
+        for imported in imports_of(module, source, sources)
+        if ring(imported) > (2 if module == "__init__" else ring(module))
+    ]
+
+
+def imports_of(module: str, source: str, sources: Mapping[str, str]) -> Iterator[str]:
+    """Yield the modules of the package that a module imports."""
+    known = {*sources, *levels()}
+    packages = {name.rpartition(".")[0] for name in known}
+    is_package = module in packages or module == "__init__"
+    yield from _imports(ast.parse(source), module, is_package, known)
+
+
 def read_package(directory: Path) -> dict[str, str]:
     """Return the source of each module of the package in `directory`, by its name."""
     sources = {}
@@ -70,8 +130,6 @@ def read_package(directory: Path) -> dict[str, str]:
 def violations(sources: Mapping[str, str]) -> list[str]:
     """Return each thing that a module does and may not, in words."""
     level = levels()
-    known = {*sources, *level}
-    packages = {module.rpartition(".")[0] for module in known}
     problems = []
     imports: dict[str, set[str]] = {}
     for module, source in sources.items():
@@ -80,8 +138,7 @@ def violations(sources: Mapping[str, str]) -> list[str]:
         if own not in level:
             problems.append(f"{module}: is in no layer")
             continue
-        is_package = module in packages or module == "__init__"
-        for imported in _imports(tree, module, is_package, known):
+        for imported in imports_of(module, source, sources):
             other = room(imported)
             if other not in level:
                 problems.append(f"{module}: imports {imported}, which is in no layer")

@@ -84,7 +84,7 @@ def check_maps(numbers: random.Random) -> None:
 def check_proc() -> None:
     """Texts of /proc that are read and parsed in C."""
     proc = os.open("/proc/self", os.O_DIRECTORY)
-    _, _, parent, _, threads_of_it, *_ = status_read(proc)
+    _, parent, _, threads_of_it, *_ = status_read(proc)
     assert parent == os.getppid()
     assert threads_of_it >= 1
     threads = task_list(proc)

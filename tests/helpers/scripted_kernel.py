@@ -19,7 +19,7 @@ from pmadvise._advise.limits import Clock, Limits
 from pmadvise._advise.profiles import Profile, profile_of
 from pmadvise._handle.mm import MmEnd
 from pmadvise._native.maps import VmaArray
-from pmadvise._native.mm import Tally
+from pmadvise._native.mm import Burst, Tally
 from pmadvise._native.ranges import RangeArray
 from pmadvise.advice import known
 from pmadvise.report import Ended
@@ -60,16 +60,39 @@ def vmas_of(areas: Iterable[Area]) -> VmaArray:
 class ScriptedTally(Tally):
     """Counts calls as the C code does."""
 
-    __slots__ = ("_advised", "_calls", "_result")
+    __slots__ = ("_advised", "_calls", "_made", "_result", "_spent")
 
     def __init__(self) -> None:
-        self._calls = self._advised = self._result = 0
+        self._calls = self._advised = self._result = self._made = 0
+        self._spent = 0.0
 
-    def count(self, result: int) -> None:
+    def begin(self) -> None:
+        """Begin with the first of the calls that follow each other."""
+        self._made, self._spent = 0, 0.0
+
+    def count(self, result: int, seconds: float) -> None:
         """Count a call."""
         self._calls += 1
+        self._made += 1
         self._advised += max(result, 0)
         self._result = result
+        self._spent += seconds
+
+    def is_followed(self, vector: RangeArray, burst: Burst, seconds: float) -> bool:
+        """Return whether a call is followed by one for what is behind its range."""
+        limits, nanoseconds = burst.cdata, round(1e9 * seconds)
+        return bool(
+            len(vector) == 1
+            and self._made <= limits.more
+            and self._result == vector.total() > 0
+            and limits.least <= nanoseconds <= limits.most
+            and round(1e9 * self._spent) < limits.room
+        )
+
+    @property
+    def spent(self) -> float:
+        """Seconds of the calls that followed each other."""
+        return self._spent
 
     @property
     def calls(self) -> int:
@@ -140,18 +163,27 @@ class ScriptedKernel(Kernel):
         """Return the next of `ends`."""
         return next(self.ends, None)
 
-    def advise(self, vector: RangeArray) -> tuple[MmEnd | None, int, float]:
-        """Advise ranges if the target is still the same."""
-        if end := self.ended():
-            return end, self.tally.result, self.tally.seconds
-        self.before_call()
-        pairs = list(Ranges._of_array(vector))
-        self.calls.append(pairs)
-        result = 0 if self.returns_nothing else self._process_madvise(pairs)
+    def advise(
+        self, vector: RangeArray, burst: Burst
+    ) -> tuple[MmEnd | None, int, float]:
+        """Advise ranges if the target is still the same, and those that follow."""
         assert isinstance(self.tally, ScriptedTally)
-        self.tally.count(result)
-        self.after_call()
-        return None, result, self.seconds
+        self.tally.begin()
+        while True:
+            if end := self.ended():
+                return end, self.tally.result, self.seconds
+            result = self.call(list(Ranges._of_array(vector)))
+            self.tally.count(result, self.seconds)
+            self.after_call()
+            if not self.tally.is_followed(vector, burst, self.seconds):
+                return None, result, self.seconds
+            vector.cdata[0].address += vector.cdata[0].length
+
+    def call(self, pairs: list[tuple[int, int]]) -> int:
+        """Return the result of a call for a vector."""
+        self.before_call()
+        self.calls.append(pairs)
+        return 0 if self.returns_nothing else self._process_madvise(pairs)
 
     def _process_madvise(self, vector: list[tuple[int, int]]) -> int:
         assert len(vector) <= IOV_MAX
@@ -200,9 +232,9 @@ class ScriptedKernel(Kernel):
         """Return the parts of ranges that are in memory."""
         return ranges & self.memory
 
-    def is_inside_huge_page(self, address: int) -> bool:
-        """Return whether a huge page covers an address and begins before it."""
-        return any(start < address < start + n for start, n in self.huge_pages)
+    def next_huge_page(self, start: int) -> int:
+        """Return where the next huge page begins."""
+        return min((at for at, _ in self.huge_pages if at >= start), default=USER_END)
 
     def split_pages(self) -> list[int]:
         """Return the huge pages of which an element has a part alone."""

@@ -47,10 +47,8 @@ def test_exec_while_advising(target: Target, process: Process) -> None:
 def test_exit_while_advising(
     target: Target, process: Process, max_stall: float | None, dry_run: bool
 ) -> None:
-    """The end of the target ends it, whatever is opened for the first time then.
-
-    The first call of a page ends where no huge page can be cut; the second does not.
-    """
+    """The end of the target ends it, whatever is opened for the first time then."""
+    # The first call of a page ends where no huge page can be cut; the second does not.
     address = (target.reserved(6 * GIB) // GIB + 1) * GIB - PAGE
     report = process.cold(
         [(address, 4 * GIB)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from pmadvise._advise.kernel import Kernel
 from pmadvise._advise.profiles import profile_of
 from pmadvise._handle.identity import Identity
 from pmadvise._handle.mm import open_mm
+from pmadvise._native.mm import Burst
 
 pytestmark = pytest.mark.needs_root
 
@@ -50,13 +52,41 @@ def test_the_call_itself_looks(target: Target) -> None:
     kernel = Kernel(mm, profile_of(Advice.COLD), lambda: None)
     kernel.open()
     vector = Ranges([(target.filled(PAGE), PAGE)])._array
-    assert kernel.advise(vector)[:2] == (None, PAGE)
+    alone = Burst()
+    assert kernel.advise(vector, alone)[:2] == (None, PAGE)
     exec_shell(target)
-    ends = [kernel.advise(vector)[0] for _ in range(2)]
+    ends = [kernel.advise(vector, alone)[0] for _ in range(2)]
     kernel.close()
     identity.close()
     tally = kernel.tally
     assert (ends, tally.calls, tally.advised) == (["exec", "exec"], 1, PAGE)
+
+
+def test_calls_that_follow_look_too(target: Target) -> None:
+    """However many calls one crossing makes, none is begun behind an exec."""
+    identity = Identity.open(target.pid)
+    mm = open_mm(identity)
+    kernel = Kernel(mm, profile_of(Advice.COLD), lambda: None)
+    kernel.open()
+    address = target.reserved(64 * GIB)
+    vector = Ranges([(address, PAGE)])._array
+    burst = Burst()
+    burst.set(64 * GIB // PAGE, 0, 10**18, 60 * 10**9)
+    soon = threading.Timer(0.05, exec_shell, [target])
+    soon.start()
+    end, result, _ = kernel.advise(vector, burst)
+    soon.join()
+    calls = kernel.tally.calls
+    if end is None:
+        # It was begun while the exec was under way, and waited for it: mm_access()
+        # takes exec_update_lock. It finds nothing there, and is not followed.
+        assert result == -errno.ENOMEM
+        end, calls = kernel.ended(), calls - 1
+    kernel.close()
+    identity.close()
+    assert end == "exec"
+    assert calls > 1
+    assert vector.get(0)[0] - address == kernel.tally.advised == calls * PAGE
 
 
 @pytest.mark.usefixtures("busy_threads")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
 import zipfile
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +27,8 @@ pytestmark = [
 class Dists(NamedTuple):
     """What was built, and the names of the files in each."""
 
+    metadata: tuple[Message, Message]
+    """Of the sdist, and of the wheel."""
     wheel: Path
     in_wheel: set[str]
     in_sdist: set[str]
@@ -37,7 +42,14 @@ def dists(tmp_path_factory: pytest.TempPathFactory) -> Dists:
     sdist, wheel = build_dists(source, tmp_path_factory.mktemp("dist"))
     with tarfile.open(sdist) as tar:
         files = [member.name for member in tar.getmembers() if member.isfile()]
+        info = tar.extractfile(f"{sdist.name.removesuffix('.tar.gz')}/PKG-INFO")
+        assert info is not None
+        of_sdist = message_from_bytes(info.read())
+    with zipfile.ZipFile(wheel) as archive:
+        name = f"{'-'.join(wheel.name.split('-')[:2])}.dist-info/METADATA"
+        of_wheel = message_from_bytes(archive.read(name))
     return Dists(
+        (of_sdist, of_wheel),
         wheel,
         set(zipfile.ZipFile(wheel).namelist()),
         {name.partition("/")[2] for name in files},
@@ -108,3 +120,36 @@ def test_wheel_s_package_is_whole(dists: Dists, tmp_path: Path) -> None:
         timeout=60,
     )
     assert (done.returncode, done.stdout) == (0, "")
+
+
+LINK = re.compile(r"(!?)\[[^]]*\]\(([^)]+)\)")
+
+
+def test_links_of_the_description_are_absolute(dists: Dists) -> None:
+    """On the page of an index each link and picture of README leads to its file."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    relative = [link for link in LINK.findall(readme) if "://" not in link[1]]
+    assert ("!", "docs/screens/pageout.svg") in relative
+    for metadata in dists.metadata:
+        assert metadata["Description-Content-Type"] == "text/markdown"
+        text = metadata.get_payload(decode=True)
+        assert isinstance(text, bytes)
+        links = LINK.findall(text.decode())
+        version = f"v{metadata['Version']}"
+        places = {
+            "!": f"https://raw.githubusercontent.com/pmadvise/pmadvise/{version}/",
+            "": f"https://github.com/pmadvise/pmadvise/blob/{version}/",
+        }
+        assert [link for link in links if not link[1].startswith("https://")] == []
+        assert [
+            link for kind, link in relative if (kind, places[kind] + link) not in links
+        ] == []
+
+
+def test_description_is_readme(dists: Dists) -> None:
+    """But for the links, the description is README, word for word."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for metadata in dists.metadata:
+        text = metadata.get_payload(decode=True)
+        assert isinstance(text, bytes)
+        assert LINK.sub("", text.decode()).strip() == LINK.sub("", readme).strip()

@@ -39,8 +39,9 @@ def instead(asked: Advice, done: Advice) -> Break:
         real: Callable[..., int] = native_mm.mm_advise
 
         def mm_advise(*arguments: Any) -> int:
-            *before, advice, tally = arguments
-            return real(*before, done if advice == asked else advice, tally)
+            *before, advice, burst, tally = arguments
+            advice = done if advice == asked else advice
+            return real(*before, advice, burst, tally)
 
         patch.setattr(native_mm, "mm_advise", mm_advise)
 

@@ -12,7 +12,6 @@ from helpers.scripted_kernel import (
     HUGE,
     Area,
     ScriptedKernel,
-    ScriptedTally,
     engine_of,
     pages,
     report_of,
@@ -33,7 +32,6 @@ from pmadvise._advise.engine import Engine
 from pmadvise._handle.mm import MmEnd
 from pmadvise._native.base import check
 from pmadvise._native.maps import VmaArray
-from pmadvise._native.ranges import RangeArray
 from pmadvise.report import Ended
 
 PAGES = 3 * HUGE // PAGE_SIZE
@@ -54,7 +52,7 @@ class AnyKernel(ScriptedKernel):
     """Answers as it is told, and notes each byte that it took."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(seconds=1e-5)
         self.answers: list[int] = []
         """Elements that the next calls take, or -errno; then all."""
         self.end: MmEnd | None = None
@@ -67,19 +65,14 @@ class AnyKernel(ScriptedKernel):
     def ended(self) -> MmEnd | None:
         return self.end
 
-    def advise(self, vector: RangeArray) -> tuple[MmEnd | None, int, float]:
-        if self.end is not None:
-            return self.end, self.tally.result, 0.0
-        pairs = list(Ranges._of_array(vector))
+    def call(self, pairs: list[tuple[int, int]]) -> int:
         answer = self.answers.pop(0) if self.answers else len(pairs)
         taken = pairs[: max(answer, 0)]
         self.took += taken
         self.counted += sum((Ranges([one]) & self.memory).total for one in taken)
         result = sum(n for _, n in taken) if answer >= 0 else answer
-        assert isinstance(self.tally, ScriptedTally)
-        self.tally.count(result)
         self.calls.append(pairs)
-        return None, result, 1e-5
+        return result
 
     def vmas_of(self, ranges: Ranges) -> VmaArray:
         self.looks += 1
@@ -143,13 +136,14 @@ class EngineMachine(RuleBasedStateMachine):
     """The engine is stepped, and between its steps anything happens."""
 
     @initialize(
-        asked=st.lists(st.tuples(at_page, st.integers(1, 300)), min_size=1, max_size=6),
+        asked=st.lists(st.tuples(at_page, st.integers(1, 900)), min_size=1, max_size=6),
         areas=some_areas,
         memory=some_areas,
         advice=st.sampled_from([Advice.COLD, Advice.WILLNEED, Advice.COLLAPSE]),
         budget=st.none() | st.integers(0, PAGES * PAGE_SIZE),
         timeout=st.none() | st.floats(0, 1),
-        max_stall=st.sampled_from([None, 1e-3, 1e-6]),
+        max_stall=st.sampled_from([None, 1e-2, 1e-3, 1e-6]),
+        many=st.booleans(),
         remembered=st.none() | some_areas,
         answers=some_answers,
     )
@@ -162,6 +156,7 @@ class EngineMachine(RuleBasedStateMachine):
         budget: int | None,
         timeout: float | None,
         max_stall: float | None,
+        many: bool,
         remembered: list[tuple[int, int]] | None,
         answers: list[int],
     ) -> None:
@@ -182,8 +177,10 @@ class EngineMachine(RuleBasedStateMachine):
             timeout=timeout,
             max_stall=max_stall,
             cancel=self.cancel,
-            on_progress=self.seen,
+            on_progress=None if many else self.seen,
         )
+        # Told after each step, so that calls may follow each other within one.
+        self.engine.account._on_progress = self.seen
         self.seen.engine = self.engine
         snapshot = None
         if remembered is not None:

@@ -24,6 +24,7 @@ from pmadvise import PAGE_SIZE, Ranges
 from pmadvise._advise.limits import CallerError
 from pmadvise._handle.mm import MmEnd
 from pmadvise._native.base import check
+from pmadvise._native.mm import Burst
 from pmadvise._native.ranges import RangeArray
 
 N_HOLES = 600_000
@@ -118,8 +119,10 @@ def test_end_known_by_the_call_alone(end: MmEnd) -> None:
     """What the call finds just before the kernel is asked ends the work."""
 
     class Once(ScriptedKernel):
-        def advise(self, vector: RangeArray) -> tuple[MmEnd | None, int, float]:
-            del vector
+        def advise(
+            self, vector: RangeArray, burst: Burst
+        ) -> tuple[MmEnd | None, int, float]:
+            del vector, burst
             return end, 0, 0.0
 
     report = advise(Once([Area(0, pages(9))]), [(0, pages(9))])
@@ -153,7 +156,8 @@ def test_end_while_a_huge_page_is_looked_for(end: MmEnd) -> None:
     """An exec while the pages at the end of a call are looked at ends the work."""
 
     class Gone(ScriptedKernel):
-        def is_inside_huge_page(self, address: int) -> bool:
+        def next_huge_page(self, start: int) -> int:
+            del start
             self.ends = itertools.repeat(end)
             raise_gone()
 

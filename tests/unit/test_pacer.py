@@ -16,11 +16,16 @@ MAX_STALL = 0.008
 rates = st.floats(1.0, 1e15)
 
 
+def observe(pacer: Pacer, n_bytes: int, seconds: float) -> float:
+    """Record a call that none followed; return the pause."""
+    return pacer.observe(n_bytes, seconds, seconds)
+
+
 def sizes(pacer: Pacer, *rates: float) -> list[tuple[int, int]]:
     """Return the sizes and alignments after calls at these rates, bytes a second."""
     asked = [pacer.size()]
     for rate in rates:
-        pacer.observe(asked[-1][0], asked[-1][0] / rate)
+        observe(pacer, asked[-1][0], asked[-1][0] / rate)
         asked.append(pacer.size())
     return asked
 
@@ -60,7 +65,7 @@ def test_a_call_of_a_huge_page_ends_on_its_boundary() -> None:
 def test_a_cheap_end_is_worth_half_of_the_stall(rate: int, is_whole: bool) -> None:
     """A call is 512 KiB long, an end that is cheap, if that takes half of max_stall."""
     pacer = Pacer(1 / 128, MAX_RATE)
-    pacer.observe(rate, 1.0)
+    observe(pacer, rate, 1.0)
     assert (pacer.size()[0] == 512 << 10) is is_whole
 
 
@@ -89,18 +94,52 @@ def test_elements_of_a_size() -> None:
 def test_the_target_gets_its_turn() -> None:
     """A pause follows once the lock was held for a quarter of max_stall in all."""
     pacer = Pacer(MAX_STALL, MAX_RATE)
-    pauses = [pacer.observe(1 << 19, MAX_STALL / 8) for _ in range(10)]
+    pauses = [observe(pacer, 1 << 19, MAX_STALL / 8) for _ in range(10)]
     assert [pause > 0 for pause in pauses] == [False, True] * 5
 
 
 def test_unbounded_calls_have_no_pause() -> None:
     """Without a bound on the stall there is no pause."""
     pacer = Pacer(None, MAX_RATE)
-    assert [pacer.observe(1 << 19, 10.0) for _ in range(3)] == [0.0] * 3
+    assert [observe(pacer, 1 << 19, 10.0) for _ in range(3)] == [0.0] * 3
 
 
 @given(st.floats(1e-9, 10.0), st.lists(st.floats(0.0, 1.0), max_size=50))
 def test_pauses_are_short(max_stall: float, calls: list[float]) -> None:
     """No pause is longer than a tenth of a millisecond."""
     pacer = Pacer(max_stall, MAX_RATE)
-    assert all(pacer.observe(1 << 19, seconds) <= 1e-4 for seconds in calls)
+    assert all(observe(pacer, 1 << 19, seconds) <= 1e-4 for seconds in calls)
+
+
+@given(
+    st.lists(rates, max_size=3),
+    st.sampled_from([1e-3, 0.004, 0.01, 0.05, 1.0]),
+    st.floats(0, 1),
+)
+def test_calls_that_follow_are_of_the_same_size(
+    seen: list[float], max_stall: float, share: float
+) -> None:
+    """Whatever a call took between the limits, the next one has the same size."""
+    pacer = Pacer(max_stall, MAX_RATE, huge_page=HUGE)
+    size, _ = sizes(pacer, *seen)[-1]
+    least, most, room = pacer.burst(1.0)
+    assert room <= 5_000_000
+    if most:
+        seconds = 1e-9 * round(least + share * (most - least))
+        observe(pacer, size, seconds)
+        assert pacer.size()[0] == size
+
+
+def test_calls_follow_up_to_the_pause() -> None:
+    """All calls that follow each other end where the target gets its turn."""
+    pacer = Pacer(MAX_STALL, MAX_RATE)
+    assert pacer.burst(1.0)[2] == 2_000_000
+    assert pacer.burst(0.001)[2] == 1_000_000
+    assert observe(pacer, 1 << 19, 0.0015) == 0
+    assert pacer.burst(1.0)[2] == 500_000
+    assert pacer.observe(1 << 19, 0.0005, 0.0005) > 0
+
+
+def test_no_call_follows_without_a_bound() -> None:
+    """Calls as large as the kernel takes are made one by one."""
+    assert Pacer(None, MAX_RATE).burst(1.0) == (0, 0, 0)

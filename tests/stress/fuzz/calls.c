@@ -214,15 +214,17 @@ static void
 check_gone(struct input *in)
 {
     const struct pmadvise_mm_fingerprint mm = {take(in, 4), take(in, 4), 0, 0};
-    const struct pmadvise_range range = {PAGE, PAGE};
+    const struct pmadvise_burst burst = {take(in, 1), 0, UINT64_MAX,
+                                         UINT64_MAX};
     const int wrong = descriptors[below(in, 3)];
-    struct pmadvise_tally tally = {0, 0, 0, 0, 0};
+    struct pmadvise_range range = {PAGE, PAGE};
+    struct pmadvise_tally tally = {0, 0, 0, 0, 0, 0};
     struct pmadvise_thread thread = {exited, 0, 0, 0};
     int own = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC), result;
 
     CHECK(own >= 0);
     result = pmadvise_mm_advise(descriptors[EXITED], wrong, -1, &mm, &range, 1,
-                                PMADVISE_MADV_COLD, &tally);
+                                PMADVISE_MADV_COLD, &burst, &tally);
     CHECK(result != PMADVISE_MM_CURRENT && tally.calls == 0);
     CHECK(pmadvise_mm_ended(own, exited, -1, &mm) == PMADVISE_MM_EXITED);
     CHECK(pmadvise_task_list(wrong, &thread, 1) < 0);

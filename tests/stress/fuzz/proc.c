@@ -83,28 +83,43 @@ counted(long number)
 static int
 advise(struct input *in, int maps_fd, const struct pmadvise_mm_fingerprint *mm)
 {
-    const struct pmadvise_range range = {PAGE, PAGE};
-    struct pmadvise_tally tally = {0, 0, 0, 0, 0};
+    struct pmadvise_burst burst = {take(in, 1) % 4, 0, UINT64_MAX, UINT64_MAX};
+    const int most = 1 + (int)burst.more, is_long = take(in, 1) % 2;
+    struct pmadvise_range range = {PAGE, PAGE};
+    struct pmadvise_tally tally = {0, 0, 0, 0, 0, 0};
     char path[32];
     int ended, stat_fd;
 
     kernel.syscall = counted;
     calls = 0;
     call_result = (long)below(in, 2 * PAGE) - PAGE;
+    if (take(in, 1) % 2)
+        call_result = PAGE;
+    if (!is_long) {
+        burst.least = odd_number(in) % 2000;
+        burst.most = odd_number(in) % 2000;
+        burst.room = odd_number(in) % 2000;
+    }
     snprintf(path, sizeof(path), "task/%d/stat", PID);
     stat_fd = openat(FAKE_DIRECTORY, path, O_RDONLY | O_CLOEXEC);
     CHECK(stat_fd >= 0);
     ended = pmadvise_mm_advise(5, stat_fd, maps_fd, mm, &range, 1,
-                               PMADVISE_MADV_COLD, &tally);
+                               PMADVISE_MADV_COLD, &burst, &tally);
     close(stat_fd);
     kernel.syscall = NULL;
     /* nothing is advised but where it is found to be the same */
-    CHECK(calls == (ended == PMADVISE_MM_CURRENT));
+    CHECK((calls > 0) == (ended == PMADVISE_MM_CURRENT));
+    /* a call is followed if it took all, and as far as it may be */
+    CHECK(calls <= (call_result == PAGE ? most : 1));
+    CHECK(calls == 0 || call_result != PAGE || !is_long || calls == most);
+    CHECK(range.address == (uintptr_t)PAGE * (calls ? (uintptr_t)calls : 1));
     CHECK(tally.calls == (uint64_t)calls);
     CHECK(tally.result == (calls ? call_result : 0));
     CHECK(tally.advised ==
-          (calls && call_result > 0 ? (uint64_t)call_result : 0));
-    CHECK(tally.longest == tally.nanoseconds);
+          (call_result > 0 ? (uint64_t)calls * (uint64_t)call_result : 0));
+    CHECK(tally.longest >= tally.nanoseconds);
+    CHECK(tally.spent >= tally.longest);
+    CHECK(calls > 1 || tally.spent == tally.nanoseconds);
     return ended;
 }
 
