@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -100,6 +101,28 @@ pmadvise_descriptor_pidfd_open(int pid, unsigned int flags, int *fd)
         return result;
     *fd = result;
     return 0;
+}
+
+/*
+ * Open the directory /proc/PID of the process of `pidfd`, whose number `pid`
+ * was.  Returns 0; 1 if its last thread has ended, so that the number may be
+ * another's by now; or -errno.
+ */
+int
+pmadvise_descriptor_proc(int pidfd, int pid, int *fd)
+{
+    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+    char path[32];
+    int result;
+
+    snprintf(path, sizeof(path), "/proc/%d", pid);
+    result = pmadvise_descriptor_openat(AT_FDCWD, path, O_DIRECTORY, fd);
+    if (result < 0)
+        return result;
+    while ((result = poll(&ended, 1, 0)) < 0)
+        if (errno != EINTR)
+            return -errno;
+    return result;
 }
 
 /* Duplicate a file descriptor, close-on-exec.  Returns 0, or -errno. */

@@ -67,6 +67,7 @@ int pmadvise_pidfd_send_signal(int pidfd, int sig);
 int pmadvise_descriptor_openat(int directory, const char *path, int flags,
                                int *fd);
 int pmadvise_descriptor_pidfd_open(int pid, unsigned int flags, int *fd);
+int pmadvise_descriptor_proc(int pidfd, int pid, int *fd);
 int pmadvise_descriptor_dup(int other, int *fd);
 int64_t pmadvise_descriptor_filesystem(int fd);
 void pmadvise_descriptor_close(int *fd);

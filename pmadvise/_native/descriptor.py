@@ -74,6 +74,20 @@ class Descriptor:
         """Open a pidfd, with flags of pidfd_open(2); return 0, or -errno."""
         return lib.pmadvise_descriptor_pidfd_open(pid, flags, self._cdata)
 
+    def open_proc(self, pidfd: int, pid: int) -> bool:
+        """Open the directory /proc/PID of a pidfd's process.
+
+        Returns:
+            Whether its last thread has ended: the number may be another's by now.
+
+        Raises:
+            OSError: It can't be opened.
+        """
+        result = lib.pmadvise_descriptor_proc(pidfd, pid, self._cdata)
+        if result < 0:
+            raise OSError(-result, os.strerror(-result), f"/proc/{pid}")
+        return bool(result)
+
     @classmethod
     def copy_of(cls, fd: int) -> Descriptor:
         """Duplicate a file descriptor; raise OSError if it is not open."""
@@ -86,7 +100,8 @@ class Descriptor:
     @property
     def fd(self) -> int:
         """The number; -1 once it is closed."""
-        return int(self._cdata[0])
+        fd: int = self._cdata[0]
+        return fd
 
     @property
     def filesystem(self) -> int:

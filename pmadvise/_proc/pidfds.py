@@ -57,20 +57,19 @@ def directory_of(pidfd: int) -> tuple[Descriptor | None, int]:
         return None, 0
     if pid == 0:
         return None, 0
-    proc: Descriptor | None
+    proc = Descriptor()
     try:
-        proc = Descriptor.open(f"/proc/{pid}", flags=os.O_DIRECTORY)
+        ended, is_hidden = proc.open_proc(pidfd, pid), False
     except own(FileNotFoundError, PermissionError, ProcessLookupError):  # hidepid
-        proc = None
-    # Still of this process unless it was reaped; check that.
-    try:
-        if has_ended(pidfd):
+        ended, is_hidden = has_ended(pidfd), True
+    if ended:
+        # It is still of this process unless that was reaped.
+        try:
             pid_of(pidfd)
-    except BaseException:
-        if proc is not None:
+        except BaseException:
             proc.close()
-        raise
-    return proc, pid
+            raise
+    return None if is_hidden else proc, pid
 
 
 def has_ended(pidfd: int, timeout: float | None = 0) -> bool:

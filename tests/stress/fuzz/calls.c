@@ -119,6 +119,13 @@ check_descriptors(struct input *in)
     result = pmadvise_pidfd_info(given, &pid);
     CHECK((result >= 0) == (which == OWN || which == EXITED));
     CHECK(pid == (which == OWN ? getpid() : which == EXITED ? -1 : 0));
+    result = pmadvise_descriptor_proc(given, getpid(), &fd);
+    CHECK(fd >= 0 && fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    CHECK(which != OWN || result == 0);
+    CHECK(which != EXITED || result == 1);
+    pmadvise_descriptor_close(&fd);
+    CHECK(pmadvise_descriptor_proc(given, wrong | INT_MIN, &fd) < 0);
+    CHECK(fd == -1);
     free(path);
 }
 
