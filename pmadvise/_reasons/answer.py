@@ -80,9 +80,11 @@ def how_to_allow(call: str) -> str:
 
 def how_to_add(capability: str) -> str:
     """Return the ways to add a capability, given by its name without CAP_."""
+    name = capability.lower()
     return (
         f"add CAP_{capability} (docker run --cap-add={capability}; "
         f"podman run --cap-add={capability}, as root; "
         f'Kubernetes: securityContext.capabilities.add: ["{capability}"]; '
-        f"systemd: AmbientCapabilities=CAP_{capability})"
+        f"systemd: AmbientCapabilities=CAP_{capability}; "
+        f"setpriv: --inh-caps=+{name} --ambient-caps=+{name}; guide: tasks/rights)"
     )

@@ -144,6 +144,8 @@ PROGRAMS = {
     "hadolint": "pip install --group examples",
     "kubernetes-validate": "pip install --group examples",
     "promtool": "apt install prometheus",
+    "setcap": "apt install libcap2-bin",
+    "setpriv": "apt install util-linux",
     "unshare": "apt install util-linux",
     "systemd-analyze": "apt install systemd",
 }

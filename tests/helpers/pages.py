@@ -11,12 +11,15 @@ import configparser
 import doctest
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from helpers.command import IMPORT_PATH, environment
 from helpers.needs import ROOT
@@ -126,33 +129,68 @@ def run_console(block: Block, name: str, names: Names, scratch: Path) -> None:
     """Run commands of a shell, and compare what they print on stdout and stderr."""
     before, *pieces = _COMMAND.split(block.code)
     assert (before, bool(pieces)) == ("", True), name
+    variables = _variables(names, scratch)
+    for command, wanted in zip(pieces[::2], pieces[1::2], strict=True):
+        done = _bash(["-c", command], variables)
+        found = (done.returncode, done.stdout)
+        is_alike = _is_alike(wanted, done.stdout)
+        assert (found if is_alike else wanted) == (0, done.stdout), (name, command)
+
+
+def run_bash(block: Block, name: str, names: Names, scratch: Path) -> None:
+    """Run a script as it is pasted; later blocks have its variables, and its output.
+
+    It ends at the first command that fails, which is a fault.
+    """
+    kept = scratch / "variables"
+    script = f"set -ae\n{block.code}env -0 >{shlex.quote(str(kept))}\n"
+    done = _bash(["-c", script], names.get("variables") or _variables(names, scratch))
+    assert done.returncode == 0, (name, block.code, done.stdout)
+    pairs = (line.split("=", 1) for line in kept.read_text().split("\0")[:-1])
+    names["variables"] = {key: value for key, value in pairs if key != "_"}
+    names["output"] = done.stdout
+
+
+def compare_text(block: Block, name: str, names: Names, scratch: Path) -> None:
+    """Compare what the script above it has printed, but for the width of columns."""
+    output = names.pop("output")
+    is_alike = _is_alike(block.code, output, doctest.NORMALIZE_WHITESPACE)
+    assert (output if is_alike else block.code) == output, (name, output)
+
+
+def _variables(names: Names, scratch: Path) -> dict[str, str]:
+    """Return the environment of a shell, which finds `pmadvise` and `python`."""
     for program, module in (("pmadvise", "-m pmadvise"), ("python", "")):
         shim = scratch / program
         shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
         shim.chmod(0o755)
-    variables = environment(
+    return environment(
         PATH=f"{scratch}{os.pathsep}{os.environ['PATH']}",
         PYTHONPATH=IMPORT_PATH,
         pid=str(names["pid"]),
+        **names.get("given", {}),
         COLUMNS="80",
     )
-    for command, wanted in zip(pieces[::2], pieces[1::2], strict=True):
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=ROOT,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        is_alike = doctest.OutputChecker().check_output(
-            wanted, done.stdout, doctest.ELLIPSIS
-        )
-        found = (done.returncode, done.stdout)
-        assert (found if is_alike else wanted) == (0, done.stdout), (name, command)
+
+
+def _bash(
+    arguments: list[str], variables: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", *arguments],
+        cwd=ROOT,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def _is_alike(wanted: str, found: str, more: int = 0) -> bool:
+    return doctest.OutputChecker().check_output(wanted, found, doctest.ELLIPSIS | more)
 
 
 def parse_ini(block: Block, name: str, names: Names, scratch: Path) -> None:
@@ -169,6 +207,38 @@ RUN: dict[str, Callable[[Block, str, Names, Path], None]] = {
     "pycon": run_pycon,
     "python": run_python,
     "console": run_console,
+    "bash": run_bash,
+    "text": compare_text,
     "ini": parse_ini,
 }
 """Language of a block: the function that runs it."""
+TASKS = ROOT / "docs/tasks"
+"""The pages of tasks, which tests run with what each expects around it."""
+_SPHINX = re.compile(r"\{(toctree|eval-rst|include|literalinclude)\}( \.\./[\w./-]+)?")
+
+
+def is_directive(kind: str) -> bool:
+    """Return whether a block is for Sphinx: no code."""
+    return _SPHINX.fullmatch(kind) is not None
+
+
+def without_directives(section: Section) -> Section:
+    """Return a section without what Sphinx alone reads, and the set-up commands."""
+    blocks = [block for block in section.blocks if block.kind in RUN]
+    return Section(section.page, section.heading, section.needs, blocks)
+
+
+def runnable(wanted: Callable[[Path], bool]) -> list[Section]:
+    """Return the sections with code to run, of the pages that are wanted."""
+    found = [
+        without_directives(section)
+        for page in pages()
+        if wanted(page)
+        for section in sections(page)
+    ]
+    return [section for section in found if section.blocks]
+
+
+def markers(section: Section) -> list[Any]:
+    """Return the markers of what a section needs, for pytest.param()."""
+    return [getattr(pytest.mark, f"needs_{need}") for need in section.needs]

@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 from helpers.needs import NEEDS, ROOT
-from helpers.pages import RUN, Names, Section, pages, run_section, sections
+from helpers.pages import (
+    RUN,
+    TASKS,
+    Names,
+    Section,
+    is_directive,
+    markers,
+    pages,
+    run_section,
+    runnable,
+    sections,
+)
 from helpers.targets import MIB, Target
 from helpers.waiting import wait_for_state
 
@@ -15,23 +26,11 @@ import pmadvise
 from pmadvise import _reasons, selftest
 
 DOCS = ROOT / "docs"
-DIRECTIVES = {"{toctree}", "{eval-rst}", "{include} ../README.md"}
 SECTIONS = [section for page in pages() for section in sections(page)]
 RUNNABLE = [
-    pytest.param(
-        section,
-        marks=[getattr(pytest.mark, f"needs_{need}") for need in section.needs],
-        id=section.name,
-    )
-    for section in SECTIONS
-    if any(block.kind in RUN for block in section.blocks)
+    pytest.param(section, marks=markers(section), id=section.name)
+    for section in runnable(lambda page: page.parent != TASKS)
 ]
-
-
-def without_directives(section: Section) -> Section:
-    """Return a section without what Sphinx alone reads, and the set-up commands."""
-    blocks = [block for block in section.blocks if block.kind in RUN]
-    return Section(section.page, section.heading, section.needs, blocks)
 
 
 def test_there_are_pages() -> None:
@@ -44,7 +43,7 @@ def test_there_are_pages() -> None:
 def test_blocks_are_of_known_kinds(page: Path) -> None:
     """There is no block that no test runs: `sh` in README alone, where CI runs it."""
     kinds = {block.kind for section in sections(page) for block in section.blocks}
-    others = DIRECTIVES if page.parent != ROOT else {"sh"}
+    others = {"sh"} if page.parent == ROOT else set(filter(is_directive, kinds))
     assert kinds - set(RUN) - others == set()
 
 
@@ -75,7 +74,7 @@ def test_section(target: Target, tmp_path: Path, section: Section) -> None:
     }
     target.filled(3 * MIB // 2)  # what a program has besides
     wait_for_state(target.pid, "S")  # at rest, as the guide says
-    run_section(without_directives(section), names, tmp_path)
+    run_section(section, names, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +86,9 @@ def test_section(target: Target, tmp_path: Path, section: Section) -> None:
         ("console", "$ echo yes\nno\n"),
         ("console", "$ exit 3\n"),
         ("console", "echo without a prompt\n"),
+        ("bash", "exit 3\n"),
+        ("bash", "false\ntrue\n"),
+        ("text", "no output\n"),
         ("ini", "[Service]\n"),
         ("yaml", "a: 1\n"),
     ],
@@ -105,6 +107,18 @@ def test_sections_go_on(tmp_path: Path) -> None:
     names: Names = {}
     run_section(section, names, tmp_path)
     assert names["y"] == 2
+
+
+def test_scripts_go_on(tmp_path: Path) -> None:
+    """A script has the variables of the one before it, and text is its output."""
+    text = '# A\n```bash\nx="1 2"\n```\n\n```bash\necho "$x" $pid\n```\n'
+    wrong, right = (
+        next(sections(ROOT / "README.md", f"{text}\n```text\n{output}\n```\n"))
+        for output in ("1 2 8", "1 ... 7")
+    )
+    run_section(right, {"pid": 7}, tmp_path)
+    with pytest.raises(AssertionError):
+        run_section(wrong, {"pid": 7}, tmp_path)
 
 
 def test_every_name_is_documented() -> None:
@@ -129,6 +143,15 @@ def test_containers_are_told_alike() -> None:
         "AmbientCapabilities=CAP_SYS_NICE",
     ):
         assert (words in section, words in remedy) == (True, True), words
+
+
+def test_plain_hosts_are_told_alike() -> None:
+    """The options that a message names for a plain host are those of the task."""
+    page = (TASKS / "rights.md").read_text(encoding="utf-8")
+    remedy = _reasons.how_to_add("SYS_NICE")
+    assert "guide: tasks/rights" in remedy
+    for words in ("setpriv", "--inh-caps", "--ambient-caps", "+sys_nice"):
+        assert (words in page, words in remedy) == (True, True), words
 
 
 def test_checks_are_described() -> None:

@@ -4,14 +4,15 @@
     python tests/vm/systemd.py --only bookworm    on one of them
 
 Each guest boots Debian's kernel and systemd in software emulation, with the daemon and
-the wheel installed as its README has it; systemd_guest.py is what runs there, and
-cgroups_guest.py: docs/examples/park, and whole cgroups.  The exit
-status is 0 only if every check passed in every guest, 1 if one failed, 2 if nothing
-could be run.
+the wheel installed as its README has it; systemd_guest.py is what runs there,
+cgroups_guest.py: docs/examples/park, and whole cgroups; and tasks_guest.py: docs/tasks.
+The exit status is 0 only if every check passed in every guest, 1 if one failed, 2 if
+nothing could be run.
 """
 
 import argparse
 import concurrent.futures
+import re
 import shutil
 import sys
 import tempfile
@@ -32,7 +33,8 @@ CELLS = tuple(
 )
 PACKAGES = ("systemd", "mount", "base-files", "dbus")
 EXAMPLE, PARK = "docs/examples/pressured", "docs/examples/park"
-GUEST = ("systemd_guest.py", "cgroups_guest.py", "guest_units.py")
+NIGHT = "docs/tasks/every-night.md"
+GUEST = ("systemd_guest.py", "cgroups_guest.py", "guest_units.py", "tasks_guest.py")
 
 INIT = """\
 #!/bin/busybox sh
@@ -115,6 +117,9 @@ PRESSURED_OPTIONS=--cgroup /sys/fs/cgroup/system.slice/idle.service \
 --cgroup /sys/fs/cgroup/system.slice/dear.service \
 --high 60 --low 40 --max-stall 50ms --swap-floor 0
 """
+UNIT_OF_PAGE = re.compile(
+    r"^`/etc/systemd/system/([\w.-]+)`:\n\n```ini\n(.*?)```", re.MULTILINE | re.DOTALL
+)
 ETC = {
     "passwd": "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/:/bin/sh\n"
     "messagebus:x:100:100::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n",
@@ -127,10 +132,26 @@ ETC = {
     "systemd/system/dear.service": HOLDER + "OOMScoreAdjust=-500\n",
     "systemd/system/held.service": HOLDER,
     "systemd/system/lent.service": HOLDER,
+    "systemd/system/batch.service": HOLDER + "Slice=batch.slice\n",
     "systemd/system/session.service": SESSION,
     "systemd/system/whole.service.d/reclaim.conf": DROP_IN,
     "systemd/system/whole.service.d/apart.conf": APART,
 }
+COMMAND = """\
+#!/opt/pressured/bin/python
+from pmadvise.__main__ import main
+main()
+"""
+
+
+def install_night(page: Path, root: Path) -> None:
+    """Write the units of a page of the guide, and the command that they start."""
+    for name, text in UNIT_OF_PAGE.findall(page.read_text(encoding="utf-8")):
+        (root / "etc/systemd/system" / name).write_text(text)
+    command = root / "opt/pmadvise/bin/pmadvise"
+    command.parent.mkdir(parents=True)
+    command.write_text(COMMAND)
+    command.chmod(0o755)
 
 
 def install(cell: Cell, source: Path, wheel: Path, root: Path) -> None:
@@ -157,8 +178,9 @@ def install(cell: Cell, source: Path, wheel: Path, root: Path) -> None:
         *("--platform=manylinux_2_28_x86_64", "--platform=manylinux2014_x86_64"),
         *(f"--python-version={cell.python}", "--constraint", PINS),
         *("--target", opt / f"lib/python{cell.python}/site-packages"),
-        *(wheel, "prometheus-client"),
+        *(f"{wheel}[cli]", "prometheus-client"),
     )
+    install_night(source / NIGHT, root)
     (root / "proof").mkdir()
     for name in GUEST:
         shutil.copy(Path(__file__).with_name(name), root / "proof")

@@ -14,6 +14,7 @@ import traceback
 from pathlib import Path
 
 import cgroups_guest
+import tasks_guest
 from guest_units import (
     CGROUPS,
     MIB,
@@ -217,6 +218,7 @@ CHECKS = (
     logs,
     fails,
     *cgroups_guest.CHECKS,
+    *tasks_guest.CHECKS,
 )
 
 
