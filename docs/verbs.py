@@ -33,10 +33,10 @@ class Group(NamedTuple):
 
 
 def _options(context: click.Context) -> tuple[Option, ...]:
-    records = (
-        parameter.get_help_record(context)
-        for parameter in context.command.get_params(context)
-    )
+    parameters = context.command.params
+    if context.parent is None:  # --help is told once; a command keeps its first names
+        parameters = context.command.get_params(context)
+    records = (parameter.get_help_record(context) for parameter in parameters)
     return tuple(Option(*record) for record in records if record and record[1])
 
 

@@ -59,9 +59,11 @@ def main(arguments: list[str] | None = None) -> int:
             try:
                 alive = _survives()
                 for result in _run_all(names, required, options.size, alive):
-                    results.append(result)
-                    if not options.json:
-                        print(brief(result, results), flush=True)
+                    with signals_blocked():  # what is counted is printed
+                        results.append(result)
+                        if not options.json:
+                            print(brief(result, results))
+                    sys.stdout.flush()
                 if not options.no_verdict:
                     verdict = judge(results) if alive else cannot(_KILLED)
             finally:

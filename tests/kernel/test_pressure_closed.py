@@ -52,7 +52,7 @@ def test_who_waits_is_woken(timeout: float | None) -> None:
                 "the Pressure of /proc/pressure/memory is closed"
             }
             assert {type(error) for error in errors} == {ValueError}
-            assert open_files() == before
+            assert open_files() <= before
 
 
 def test_closed_at_any_time() -> None:
