@@ -1,0 +1,97 @@
+"""Calls that follow each other in one crossing, on a scripted kernel."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+from helpers.scripted_kernel import Area, ScriptedKernel, advise
+from helpers.targets import MIB
+
+from pmadvise import Advice
+from pmadvise._handle.mm import MmEnd
+from pmadvise._native.mm import Burst
+from pmadvise._native.ranges import RangeArray
+
+SHORT: dict[str, Any] = {"advice": Advice.PAGEOUT, "max_stall": 0.01}
+"""Calls of 512 KiB, and a pause each 2.5 ms."""
+ALL = [(0, 64 * MIB)]
+
+
+class Counting(ScriptedKernel):
+    """A kernel that counts how often it is asked; a call takes 0.4 ms."""
+
+    def __init__(self, *areas: Area) -> None:
+        super().__init__(list(areas), seconds=4e-4)
+        self.crossings = 0
+
+    def advise(
+        self, vector: RangeArray, burst: Burst
+    ) -> tuple[MmEnd | None, int, float]:
+        """Count it."""
+        self.crossings += 1
+        return super().advise(vector, burst)
+
+
+def test_calls_follow_up_to_the_pause() -> None:
+    """Seven calls of 0.4 ms are one crossing, and no byte is told twice or left out."""
+    kernel = Counting(Area(0, 64 * MIB))
+    report = advise(kernel, ALL, **SHORT)
+    assert (report.advised, report.calls, kernel.crossings) == (64 * MIB, 128, 19)
+    asked = [pair for vector in kernel.calls for pair in vector]
+    assert asked == [(at, MIB // 2) for at in range(0, 64 * MIB, MIB // 2)]
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [{"on_progress": lambda done, total: None}, {"budget": 64 * MIB}, {"timeout": 0.0}],
+)
+def test_calls_that_are_looked_at_one_by_one(limit: dict[str, Any]) -> None:
+    """With on_progress, a budget, or no time left, none follows."""
+    kernel = Counting(Area(0, 64 * MIB))
+    report = advise(kernel, ALL, **SHORT, **limit)
+    assert kernel.crossings == report.calls
+
+
+@pytest.mark.parametrize("n_calls", [1, 2, 5, 7, 8])
+def test_a_refusal_among_them(n_calls: int) -> None:
+    """What is refused after some calls is skipped, and nothing else is."""
+    kernel = Counting(Area(0, 64 * MIB))
+
+    def refuse() -> None:
+        if len(kernel.calls) == n_calls:
+            whole = n_calls * MIB // 2
+            kernel.areas = [Area(0, whole), Area(whole, 64 * MIB, errno.EINVAL)]
+
+    kernel.after_call = refuse
+    report = advise(kernel, ALL, **SHORT)
+    done = n_calls * MIB // 2
+    assert report.advised == done
+    assert [(skip.address, skip.length, skip.errno) for skip in report.skipped] == [
+        (done, 64 * MIB - done, errno.EINVAL)
+    ]
+
+
+@pytest.mark.parametrize("end", ["exec", "exited", "refused"])
+def test_the_end_among_them(end: MmEnd) -> None:
+    """Each call looks before it: once the target is another, none follows."""
+    kernel = Counting(Area(0, 64 * MIB))
+    kernel.ends = iter([None, None, None, None, end, end, end])
+    report = advise(kernel, ALL, **SHORT)
+    assert (report.ended, report.advised) == (end, len(kernel.calls) * MIB // 2)
+    assert (len(kernel.calls), kernel.crossings) == (4, 1)
+
+
+def test_a_shorter_call_among_them() -> None:
+    """A call that is slow is the last of its length."""
+    kernel = Counting(Area(0, 64 * MIB))
+
+    def slow_down() -> None:
+        kernel.seconds = 0.1 if len(kernel.calls) == 2 else 4e-4
+
+    kernel.before_call = slow_down
+    advise(kernel, [(0, 4 * MIB)], **SHORT)
+    lengths = [length for vector in kernel.calls for _, length in vector]
+    assert lengths[:3] == [MIB // 2] * 3
+    assert lengths[3] < MIB // 2
