@@ -87,4 +87,4 @@ def set_up(stack: ExitStack) -> Plan:
     )
 
 
-BENCHMARK = Benchmark("hold", "Hold and let go", set_up, 20, ("root",))
+BENCHMARK = Benchmark("hold", "Hold and let go", set_up, 10, ("root",))

@@ -151,4 +151,4 @@ def set_up(stack: ExitStack) -> Plan:
     )
 
 
-BENCHMARK = Benchmark("idle", "Tracking", set_up, 30, ("root",))
+BENCHMARK = Benchmark("idle", "Tracking", set_up, 25, ("root",))

@@ -178,5 +178,5 @@ def set_up(stack: ExitStack) -> Plan:
 
 
 BENCHMARK = Benchmark(
-    "stall", "Stall of the target", set_up, 150, ("root", "zram", "memory")
+    "stall", "Stall of the target", set_up, 100, ("root", "zram", "memory")
 )

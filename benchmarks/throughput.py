@@ -136,6 +136,6 @@ BENCHMARK = Benchmark(
     "pageout",
     "PAGEOUT to zram",
     set_up,
-    90,
+    45,
     ("root", "zram", "memory", "compiler"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -272,3 +273,18 @@ def test_the_marks_are_there(bench: Any, page: str) -> None:
     """README and the guide have a place for the table."""
     text = (ROOT / page).read_text(encoding="utf-8")
     assert [text.count(mark) for mark in bench.report.MARKS] == [1, 1]
+
+
+def test_there_and_back_is_the_mean_on_one_cpu(bench: Any) -> None:
+    """The order turns round, so that a drift cancels out; the CPUs are as before."""
+    order, drift = [], iter([1.0, 2.0, 3.0, 4.0])
+    before = os.sched_getaffinity(0)
+
+    def case(name: str) -> dict[str, float]:
+        assert len(os.sched_getaffinity(0)) == 1
+        order.append(name)
+        return {name: next(drift)}
+
+    found = bench.harness.there_and_back(lambda: case("a"), lambda: case("b"))
+    assert (order, found) == (["a", "b", "b", "a"], {"a": 2.5, "b": 2.5})
+    assert os.sched_getaffinity(0) == before
