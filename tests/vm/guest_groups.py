@@ -53,8 +53,20 @@ class Group:
 def filled(name: str, size: int = SIZE) -> Iterator[Group]:
     """Give a cgroup with a target of so many bytes, each page with bytes of its own."""
     with Group(name) as group:
-        group.start(PAGES, size)
+        wait_for_rest(group.start(PAGES, size).pid)
         yield group
+
+
+def wait_for_rest(pid: int) -> None:
+    """Wait until a process sleeps: what it touches, once that is taken, comes back."""
+    before: list[str] = []
+    while True:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        state, *times = fields[0], *fields[11:13]
+        if state == "S" and times == before:
+            return
+        before = times
+        time.sleep(0.1)
 
 
 def near(told: int, fall: int) -> str:
