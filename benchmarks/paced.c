@@ -5,7 +5,7 @@
  * before each call; nothing else is checked.
  *
  *     paced PID ADDRESS LENGTH ADVICE MAX_STALL
- *         prints seconds, seconds of CPU, bytes advised, calls
+ *         prints seconds, seconds of CPU, bytes advised, seconds in calls
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -57,9 +57,9 @@ main(int argc, char **argv)
     const double most = 512 << 20;
     unsigned long code, stack, code_now, stack_now;
     char path[64];
-    double stall, goal, rate = 512 << 20, locked = 0, begin, cpu;
+    double stall, goal, rate = 512 << 20, locked = 0, begin, cpu, spent = 0;
     uintptr_t at, end;
-    long advised = 0, calls = 0;
+    long advised = 0;
     int pidfd, stat, advice;
 
     if (argc != 6)
@@ -101,7 +101,7 @@ main(int argc, char **argv)
             return 1;
         at += (uintptr_t)got;
         advised += got;
-        calls++;
+        spent += seconds;
         rate = (double)got / seconds < most ? (double)got / seconds : most;
         locked += seconds;
         if (locked >= 2 * goal) {
@@ -111,7 +111,7 @@ main(int argc, char **argv)
             nanosleep(&pause, NULL);
         }
     }
-    printf("%.9f %.9f %ld %ld\n", now(CLOCK_MONOTONIC) - begin,
-           now(CLOCK_PROCESS_CPUTIME_ID) - cpu, advised, calls);
+    printf("%.9f %.9f %ld %.9f\n", now(CLOCK_MONOTONIC) - begin,
+           now(CLOCK_PROCESS_CPUTIME_ID) - cpu, advised, spent);
     return 0;
 }
