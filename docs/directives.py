@@ -9,9 +9,8 @@ import verbs
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
+from remedies import remedies
 from sphinx.application import Sphinx
-
-from pmadvise._reasons.answer import UNCONFINED, how_to_add, how_to_allow
 
 
 class Verb(Directive):
@@ -45,16 +44,6 @@ class Remedies(Directive):
             for title, text in rows.items()
         ]
         return [nodes.definition_list("", *items)]
-
-
-def remedies() -> dict[str, str]:
-    """Return them by what they are of."""
-    return {
-        "A capability": how_to_add("NAME"),
-        "A filter that refuses process_madvise": how_to_allow("process_madvise"),
-        "A filter that refuses another call": how_to_allow("CALL"),
-        "A security module": UNCONFINED,
-    }
 
 
 def _text(group: verbs.Group) -> Iterator[str]:

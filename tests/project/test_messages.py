@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from directives import remedies
 from helpers.needs import ROOT
 from helpers.templates import HOLE, of_errors, of_reasons
+from remedies import remedies
 
 pytestmark = pytest.mark.needs_sources
 
