@@ -37,7 +37,7 @@ def trio() -> Iterator[list[Target]]:
     """Three processes that differ in memory and in CPU time, not in one order."""
     with contextlib.ExitStack() as stack:
         targets = []
-        for n_bytes, n_ticks in ((8 * MIB, 4), (64 * MIB, 0), (32 * MIB, 8)):
+        for n_bytes, n_ticks in ((4 * MIB, 4), (16 * MIB, 0), (8 * MIB, 8)):
             target = Target()
             stack.callback(target.close)
             target.filled(n_bytes)

@@ -129,7 +129,8 @@ def outcome_of(call: Callable[[], object]) -> object:
     """
     try:
         return call()
-    except (OSError, RuntimeError, MemoryError) as error:
+    # RuntimeWarning: what a refusal hides is left out, and told.
+    except (OSError, RuntimeError, RuntimeWarning, MemoryError) as error:
         clear = isinstance(error, MemoryError) or len(str(error)) > 12
         return error if clear else f"no clear message: {error!r}"
     except Exception as error:
