@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 
 from pmadvise._advise.account import Account, Budget, Cut
 from pmadvise._advise.kernel import Kernel
@@ -18,13 +18,6 @@ from pmadvise._native.ranges import Batches, RangeArray
 from pmadvise._origin import own
 from pmadvise.ranges import Ranges
 from pmadvise.report import Ended
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import TypeVar
-
-    Q = TypeVar("Q")
-    A = TypeVar("A")
 
 # Errnos that may be about the whole call rather than about one range.
 _OF_THE_CALL = frozenset(
@@ -124,21 +117,18 @@ class Engine:
             self._look()
         except StopAdvising as early:
             return early.ended
+        except own(ProcessLookupError):  # it went while /proc was read
+            end = self._kernel.ended()
+            if end is None:
+                raise
+            return end
         return "complete"
 
     def _cut(self, ranges: Ranges, vmas: VmaArray | None = None) -> Cut:
         is_current = vmas is None
         if vmas is None:
-            vmas = self._answer(self._kernel.vmas_of, ranges)
+            vmas = self._kernel.vmas_of(ranges)
         return Cut(vmas, ranges._array, is_current, self._max_element)
-
-    def _answer(self, question: Callable[[Q], A], about: Q) -> A:
-        """Return an answer of /proc; end the work if the target goes meanwhile."""
-        try:
-            return question(about)
-        except own(ProcessLookupError):
-            self._look()
-            raise
 
     def _check_limits(self) -> None:
         """End the work if a limit is reached."""
@@ -277,7 +267,7 @@ class Engine:
         if start == end:
             return
         if not self._huge_from <= start < self._huge_until:
-            until = self._answer(self._kernel.next_huge_page, start)
+            until = self._kernel.next_huge_page(start)
             self._is_huge = until <= start
             self._huge_from = start
             self._huge_until = max(until, start + self._huge_page)
@@ -314,7 +304,7 @@ class Engine:
 
     def _counted(self, vector: Ranges) -> Ranges:
         """Return the parts of a vector that a budget counts."""
-        resident = self._answer(self._kernel.resident, vector)
+        resident = self._kernel.resident(vector)
         if self._profile.budget_counts_resident:
             return resident
         return vector - resident

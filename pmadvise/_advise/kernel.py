@@ -221,12 +221,7 @@ class Rehearsal(Kernel):
         del burst
         if end := self.ended():
             return end, 0, 0.0
-        try:
-            result = self._result(vector)
-        except own(ProcessLookupError):
-            if end := self.ended():
-                return end, 0, 0.0
-            raise
+        result = self._result(vector)
         self.tally.rehearse(max(result, 0))
         return None, result, 0.0
 

@@ -131,8 +131,8 @@ class Clock:
 
     def check(self) -> None:
         """Raise StopAdvising when the time is over or the caller cancels."""
-        cancel, timeout = self._limits.cancel, self._limits.timeout
+        cancel = self._limits.cancel
         if cancel is not None and of_caller(cancel.is_set):
             raise StopAdvising("cancelled")
-        if timeout is not None and self.elapsed() >= timeout:
+        if self.left() <= 0:
             raise StopAdvising("timeout")
