@@ -103,17 +103,19 @@ def outward(sources: Mapping[str, str]) -> list[str]:
     return [
         f"{module}: imports {imported}, of ring {ring(imported)}"
         for module, source in sources.items()
-        for imported in imports_of(module, source, sources)
+        for imported in imports_of(module, ast.parse(source), sources)
         if ring(imported) > (2 if module == "__init__" else ring(module))
     ]
 
 
-def imports_of(module: str, source: str, sources: Mapping[str, str]) -> Iterator[str]:
+def imports_of(
+    module: str, tree: ast.Module, sources: Mapping[str, str]
+) -> Iterator[str]:
     """Yield the modules of the package that a module imports."""
     known = {*sources, *levels()}
     packages = {name.rpartition(".")[0] for name in known}
     is_package = module in packages or module == "__init__"
-    yield from _imports(ast.parse(source), module, is_package, known)
+    yield from _imports(tree, module, is_package, known)
 
 
 def read_package(directory: Path) -> dict[str, str]:
@@ -138,7 +140,7 @@ def violations(sources: Mapping[str, str]) -> list[str]:
         if own not in level:
             problems.append(f"{module}: is in no layer")
             continue
-        for imported in imports_of(module, source, sources):
+        for imported in imports_of(module, tree, sources):
             other = room(imported)
             if other not in level:
                 problems.append(f"{module}: imports {imported}, which is in no layer")
@@ -186,16 +188,18 @@ def _imports(
             base = _absolute(node, module, is_package)
             for alias in node.names:
                 name = f"{base}.{alias.name}"
-                if any(name == f"{PACKAGE}.{one}" for one in known):
-                    yield from _within(name)
-                else:
-                    yield from _within(base)
+                yield from _within(name if _is_module(name, known) else base)
         elif isinstance(node, ast.Call):
             for value in (*node.args, *(keyword.value for keyword in node.keywords)):
-                if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                    name = value.value
-                    if any(name == f"{PACKAGE}.{one}" for one in known):
-                        yield from _within(name)
+                text = value.value if isinstance(value, ast.Constant) else None
+                if isinstance(text, str) and _is_module(text, known):
+                    yield from _within(text)
+
+
+def _is_module(name: str, known: set[str]) -> bool:
+    """Return whether a name is that of a known module below the package."""
+    package, _, module = name.partition(".")
+    return package == PACKAGE and module in known
 
 
 def _absolute(node: ast.ImportFrom, module: str, is_package: bool) -> str:
