@@ -11,7 +11,6 @@ import click
 from pmadvise import PAGE_SIZE
 from pmadvise.advice import Advice
 from pmadvise.command import completion, options
-from pmadvise.command.examples import examples
 from pmadvise.command.options import Share
 from pmadvise.command.output import Output
 
@@ -238,8 +237,7 @@ def _command(advice: Advice, verb: Verb) -> click.Command:
         default=verb.default,
         units=options.UNITS_HELP,
     )
-    name = advice.name.lower()
-    return click.command(name, help=text, epilog=examples(name))(command)
+    return click.command(advice.name.lower(), help=text)(command)
 
 
 COMMANDS = {

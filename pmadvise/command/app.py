@@ -9,6 +9,7 @@ import click
 
 from pmadvise._streams import INTERRUPTED, printable
 from pmadvise.command import options
+from pmadvise.command.examples import examples
 from pmadvise.command.output import Output
 
 _EPILOG = """\b
@@ -49,12 +50,13 @@ class _Verbs(click.Group):
         ctx: click.Context,  # noqa: ARG002
         cmd_name: str,
     ) -> click.Command | None:
-        """Return a verb, None if there is none of that name."""
+        """Return a verb with its examples, None if there is none of that name."""
         if cmd_name not in VERBS:
             return None
         module = import_module(f"pmadvise.command.{VERBS[cmd_name]}")
-        commands: dict[str, click.Command] = module.COMMANDS
-        return commands[cmd_name]
+        command: click.Command = module.COMMANDS[cmd_name]
+        command.epilog = examples(cmd_name)
+        return command
 
 
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:

@@ -9,7 +9,6 @@ import click
 
 from pmadvise.advice import advice_name
 from pmadvise.command import options
-from pmadvise.command.examples import examples
 from pmadvise.command.output import Output
 from pmadvise.command.text import long_size
 
@@ -37,7 +36,7 @@ _HELP = """Check what this host, this user and process PID allow.
 The kernel is asked; nothing is changed. A row that fails has the remedy."""
 
 
-@click.command(help=_HELP, epilog=examples("check"))
+@click.command(help=_HELP)
 @click.argument("pid", type=options.pid, required=False)
 @options.common
 @click.pass_context

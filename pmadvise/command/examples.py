@@ -47,5 +47,5 @@ EXAMPLES = {
 
 
 def examples(verb: str) -> str:
-    """Return the paragraph of a verb, for click.command(epilog=...)."""
+    """Return the paragraph of a verb, the epilog of its help."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in EXAMPLES[verb])])

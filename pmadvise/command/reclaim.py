@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from pmadvise.command import options
-from pmadvise.command.examples import examples
 from pmadvise.command.options import Share
 from pmadvise.command.output import Output
 
@@ -88,7 +87,7 @@ def _only_cgroup(
     return paths[0]
 
 
-@click.command(help=_HELP, epilog=examples("reclaim"))
+@click.command(help=_HELP)
 @click.argument("size", type=options.size)
 @click.option(
     "--cgroup",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import click
 
-from pmadvise.command.examples import examples
-
 _HELP = """Try every advice on a child process, and look at the effect.
 
 The same as `python -m pmadvise.selftest`, with its options: --help has them."""
@@ -13,7 +11,6 @@ The same as `python -m pmadvise.selftest`, with its options: --help has them."""
 
 @click.command(
     help=_HELP,
-    epilog=examples("selftest"),
     add_help_option=False,
     context_settings={"ignore_unknown_options": True},
 )

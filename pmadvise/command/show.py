@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from pmadvise.command import options
-from pmadvise.command.examples import examples
 from pmadvise.command.output import Output
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ memory and in swap. Shared memory in swap is not seen: a process has no entry of
 {options.TARGET_HELP}"""
 
 
-@click.command(help=_HELP, epilog=examples("show"))
+@click.command(help=_HELP)
 @options.targets
 @click.option("--all", "every", is_flag=True, help="Every mapping, not in groups.")
 @click.option(

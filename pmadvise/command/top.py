@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from pmadvise.command import options
-from pmadvise.command.examples import examples
 from pmadvise.command.output import Output
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ processes that /proc hides.
 {options.TARGET_HELP} Without a TARGET: all processes."""
 
 
-@click.command(help=_HELP, epilog=examples("top"))
+@click.command(help=_HELP)
 @options.targets
 @click.option(
     "--sort",
