@@ -4,7 +4,6 @@ import _thread
 
 from pmadvise._arguments import HasFileno, PidfdLike
 from pmadvise._native.base import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE
-from pmadvise.advice import Advice
 from pmadvise.calls import (
     PIDFD_NONBLOCK,
     PIDFD_THREAD,
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from pmadvise._support import Support as Support
     from pmadvise._support import TargetSupport as TargetSupport
     from pmadvise._support import support as support
+    from pmadvise.advice import Advice as Advice
     from pmadvise.cgroup import CgroupMemory as CgroupMemory
     from pmadvise.cgroup import Reclaimed as Reclaimed
     from pmadvise.cgroup import reclaim as reclaim
@@ -92,6 +92,7 @@ __all__ = [
 # and a daemon that makes only the two calls needs none of these.
 _LAZY = {
     "AddressSpace": "maps",
+    "Advice": "advice",
     "AdviseOptions": "_advise.keywords",
     "Answer": "_reasons",
     "Cancel": "_advise.keywords",
