@@ -68,12 +68,10 @@ def at_rest(program: Path, child: Child, max_stall: float) -> Mapping[str, float
     def timed_call(*arguments: Any) -> int:
         nonlocal spent
         ended = real_call(*arguments)
-        spent += arguments[-1].spent
+        spent = arguments[-1].spent
         return ended
 
     def ours(bound: float | None, address: int) -> None:
-        nonlocal spent
-        spent = 0.0
         name, begin, cpu = f"rest {label(bound)}", perf_counter(), process_time()
         advised = process.pageout([(address, PIECE)], max_stall=bound).advised
         cpu = process_time() - cpu

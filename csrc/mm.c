@@ -187,13 +187,31 @@ nanoseconds(void)
 }
 
 /*
+ * Let the target have its turn, if it is due.  Returns whether there is no
+ * turn left to give: not where there is no pause, or a signal cut it short.
+ */
+static int
+had_its_turn(const struct pmadvise_burst *burst, struct pmadvise_tally *tally)
+{
+    const struct timespec pause = {0, (long)burst->pause};
+
+    if (tally->locked < burst->turn)
+        return 1;
+    if (burst->pause == 0 || nanosleep(&pause, NULL) != 0)
+        return 0;
+    tally->locked = 0;
+    return 1;
+}
+
+/*
  * Advise `n` ranges if the process of an open task/PID/stat still runs in the
  * mm `then`; `maps_fd` as pmadvise_mm_ended() has it.  Nothing stands between
  * the check and the call, nor between the call and the tally.
  *
  * One range taken whole moves on by its length, and is advised again in the
  * same way, as far as `burst` lets it: where it stands then, and the tally's
- * result, are of the last call.
+ * result, are of the last call.  A signal in a pause ends it, so that its
+ * handler runs.
  *
  * Returns as pmadvise_mm_ended() does; the call was made, and tally->result is
  * the bytes advised or -errno, if that is PMADVISE_MM_CURRENT.
@@ -206,26 +224,31 @@ pmadvise_mm_advise(int pidfd, int stat_fd, int maps_fd,
                    const struct pmadvise_burst *burst,
                    struct pmadvise_tally *tally)
 {
-    tally->spent = 0;
+    const uint64_t first = nanoseconds();
+
     for (uint64_t more = burst->more;; more--) {
         int ended = ended_by(stat_fd, maps_fd, then);
-        uint64_t begin;
+        uint64_t begin, end;
 
         if (ended != PMADVISE_MM_CURRENT)
             return ended;
         begin = nanoseconds();
         tally->result = pmadvise_process_madvise(pidfd, ranges, n, advice, 0);
-        tally->nanoseconds = nanoseconds() - begin;
+        end = nanoseconds();
+        tally->nanoseconds = end - begin;
         tally->spent += tally->nanoseconds;
         if (tally->nanoseconds > tally->longest)
             tally->longest = tally->nanoseconds;
-        if (tally->result > 0)
+        if (tally->result > 0) {
             tally->advised += (uint64_t)tally->result;
+            tally->locked += tally->nanoseconds;
+        }
         tally->calls++;
         if (n != 1 || more == 0 || tally->result <= 0 ||
             (uint64_t)tally->result != ranges->length ||
             tally->nanoseconds < burst->least ||
-            tally->nanoseconds > burst->most || tally->spent >= burst->room)
+            tally->nanoseconds > burst->most || end - first >= burst->room ||
+            !had_its_turn(burst, tally))
             return ended;
         ranges->address += ranges->length;
     }

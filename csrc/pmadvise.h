@@ -200,21 +200,30 @@ enum pmadvise_mm_end {
     PMADVISE_MM_EXITED = 2,
     PMADVISE_MM_REFUSED = 3 /* ptrace read access; it may be the same */
 };
-/* Calls and what they did, in all and (the last two) the latest of them. */
+/*
+ * Calls and what they did, in all and (the last two) the latest of them; times
+ * in nanoseconds.
+ */
 struct pmadvise_tally {
     uint64_t calls;
     uint64_t advised; /* bytes */
-    uint64_t longest; /* nanoseconds */
-    uint64_t spent;   /* nanoseconds, since pmadvise_mm_advise() was called */
+    uint64_t longest;
+    uint64_t spent;
+    uint64_t locked; /* of calls that advised, since the target had its turn */
     uint64_t nanoseconds;
     int64_t result;
 };
-/* When one range is followed by calls for those behind it, each as long. */
+/*
+ * When one range is followed by calls for those behind it, each as long; times
+ * in nanoseconds.
+ */
 struct pmadvise_burst {
     uint64_t more;  /* calls, at the most; 0: none */
-    uint64_t least; /* nanoseconds of a call, for the next to be as long */
+    uint64_t least; /* of a call, for the next to be as long */
     uint64_t most;
-    uint64_t room; /* nanoseconds of all, after which there is no next */
+    uint64_t room;  /* of all, pauses too, after which there is no next */
+    uint64_t turn;  /* what may be locked before the target has its turn */
+    uint64_t pause; /* that turn; 0: it is the caller's to give */
 };
 
 int pmadvise_mm_read(int proc, int pid, struct pmadvise_mm_fingerprint *mm);

@@ -65,6 +65,7 @@ class Engine:
         ends = (limits.budget, limits.cancel, limits.timeout)
         self._has_limits = any(end is not None for end in ends)
         self._burst = Burst()
+        self._sleeps = False
         # Each call is told to on_progress, and looked at with a budget.
         self._may_burst = limits.on_progress is None and limits.budget is None
         self._huge_page = kernel.huge_page_size
@@ -80,11 +81,15 @@ class Engine:
         """Bytes that the budget counts, so far; 0 without a budget."""
         return self._budget.used if self._budget is not None else 0
 
-    def steps(self, vmas: VmaArray | None = None) -> Generator[float, None, Ended]:
-        """Advise call by call, without sleeping.
+    def steps(
+        self, vmas: VmaArray | None = None, *, sleeps: bool = False
+    ) -> Generator[float, None, Ended]:
+        """Advise call by call.
 
         Args:
             vmas: The mappings that the ranges were selected from; None to look.
+            sleeps: Make the pauses between calls that follow each other, rather than
+                yield them.
 
         Yields:
             The seconds to sleep before the next call: the target's turn.
@@ -96,6 +101,7 @@ class Engine:
             OSError: The kernel's refusal of the whole call, after all.
             BaseException: Whatever `on_progress` or a signal handler raises.
         """
+        self._sleeps = sleeps
         try:
             self._check()
             work = [self._cut(self._ranges, vmas)]
@@ -191,15 +197,13 @@ class Engine:
         if followed := vector.get(0)[0] - first:
             position = position[0], position[1] + followed
             batches.rewind(position, asked)
-        pause = 0.0
-        spent = self._kernel.tally.spent
         if result > 0:
-            pause = self._pacer.observe(result, seconds, spent)
+            self._pacer.observe(result, seconds)
             if self._budget is not None:
                 self._budget.use(Ranges._of_array(vector), counted, result)
             self.account.progress()
-        elif followed:
-            pause = self._pacer.pause(spent)
+        if pause := self._pacer.pause(self._kernel.tally.locked):
+            self._kernel.tally.turn()
         if result != asked:
             return self._go_on_after(result, vector, batches, position), pause
         if is_cut:
@@ -210,8 +214,9 @@ class Engine:
     def _set_burst(self, vector: RangeArray, batches: Batches) -> int:
         """Let calls of the same length follow with that for a vector; return where.
 
-        They end where Python has to look: at a huge page that may be cut, at a pause,
-        at a call that does not take all or that is to be followed by a longer one.
+        They end where Python has to look: at a huge page that may be cut, at a pause
+        that is to be yielded, at a call that does not take all or that is to be
+        followed by one of another length.
         """
         address, length = vector.get(0)
         more = 0
@@ -222,9 +227,10 @@ class Engine:
                 rest = min(rest, self._huge_until - end) if is_known else 0
             more = max(rest // length, 0)
         if more:
-            self._burst.set(more, *self._pacer.burst(self._clock.left()))
+            burst = self._pacer.burst(self._clock.left(), self._sleeps)
+            self._burst.set(more, *burst)
         else:
-            self._burst.set(0, 0, 0, 0)
+            self._burst.set(0)
         return address
 
     def _go_on_after(

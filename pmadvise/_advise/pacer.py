@@ -47,7 +47,6 @@ class Pacer:
         self._max_rate, self._max_element = max_rate, max_element
         self._huge_page = huge_page
         self._rate = self._least_rate = self._most_rate = float(_FIRST_RATE)
-        self._locked_seconds = 0.0
         self._size = self._compute_size()
 
     def size(self) -> tuple[int, int]:
@@ -74,47 +73,46 @@ class Pacer:
                 self._least_rate = 2 * _CUT_ALIGNMENT / self._max_stall
         return size, alignment
 
-    def observe(self, n_bytes: int, seconds: float, spent: float) -> float:
-        """Record a call's speed; return the seconds to sleep before the next one.
-
-        Args:
-            n_bytes: Of the call.
-            seconds: The same.
-            spent: Seconds of this call and of those before it that were not recorded.
-        """
+    def observe(self, n_bytes: int, seconds: float) -> None:
+        """Record a call's speed."""
         if self._unbounded:
-            return 0.0
+            return
         rate = min(n_bytes / max(seconds, 1e-9), self._max_rate)
         if rate != self._rate and not self._least_rate <= rate < self._most_rate:
             self._rate = rate
             self._size = self._compute_size()
-        return self.pause(spent)
 
-    def pause(self, spent: float) -> float:
-        """Return the seconds to sleep after calls that took `spent` seconds in all."""
-        self._locked_seconds += spent
-        if self._unbounded or self._locked_seconds < 2 * self._goal_seconds:
+    def pause(self, locked: float) -> float:
+        """Return the seconds to sleep before the next call: the target's turn.
+
+        Args:
+            locked: Seconds of calls since the target had its turn.
+        """
+        if self._unbounded or locked < 2 * self._goal_seconds:
             return 0.0
-        self._locked_seconds = 0.0
         return _HANDOFF_PAUSE
 
-    def burst(self, left: float) -> tuple[int, int, int]:
+    def burst(self, left: float, sleeps: bool) -> tuple[int, int, int, int, int]:
         """Return how calls may follow one of size(), with nothing asked in between.
 
         Args:
             left: Seconds, at the most.
+            sleeps: Whether they follow each other over a pause too.
 
         Returns:
-            Between which nanoseconds a call takes if the next is to have the same size;
-            the nanoseconds of all after which there is no next. All are 0 if none may
-            follow.
+            Nanoseconds, as Burst.set() takes them; all are 0 if none may follow.
         """
         if self._least_rate == self._most_rate:
-            return 0, 0, 0
-        until_pause = 2 * self._goal_seconds - self._locked_seconds
+            return 0, 0, 0, 0, 0
         nanoseconds = 1e9 * self._size[0]
         least = 0
         if self._most_rate <= self._max_rate:
             least = int(nanoseconds / self._most_rate) + 1
-        room = min(until_pause, left, _LONGEST_BURST)
-        return least, int(nanoseconds / self._least_rate), int(1e9 * max(room, 0.0))
+        room = max(min(left, _LONGEST_BURST), 0.0)
+        return (
+            least,
+            int(nanoseconds / self._least_rate),
+            int(1e9 * room),
+            int(2e9 * self._goal_seconds),
+            int(1e9 * _HANDOFF_PAUSE) if sleeps else 0,
+        )

@@ -78,7 +78,7 @@ class Run:
         """Advise as run() does; the exception of a callback is in a CallerError."""
         try:
             try:
-                for pause in self.steps(ranges):
+                for pause in self.steps(ranges, sleeps=True):
                     if pause:
                         time.sleep(pause)
                 assert self._result is not None
@@ -93,8 +93,12 @@ class Run:
             attach(raised, "report", self._report(ended))
             raise
 
-    def steps(self, ranges: Ranges | None) -> Iterator[float]:
-        """Advise as run() does, without sleeping: yield the seconds to sleep."""
+    def steps(self, ranges: Ranges | None, *, sleeps: bool = False) -> Iterator[float]:
+        """Advise as run() does, and yield the seconds to sleep.
+
+        Nothing sleeps meanwhile; with `sleeps` the pauses between calls that follow
+        each other are made.
+        """
         if ranges is not None:
             self._ranges = ranges
         try:
@@ -132,7 +136,7 @@ class Run:
             self._kernel, self._ranges, self._profile, limits, self._clock
         )
         vmas = source.space._vmas if source is not None else None
-        ended = yield from self._engine.steps(vmas)
+        ended = yield from self._engine.steps(vmas, sleeps=sleeps)
         if absent and vmas is not None and ended in ("complete", "budget"):
             ended = yield from self._touch_steps(absent, vmas, ended)
         self._finish(ended)

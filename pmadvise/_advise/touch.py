@@ -61,7 +61,7 @@ class Touch:
             StopAdvising: A limit is reached.
         """
         batches = Batches(self._pages, 0, len(self._pages), are_cut=True)
-        stride, index = PAGE_SIZE, -1
+        stride, index, locked = PAGE_SIZE, -1, 0.0
         while True:
             self._clock.check()
             position = batches.position()
@@ -79,7 +79,11 @@ class Touch:
                 stride = PAGE_SIZE
                 self.touched += n_read * PAGE_SIZE
                 self._progress()
-                yield self._pacer.observe(n_read * PAGE_SIZE, seconds, seconds)
+                self._pacer.observe(n_read * PAGE_SIZE, seconds)
+                locked += seconds
+                if pause := self._pacer.pause(locked):
+                    locked = 0.0
+                yield pause
             if n_read == len(pages):
                 continue
             batches.rewind(position, n_read * PAGE_SIZE)

@@ -62,17 +62,28 @@ class Burst:
     def __init__(self) -> None:
         self.cdata: Any = ffi.new("struct pmadvise_burst *")
 
-    def set(self, more: int, least: int, most: int, room: int) -> None:
-        """Let calls of the same length follow.
+    def set(
+        self,
+        more: int,
+        least: int = 0,
+        most: int = 0,
+        room: int = 0,
+        turn: int = 0,
+        pause: int = 0,
+    ) -> None:
+        """Let calls of the same length follow; times are nanoseconds.
 
         Args:
             more: Calls, at the most.
-            least: Nanoseconds of a call, for the next to be as long.
+            least: Of a call, for the next to be as long.
             most: The same.
-            room: Nanoseconds of all, after which there is no next.
+            room: Of all, pauses too, after which there is no next.
+            turn: Of calls, after which the target has its turn.
+            pause: That turn, which is then slept; 0: no call follows there.
         """
         burst = self.cdata
         burst.more, burst.least, burst.most, burst.room = more, least, most, room
+        burst.turn, burst.pause = turn, pause
 
 
 class Tally:
@@ -117,8 +128,17 @@ class Tally:
 
     @property
     def spent(self) -> float:
-        """Seconds of the calls since mm_advise() was called last."""
+        """Seconds of all calls."""
         return float(self.cdata.spent * 1e-9)
+
+    @property
+    def locked(self) -> float:
+        """Seconds of the calls that advised since the target had its turn."""
+        return float(self.cdata.locked * 1e-9)
+
+    def turn(self) -> None:
+        """Note that the target has its turn now."""
+        self.cdata.locked = 0
 
 
 def mm_ended(proc: int, pid: int, maps_fd: int, then: MmFingerprint) -> int:

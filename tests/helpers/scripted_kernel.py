@@ -60,64 +60,17 @@ def vmas_of(areas: Iterable[Area]) -> VmaArray:
 class ScriptedTally(Tally):
     """Counts calls as the C code does."""
 
-    __slots__ = ("_advised", "_calls", "_made", "_result", "_spent")
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._calls = self._advised = self._result = self._made = 0
-        self._spent = 0.0
-
-    def begin(self) -> None:
-        """Begin with the first of the calls that follow each other."""
-        self._made, self._spent = 0, 0.0
-
-    def count(self, result: int, seconds: float) -> None:
+    def count(self, result: int, nanoseconds: int) -> None:
         """Count a call."""
-        self._calls += 1
-        self._made += 1
-        self._advised += max(result, 0)
-        self._result = result
-        self._spent += seconds
-
-    def is_followed(self, vector: RangeArray, burst: Burst, seconds: float) -> bool:
-        """Return whether a call is followed by one for what is behind its range."""
-        limits, nanoseconds = burst.cdata, round(1e9 * seconds)
-        return bool(
-            len(vector) == 1
-            and self._made <= limits.more
-            and self._result == vector.total() > 0
-            and limits.least <= nanoseconds <= limits.most
-            and round(1e9 * self._spent) < limits.room
-        )
-
-    @property
-    def spent(self) -> float:
-        """Seconds of the calls that followed each other."""
-        return self._spent
-
-    @property
-    def calls(self) -> int:
-        """System calls made."""
-        return self._calls
-
-    @property
-    def advised(self) -> int:
-        """Bytes advised."""
-        return self._advised
-
-    @property
-    def result(self) -> int:
-        """The result of the latest call."""
-        return self._result
-
-    @property
-    def longest(self) -> float:
-        """No time goes by here."""
-        return 0.0
-
-    @property
-    def seconds(self) -> float:
-        """No time goes by here."""
-        return 0.0
+        tally = self.cdata
+        tally.calls += 1
+        tally.spent += nanoseconds
+        tally.nanoseconds, tally.result = nanoseconds, result
+        if result > 0:
+            tally.advised += result
+            tally.locked += nanoseconds
 
 
 def do_nothing() -> None:
@@ -143,6 +96,8 @@ class ScriptedKernel(Kernel):
     """The answers of ended(), which is asked before each call too; then None."""
     before_call: Callable[[], object] = do_nothing
     after_call: Callable[[], object] = do_nothing
+    in_pause: Callable[[], object] = do_nothing
+    """Called in each pause that is made here; returns whether a signal comes."""
     before_look: Callable[[Ranges], object] = lambda ranges: None
     """Called before the mappings of ranges are looked at."""
 
@@ -152,6 +107,10 @@ class ScriptedKernel(Kernel):
     """The parts of VMAs that were advised."""
     calls: list[list[tuple[int, int]]] = field(default_factory=list)
     """The vectors of the calls."""
+    pauses: list[float] = field(default_factory=list)
+    """The seconds of each pause that was made here."""
+    now: int = 0
+    """Nanoseconds, of calls and of pauses."""
 
     def touched(self, start: int, end: int) -> list[Area]:
         """Return the areas, which are sorted, that have an address in [start, end)."""
@@ -168,16 +127,37 @@ class ScriptedKernel(Kernel):
     ) -> tuple[MmEnd | None, int, float]:
         """Advise ranges if the target is still the same, and those that follow."""
         assert isinstance(self.tally, ScriptedTally)
-        self.tally.begin()
-        while True:
+        limits, begin = burst.cdata, self.now
+        for more in range(limits.more, -1, -1):
             if end := self.ended():
                 return end, self.tally.result, self.seconds
             result = self.call(list(Ranges._of_array(vector)))
-            self.tally.count(result, self.seconds)
+            nanoseconds = round(1e9 * self.seconds)
+            self.now += nanoseconds
+            self.tally.count(result, nanoseconds)
             self.after_call()
-            if not self.tally.is_followed(vector, burst, self.seconds):
-                return None, result, self.seconds
+            if not (
+                len(vector) == 1
+                and more
+                and result == vector.total() > 0
+                and limits.least <= nanoseconds <= limits.most
+                and self.now - begin < limits.room
+                and self.had_its_turn(limits)
+            ):
+                break
             vector.cdata[0].address += vector.cdata[0].length
+        return None, result, self.seconds
+
+    def had_its_turn(self, limits: Any) -> bool:
+        """Let the target have its turn if it is due; return whether none is left."""
+        if self.tally.cdata.locked < limits.turn:
+            return True
+        if not limits.pause or self.in_pause():
+            return False
+        self.now += limits.pause
+        self.pauses.append(limits.pause * 1e-9)
+        self.tally.turn()
+        return True
 
     def call(self, pairs: list[tuple[int, int]]) -> int:
         """Return the result of a call for a vector."""

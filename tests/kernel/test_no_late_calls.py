@@ -71,7 +71,7 @@ def test_calls_that_follow_look_too(target: Target) -> None:
     address = target.reserved(64 * GIB)
     vector = Ranges([(address, PAGE)])._array
     burst = Burst()
-    burst.set(64 * GIB // PAGE, 0, 10**18, 60 * 10**9)
+    burst.set(64 * GIB // PAGE, 0, 10**18, 60 * 10**9, 10**18)
     soon = threading.Timer(0.05, exec_shell, [target])
     soon.start()
     end, result, _ = kernel.advise(vector, burst)

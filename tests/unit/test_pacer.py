@@ -16,16 +16,11 @@ MAX_STALL = 0.008
 rates = st.floats(1.0, 1e15)
 
 
-def observe(pacer: Pacer, n_bytes: int, seconds: float) -> float:
-    """Record a call that none followed; return the pause."""
-    return pacer.observe(n_bytes, seconds, seconds)
-
-
 def sizes(pacer: Pacer, *rates: float) -> list[tuple[int, int]]:
     """Return the sizes and alignments after calls at these rates, bytes a second."""
     asked = [pacer.size()]
     for rate in rates:
-        observe(pacer, asked[-1][0], asked[-1][0] / rate)
+        pacer.observe(asked[-1][0], asked[-1][0] / rate)
         asked.append(pacer.size())
     return asked
 
@@ -65,7 +60,7 @@ def test_a_call_of_a_huge_page_ends_on_its_boundary() -> None:
 def test_a_cheap_end_is_worth_half_of_the_stall(rate: int, is_whole: bool) -> None:
     """A call is 512 KiB long, an end that is cheap, if that takes half of max_stall."""
     pacer = Pacer(1 / 128, MAX_RATE)
-    observe(pacer, rate, 1.0)
+    pacer.observe(rate, 1.0)
     assert (pacer.size()[0] == 512 << 10) is is_whole
 
 
@@ -94,21 +89,25 @@ def test_elements_of_a_size() -> None:
 def test_the_target_gets_its_turn() -> None:
     """A pause follows once the lock was held for a quarter of max_stall in all."""
     pacer = Pacer(MAX_STALL, MAX_RATE)
-    pauses = [observe(pacer, 1 << 19, MAX_STALL / 8) for _ in range(10)]
-    assert [pause > 0 for pause in pauses] == [False, True] * 5
+    assert [pacer.pause(part * MAX_STALL) > 0 for part in (0, 0.2, 0.25, 1)] == [
+        *(False, False),
+        *(True, True),
+    ]
 
 
 def test_unbounded_calls_have_no_pause() -> None:
     """Without a bound on the stall there is no pause."""
     pacer = Pacer(None, MAX_RATE)
-    assert [observe(pacer, 1 << 19, 10.0) for _ in range(3)] == [0.0] * 3
+    pacer.observe(1 << 19, 10.0)
+    assert pacer.pause(10.0) == 0.0
 
 
-@given(st.floats(1e-9, 10.0), st.lists(st.floats(0.0, 1.0), max_size=50))
-def test_pauses_are_short(max_stall: float, calls: list[float]) -> None:
-    """No pause is longer than a tenth of a millisecond."""
+@given(st.floats(1e-9, 10.0), st.floats(0.0, 1.0), st.booleans())
+def test_pauses_are_short(max_stall: float, locked: float, sleeps: bool) -> None:
+    """No pause is longer than a tenth of a millisecond, wherever it is made."""
     pacer = Pacer(max_stall, MAX_RATE)
-    assert all(observe(pacer, 1 << 19, seconds) <= 1e-4 for seconds in calls)
+    assert pacer.pause(locked) <= 1e-4
+    assert pacer.burst(1.0, sleeps)[-1] <= 100_000
 
 
 @given(
@@ -122,24 +121,31 @@ def test_calls_that_follow_are_of_the_same_size(
     """Whatever a call took between the limits, the next one has the same size."""
     pacer = Pacer(max_stall, MAX_RATE, huge_page=HUGE)
     size, _ = sizes(pacer, *seen)[-1]
-    least, most, room = pacer.burst(1.0)
+    least, most, room, *_ = pacer.burst(1.0, True)
     assert room <= 5_000_000
     if most:
         seconds = 1e-9 * round(least + share * (most - least))
-        observe(pacer, size, seconds)
+        pacer.observe(size, seconds)
         assert pacer.size()[0] == size
 
 
-def test_calls_follow_up_to_the_pause() -> None:
-    """All calls that follow each other end where the target gets its turn."""
+def test_calls_follow_as_long_as_there_is_time() -> None:
+    """Calls follow each other for some milliseconds, and no longer than the rest."""
     pacer = Pacer(MAX_STALL, MAX_RATE)
-    assert pacer.burst(1.0)[2] == 2_000_000
-    assert pacer.burst(0.001)[2] == 1_000_000
-    assert observe(pacer, 1 << 19, 0.0015) == 0
-    assert pacer.burst(1.0)[2] == 500_000
-    assert pacer.observe(1 << 19, 0.0005, 0.0005) > 0
+    rooms = [pacer.burst(left, True)[2] for left in (1.0, 0.001, -1.0)]
+    assert rooms == [5_000_000, 1_000_000, 0]
+
+
+def test_the_turn_is_the_same_wherever_it_is_given() -> None:
+    """Calls that follow each other have the pauses that calls one by one have."""
+    pacer = Pacer(MAX_STALL, MAX_RATE)
+    *_, turn, pause = pacer.burst(1.0, True)
+    assert turn == 2_000_000
+    assert pacer.pause(1e-9 * (turn - 1)) == 0.0
+    assert pacer.pause(1e-9 * turn) == 1e-9 * pause > 0
+    assert pacer.burst(1.0, False)[-2:] == (turn, 0)
 
 
 def test_no_call_follows_without_a_bound() -> None:
     """Calls as large as the kernel takes are made one by one."""
-    assert Pacer(None, MAX_RATE).burst(1.0) == (0, 0, 0)
+    assert not any(Pacer(None, MAX_RATE).burst(1.0, True))

@@ -221,11 +221,11 @@ static void
 check_gone(struct input *in)
 {
     const struct pmadvise_mm_fingerprint mm = {take(in, 4), take(in, 4), 0, 0};
-    const struct pmadvise_burst burst = {take(in, 1), 0, UINT64_MAX,
-                                         UINT64_MAX};
+    const struct pmadvise_burst burst = {
+        take(in, 1), 0, UINT64_MAX, UINT64_MAX, take(in, 1), take(in, 1)};
     const int wrong = descriptors[below(in, 3)];
     struct pmadvise_range range = {PAGE, PAGE};
-    struct pmadvise_tally tally = {0, 0, 0, 0, 0, 0};
+    struct pmadvise_tally tally = {0};
     struct pmadvise_thread thread = {exited, 0, 0, 0};
     int own = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC), result;
 

@@ -93,6 +93,8 @@ struct kernel {
     int (*ioctl)(int fd, unsigned long request, void *argument);
     long (*syscall)(long number);
     ssize_t (*pwrite)(const void *buffer, size_t size, size_t offset);
+    uint64_t slept;     /* pauses that were made to their end */
+    uint64_t signal_at; /* a signal comes in the pause behind so many */
     int ptrace_refusal; /* errno of a filter, 0: none */
     bool stop_pending;  /* PTRACE_PEEKSIGINFO shows a SIGSTOP */
 };

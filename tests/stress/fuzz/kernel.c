@@ -58,6 +58,7 @@ kernel_begin(struct input *faults)
 {
     memset(&kernel, 0, sizeof(kernel));
     kernel.faults = faults;
+    kernel.signal_at = UINT64_MAX;
 }
 
 int
@@ -286,6 +287,11 @@ __wrap_nanosleep(const struct timespec *time, struct timespec *left)
 {
     (void)left;
     CHECK(time->tv_sec == 0 && time->tv_nsec < 1000000);
+    if (kernel.slept == kernel.signal_at) {
+        errno = EINTR;
+        return -1;
+    }
+    kernel.slept++;
     return 0;
 }
 

@@ -83,10 +83,18 @@ counted(long number)
 static int
 advise(struct input *in, int maps_fd, const struct pmadvise_mm_fingerprint *mm)
 {
-    struct pmadvise_burst burst = {take(in, 1) % 4, 0, UINT64_MAX, UINT64_MAX};
-    const int most = 1 + (int)burst.more, is_long = take(in, 1) % 2;
+    struct pmadvise_burst burst = {
+        take(in, 1) % 4,
+        0,
+        UINT64_MAX,
+        UINT64_MAX,
+        take(in, 1) % 2 ? UINT64_MAX : 0,
+        take(in, 1) % 2 * 20000,
+    };
+    const int is_long = take(in, 1) % 2, has_turns = burst.turn == 0;
+    int most = 1 + (int)burst.more;
     struct pmadvise_range range = {PAGE, PAGE};
-    struct pmadvise_tally tally = {0, 0, 0, 0, 0, 0};
+    struct pmadvise_tally tally = {0};
     char path[32];
     int ended, stat_fd;
 
@@ -95,6 +103,12 @@ advise(struct input *in, int maps_fd, const struct pmadvise_mm_fingerprint *mm)
     call_result = (long)below(in, 2 * PAGE) - PAGE;
     if (take(in, 1) % 2)
         call_result = PAGE;
+    kernel.slept = 0;
+    kernel.signal_at = take(in, 1) % 4;
+    if (has_turns && burst.pause == 0)
+        most = 1;
+    if (has_turns && most > 1 + (int)kernel.signal_at)
+        most = 1 + (int)kernel.signal_at;
     if (!is_long) {
         burst.least = odd_number(in) % 2000;
         burst.most = odd_number(in) % 2000;
@@ -112,11 +126,16 @@ advise(struct input *in, int maps_fd, const struct pmadvise_mm_fingerprint *mm)
     /* a call is followed if it took all, and as far as it may be */
     CHECK(calls <= (call_result == PAGE ? most : 1));
     CHECK(calls == 0 || call_result != PAGE || !is_long || calls == most);
+    /* with a pause before each of the others, or with none */
+    CHECK(kernel.slept == (uint64_t)(has_turns && calls ? calls - 1 : 0));
     CHECK(range.address == (uintptr_t)PAGE * (calls ? (uintptr_t)calls : 1));
     CHECK(tally.calls == (uint64_t)calls);
     CHECK(tally.result == (calls ? call_result : 0));
     CHECK(tally.advised ==
           (call_result > 0 ? (uint64_t)calls * (uint64_t)call_result : 0));
+    CHECK(tally.locked == (call_result <= 0   ? 0
+                           : kernel.slept > 0 ? tally.nanoseconds
+                                              : tally.spent));
     CHECK(tally.longest >= tally.nanoseconds);
     CHECK(tally.spent >= tally.longest);
     CHECK(calls > 1 || tally.spent == tally.nanoseconds);
