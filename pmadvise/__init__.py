@@ -1,44 +1,7 @@
 """Linux's external memory hinting: process_madvise(2) and pidfd_open(2)."""
 
-import _signal  # of these three nothing is loaded: Python has them already
 import _thread
-import os
-import sys
 
-
-def _is_program() -> bool:
-    """Return whether Python starts the command or the selftest, not a caller of ours.
-
-    That is ``python -m``, or the script `pmadvise`, which imports the entry point.
-    """
-    if sys.argv[:1] == ["-m"]:  # while the module is being located
-        module = f"-m{sys.orig_argv[-len(sys.argv)]}"
-        return module.endswith(("mpmadvise", "mpmadvise.selftest"))
-    frame = sys._getframe()
-    while frame.f_back is not None:
-        frame = frame.f_back
-    return "pmadvise.__main__" in frame.f_code.co_names
-
-
-def _end_of_program(*_: object) -> None:
-    """Take Ctrl-C while a program loads: it has begun nothing."""
-    os._exit(130)
-
-
-def _take_interrupts() -> None:
-    """Let Ctrl-C raise KeyboardInterrupt: the program has loaded what it needs.
-
-    Not before, as it may come where no exception can be raised: within a callback of
-    the import system it is lost, and in the definition of a class it is another error.
-    """
-    if _signal.getsignal(_signal.SIGINT) is _end_of_program:
-        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-
-
-if _is_program() and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-    _signal.signal(_signal.SIGINT, _end_of_program)
-
-# ruff: noqa: E402
 from pmadvise._arguments import HasFileno, PidfdLike
 from pmadvise._native.base import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE
 from pmadvise.calls import (

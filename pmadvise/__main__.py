@@ -2,17 +2,17 @@
 
 import sys
 
+from pmadvise import _interrupt
+
 _NEEDED = ("click", "humanize", "rich")
 
 
 def main() -> int:
     """Run the command; return its exit status."""
-    try:
-        from pmadvise import _streams  # noqa: PLC0415 - Ctrl-C may come already
+    _interrupt.ends()
+    from pmadvise import _streams  # noqa: PLC0415 - Ctrl-C may come already
 
-        return _streams.run("pmadvise", _command)
-    except KeyboardInterrupt:
-        return 130
+    return _streams.run("pmadvise", _command)
 
 
 def _command() -> int:

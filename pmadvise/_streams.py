@@ -16,11 +16,11 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO, cast
 
+from pmadvise._interrupt import INTERRUPTED
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
-INTERRUPTED = 130
-"""The exit status after Ctrl-C."""
 _ENOUGH = 1 << 16
 """Bytes that are written together."""
 

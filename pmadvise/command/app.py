@@ -7,8 +7,9 @@ from importlib import import_module
 
 import click
 
-from pmadvise import _take_interrupts
-from pmadvise._streams import INTERRUPTED, printable
+from pmadvise import _interrupt
+from pmadvise._interrupt import INTERRUPTED
+from pmadvise._streams import printable
 from pmadvise.command import options
 from pmadvise.command.examples import examples
 from pmadvise.command.output import Output
@@ -57,7 +58,7 @@ class _Verbs(click.Group):
         module = import_module(f"pmadvise.command.{VERBS[cmd_name]}")
         command: click.Command = module.COMMANDS[cmd_name]
         command.epilog = examples(cmd_name)
-        _take_interrupts()
+        _interrupt.is_raised()
         return command
 
 

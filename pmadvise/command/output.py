@@ -9,13 +9,8 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pmadvise._streams import (
-    INTERRUPTED,
-    encoding_of,
-    for_escapes,
-    is_lost,
-    printable,
-)
+from pmadvise._interrupt import INTERRUPTED
+from pmadvise._streams import encoding_of, for_escapes, is_lost, printable
 from pmadvise.command.text import error_text
 
 if TYPE_CHECKING:

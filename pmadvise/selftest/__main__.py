@@ -2,22 +2,21 @@
 
 import sys
 
+from pmadvise import _interrupt
+
 
 def _main() -> int:
-    from pmadvise import _take_interrupts  # noqa: PLC0415 - Ctrl-C may come
-    from pmadvise.selftest.command import main  # noqa: PLC0415 - likewise
+    from pmadvise.selftest.command import main  # noqa: PLC0415 - Ctrl-C may come
 
-    _take_interrupts()
+    _interrupt.is_raised()
     return main()
 
 
 def _run() -> int:
-    try:
-        from pmadvise import _streams  # noqa: PLC0415 - likewise
+    _interrupt.ends()
+    from pmadvise import _streams  # noqa: PLC0415 - likewise
 
-        return _streams.run("python -m pmadvise.selftest", _main)
-    except KeyboardInterrupt:
-        return 130
+    return _streams.run("python -m pmadvise.selftest", _main)
 
 
 if __name__ == "__main__":

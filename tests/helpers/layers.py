@@ -12,7 +12,7 @@ from pathlib import Path
 LAYERS = """
     _ffi
     _native
-    _origin  _record
+    _origin  _record  _interrupt
     advice  ranges
     _arguments  _streams
     _proc
@@ -52,7 +52,7 @@ RINGS = {
         _reasons  _reasons.access  _reasons.answer  _reasons.hidden
         calls  __init__
     """,
-    3: "_streams  selftest  command  __main__  _pyinstaller",
+    3: "_interrupt  _streams  selftest  command  __main__  _pyinstaller",
 }
 SPLIT = {"_ffi", "_native", "_proc", "_reasons"}
 """Layers that have files of two rings; a file of C has that of its module."""

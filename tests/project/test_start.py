@@ -122,15 +122,15 @@ class Start:
     ids=["module", "help", "script", "selftest"],
 )
 def test_interrupted_at_an_import(tmp_path: Path, arguments: list[str]) -> None:
-    """From the first import of the package on, a program ends as at any time."""
+    """From the first module of a program on, it ends as at any time."""
     command = [sys.executable, *arguments]
-    assert Start(tmp_path, command, "pmadvise._arguments").failures() == {}
+    assert Start(tmp_path, command, "pmadvise._streams").failures() == {}
 
 
 def test_interrupted_where_none_can_be_raised(tmp_path: Path) -> None:
     """Ctrl-C is neither lost nor an error of another kind while modules load."""
     command = [sys.executable, "-m", "pmadvise", "--version"]
-    assert Start(tmp_path, command, "pmadvise._arguments", UNRAISABLE).failures() == {}
+    assert Start(tmp_path, command, "pmadvise._streams", UNRAISABLE).failures() == {}
 
 
 def test_interrupted_daemon(tmp_path: Path) -> None:
@@ -163,6 +163,6 @@ def test_ignored(tmp_path: Path, program: list[str]) -> None:
     start = Start(
         tmp_path,
         ["/bin/sh", "-c", "trap '' INT; \"$@\"", "sh", *command],
-        "pmadvise._arguments",
+        "pmadvise._streams",
     )
     assert start.run(3) == (0, "")
