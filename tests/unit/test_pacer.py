@@ -149,3 +149,14 @@ def test_the_turn_is_the_same_wherever_it_is_given() -> None:
 def test_no_call_follows_without_a_bound() -> None:
     """Calls as large as the kernel takes are made one by one."""
     assert not any(Pacer(None, MAX_RATE).burst(1.0, True))
+
+
+def test_a_fast_call_is_the_last_of_its_length() -> None:
+    """A call after which a longer one is to come is followed by none of its length."""
+    pacer = Pacer(0.01, 8 << 30)
+    pacer.observe(1 << 19, 1e-3)
+    size, least = pacer.size()[0], pacer.burst(1.0, True)[0]
+    pacer.observe(size, 1e-9 * least)
+    assert pacer.size()[0] == size == 1 << 19
+    pacer.observe(size, 1e-9 * (least - 2))
+    assert pacer.size()[0] > size
