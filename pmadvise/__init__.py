@@ -1,10 +1,46 @@
 """Linux's external memory hinting: process_madvise(2) and pidfd_open(2)."""
 
+import _signal  # of these three nothing is loaded: Python has them already
 import _thread
+import os
+import sys
 
+
+def _is_program() -> bool:
+    """Return whether Python starts the command or the selftest, not a caller of ours.
+
+    That is ``python -m``, or the script `pmadvise`, which imports the entry point.
+    """
+    if sys.argv[:1] == ["-m"]:  # while the module is being located
+        module = f"-m{sys.orig_argv[-len(sys.argv)]}"
+        return module.endswith(("mpmadvise", "mpmadvise.selftest"))
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+    return "pmadvise.__main__" in frame.f_code.co_names
+
+
+def _end_of_program(*_: object) -> None:
+    """Take Ctrl-C while a program loads: it has begun nothing."""
+    os._exit(130)
+
+
+def _take_interrupts() -> None:
+    """Let Ctrl-C raise KeyboardInterrupt: the program has loaded what it needs.
+
+    Not before, as it may come where no exception can be raised: within a callback of
+    the import system it is lost, and in the definition of a class it is another error.
+    """
+    if _signal.getsignal(_signal.SIGINT) is _end_of_program:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+
+
+if _is_program() and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _end_of_program)
+
+# ruff: noqa: E402
 from pmadvise._arguments import HasFileno, PidfdLike
 from pmadvise._native.base import IOV_MAX, MAX_RW_COUNT, PAGE_SIZE
-from pmadvise.advice import Advice
 from pmadvise.calls import (
     PIDFD_NONBLOCK,
     PIDFD_THREAD,
@@ -23,6 +59,7 @@ if TYPE_CHECKING:
     from pmadvise._support import Support as Support
     from pmadvise._support import TargetSupport as TargetSupport
     from pmadvise._support import support as support
+    from pmadvise.advice import Advice as Advice
     from pmadvise.cgroup import CgroupMemory as CgroupMemory
     from pmadvise.cgroup import Reclaimed as Reclaimed
     from pmadvise.cgroup import reclaim as reclaim
@@ -92,6 +129,7 @@ __all__ = [
 # and a daemon that makes only the two calls needs none of these.
 _LAZY = {
     "AddressSpace": "maps",
+    "Advice": "advice",
     "AdviseOptions": "_advise.keywords",
     "Answer": "_reasons",
     "Cancel": "_advise.keywords",

@@ -16,7 +16,7 @@ from pmadvise._handle.identity import Identity
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._origin import own
 from pmadvise._proc.cgroup_tree import CgroupWalk
-from pmadvise._proc.files import Stat, read, read_in
+from pmadvise._proc.files import Stat, exists, read, read_in
 
 _AT_ONCE = 8
 """Processes that one look at a cgroup proves to be in it: each has two descriptors."""
@@ -145,7 +145,7 @@ def _stat(pid: int, left_out: set[str]) -> Stat | None:
 
 def _listed(left_out: set[str]) -> Iterator[int]:
     """Yield the process IDs in /proc."""
-    if not os.path.exists("/proc/1"):  # every pid namespace has it
+    if not exists("/proc/1"):  # every pid namespace has it
         left_out.add(str(_reasons.hidden()))
     return (int(name) for name in os.listdir("/proc") if name.isdigit())
 

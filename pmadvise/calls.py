@@ -22,7 +22,6 @@ from pmadvise._native.process_madvise import (
 )
 from pmadvise._native.ranges import RangeArray
 from pmadvise._origin import own
-from pmadvise.advice import Advice, advice_name
 from pmadvise.ranges import Ranges, RangesLike
 
 __all__ = [
@@ -70,7 +69,7 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
 def process_madvise(
     pidfd: PidfdLike,
     ranges: RangesLike,
-    advice: Advice | int,
+    advice: int,
     flags: int = 0,
 ) -> int:
     """Advise the kernel about ranges of another process's memory, in one call.
@@ -86,7 +85,7 @@ def process_madvise(
             addresses, with a sum of at most MAX_RW_COUNT bytes. The kernel rounds
             lengths up to pages, and counts them as given. Empty: the kernel checks
             permission and advice, and does nothing.
-        advice: The advice.
+        advice: An Advice, or its number.
         flags: 0; the kernel defines no flags yet.
 
     Returns:
@@ -124,7 +123,7 @@ def process_madvise_range(
     pidfd: PidfdLike,
     address: int,
     length: int,
-    advice: Advice | int,
+    advice: int,
     flags: int = 0,
 ) -> int:
     """Advise the kernel about one range of another process's memory.
@@ -136,7 +135,7 @@ def process_madvise_range(
         pidfd: Of the target, or an object with fileno().
         address: In the target, page-aligned.
         length: Bytes, at most MAX_RW_COUNT.
-        advice: The advice.
+        advice: An Advice, or its number.
         flags: 0; the kernel defines no flags yet.
 
     Returns:
@@ -168,7 +167,7 @@ def process_madvise_range(
 def _failure(
     pidfd: int,
     array: RangeArray,
-    advice: Advice | int,
+    advice: int,
     flags: int,
     number: int,
 ) -> Exception:
@@ -197,9 +196,12 @@ def _refused_range(ranges: Ranges, index: int) -> ValueError:
 
 def explain(pidfd: int, advice: int, number: int, flags: int = 0) -> OSError:
     """Return the OSError for errno `number` of process_madvise(2), with the reason."""
-    call = f"process_madvise({advice_name(advice)})"
+    call = f"process_madvise({int(advice)})"
     try:
-        from pmadvise._reasons import of_process_madvise  # noqa: PLC0415 - see above
+        from pmadvise.advice import advice_name  # noqa: PLC0415 - as above
+
+        call = f"process_madvise({advice_name(advice)})"
+        from pmadvise._reasons import of_process_madvise  # noqa: PLC0415
     except own(ImportError, OSError):
         return _unexplained(number, call)
     return of_process_madvise(pidfd, advice, number, flags).error(call)

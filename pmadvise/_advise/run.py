@@ -86,9 +86,7 @@ class Run:
             finally:  # inside, as a signal handler may raise there too
                 self._kernel.close()
         except BaseException as error:
-            ended: Ended = "cancelled"
-            if isinstance(error, PermissionError):
-                ended = "refused"
+            ended: Ended = "refused" if own(PermissionError) else "cancelled"
             raised = error.error if isinstance(error, CallerError) else error
             attach(raised, "report", self._report(ended))
             raise

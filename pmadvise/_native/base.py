@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import struct
 import sys
@@ -44,16 +43,21 @@ uninitialized: Any = ffi.new_allocator(should_clear_after_alloc=False)
 """Allocate as ffi.new() does, without writing zeros first."""
 
 
-@functools.cache
+_originals: dict[ModuleType, Any] = {}  # functools takes as long to load as the rest
+
+
 def original(module: ModuleType) -> Any:
     """Return our copy of a C module, as gevent and eventlet have not patched it.
 
     Both replace functions in `_thread`, `select` and `time`, and remove some: by then a
     new thread is a greenlet, which does not run while C code waits for it.
     """
-    spec: Any = module.__spec__
-    copy = spec.loader.create_module(spec)
-    spec.loader.exec_module(copy)
+    copy = _originals.get(module)
+    if copy is None:
+        spec: Any = module.__spec__
+        copy = spec.loader.create_module(spec)
+        spec.loader.exec_module(copy)
+        _originals[module] = copy
     return copy
 
 

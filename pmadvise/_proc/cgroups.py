@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pmadvise._native.descriptor import Descriptor
 from pmadvise._origin import own
 from pmadvise._proc.cgroup_tree import PATH_CUT, CgroupWalk, pids_in
-from pmadvise._proc.files import lines, read, read_in
+from pmadvise._proc.files import exists, lines, read, read_in
 from pmadvise._proc.mounts import mounts
 from pmadvise._proc.rights import initial_namespace
 
@@ -311,7 +311,7 @@ def is_frozen(proc: int, pid: int, versions: tuple[int, ...] = (2, 1)) -> bool |
                     return True
                 is_known = True
             except own(OSError):  # the root cgroup lacks this file
-                is_known = is_known or os.path.exists(directory + b"/cgroup.procs")
+                is_known = is_known or exists(directory + b"/cgroup.procs")
         if not is_known:
             frozen = None
     return frozen

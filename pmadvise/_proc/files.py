@@ -8,6 +8,7 @@ its name), so text is cut at the newline and at no other character.
 from __future__ import annotations
 
 import math
+import os
 import select
 import time
 
@@ -36,6 +37,18 @@ def read_or_none(path: str) -> bytes | None:
         return read(path)
     except own(OSError):
         return None
+
+
+def exists(path: str | bytes, follow_symlinks: bool = True) -> bool:
+    """Return whether a path can be looked up.
+
+    os.path.exists() would take the OSError of a signal handler for a no.
+    """
+    try:
+        os.stat(path, follow_symlinks=follow_symlinks)
+    except own(OSError):
+        return False
+    return True
 
 
 def read_int(path: str) -> int | None:

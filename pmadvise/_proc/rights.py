@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pmadvise._origin import own
-from pmadvise._proc.files import fields, read_or_none
+from pmadvise._proc.files import exists, fields, read_or_none
 
 # include/uapi/linux/capability.h, by number.
 _CAPABILITIES = (
@@ -115,14 +115,14 @@ def initial_namespace(kind: str) -> bool | None:
         return os.stat(f"/proc/self/ns/{kind}").st_ino == _INITIAL[kind]
     except own(FileNotFoundError):
         # Built without such namespaces, so only the initial one exists; or no /proc.
-        return True if os.path.exists("/proc/self/ns") else None
+        return True if exists("/proc/self/ns") else None
     except own(OSError):
         return None
 
 
 def proc_is_mounted() -> bool:
     """Return whether /proc is mounted, for any pid namespace and with any options."""
-    return os.path.lexists("/proc/self")
+    return exists("/proc/self", follow_symlinks=False)
 
 
 def proc_is_of_own_namespace() -> bool:

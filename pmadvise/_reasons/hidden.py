@@ -6,7 +6,7 @@ import errno
 import os
 
 from pmadvise._proc.cgroup_tree import PATH_CUT
-from pmadvise._proc.files import parse_kb_fields, read_or_none
+from pmadvise._proc.files import exists, parse_kb_fields, read_or_none
 from pmadvise._proc.rights import proc_is_mounted, proc_is_of_own_namespace
 from pmadvise._reasons.answer import UNCONFINED, Answer, errno_name, refusal
 
@@ -129,12 +129,12 @@ def no_pressure(path: str, number: int) -> Answer:
     if number not in (errno.ENOENT, errno.EOPNOTSUPP, errno.ENOTDIR):
         return refusal("pressure", number, "it can't be opened")
     directory = os.path.dirname(path)
-    if os.path.exists(f"{directory}/cgroup.procs"):
+    if exists(f"{directory}/cgroup.procs"):
         reason, remedy = _no_pressure_of_cgroup(directory)
     elif not path.startswith("/proc/"):
         reason = "there is no such cgroup with a file of PSI"
         remedy = "give memory.pressure of a cgroup v2"
-    elif os.path.exists("/proc/version") and not os.path.exists("/proc/pressure"):
+    elif exists("/proc/version") and not exists("/proc/pressure"):
         reason, remedy = _OFF
     else:
         reason = "it is hidden: /proc is not mounted, with subset=pid, or covered"
@@ -156,6 +156,6 @@ def _no_pressure_of_cgroup(directory: str) -> tuple[str, str]:
             "pressure stall information (PSI) is turned off for this cgroup",
             f"write 1 to {directory}/cgroup.pressure",
         )
-    if not os.path.exists(f"{directory}/cgroup.controllers"):
+    if not exists(f"{directory}/cgroup.controllers"):
         return "a cgroup v1 has no pressure files", "use /proc/pressure/memory"
     return _OFF

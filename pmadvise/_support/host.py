@@ -18,6 +18,7 @@ from pmadvise._proc.cgroups import (
 )
 from pmadvise._proc.files import (
     Stat,
+    exists,
     huge_page_size,
     lines,
     read_int,
@@ -79,7 +80,7 @@ def container() -> str:
     if named:
         return named.strip()
     for path, name in (("/run/.containerenv", "podman"), ("/.dockerenv", "docker")):
-        if os.path.exists(path):
+        if exists(path):
             return name
     paths = [membership.path for membership in own_memberships()]
     for part, name in (
@@ -156,7 +157,7 @@ def own_cgroup() -> Answer:
         return YES  # the root, which has no limit
     mounted = hierarchies()
     for path in directories(membership, os.getpid(), mounted):
-        if os.path.exists(os.path.join(path, b"cgroup.procs")):
+        if exists(os.path.join(path, b"cgroup.procs")):
             return YES
     return no_cgroup(membership.path, bool(hierarchies_of(membership, mounted)))
 

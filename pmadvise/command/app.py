@@ -7,6 +7,7 @@ from importlib import import_module
 
 import click
 
+from pmadvise import _take_interrupts
 from pmadvise._streams import INTERRUPTED, printable
 from pmadvise.command import options
 from pmadvise.command.examples import examples
@@ -56,6 +57,7 @@ class _Verbs(click.Group):
         module = import_module(f"pmadvise.command.{VERBS[cmd_name]}")
         command: click.Command = module.COMMANDS[cmd_name]
         command.epilog = examples(cmd_name)
+        _take_interrupts()
         return command
 
 

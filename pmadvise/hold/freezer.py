@@ -18,7 +18,7 @@ from pmadvise._proc.cgroups import (
     hierarchies_of,
     memberships,
 )
-from pmadvise._proc.files import lines, read_in
+from pmadvise._proc.files import exists, lines, read_in
 from pmadvise.hold.fds import OwnedFd, forget_in_children, fork_lock
 from pmadvise.hold.stop import Deadline
 from pmadvise.hold.target import DESCRIPTORS_CLOSED, HeldProcess
@@ -57,7 +57,7 @@ class FreezerStop:
             is_shown = False
             for path in directories(membership, self._target.pid, mounted):
                 directory = os.fsdecode(path)
-                if not os.path.exists(directory):  # covered by another mount
+                if not exists(directory):  # covered by another mount
                     continue
                 is_shown = True
                 try:

@@ -4,8 +4,10 @@ import sys
 
 
 def _main() -> int:
-    from pmadvise.selftest.command import main  # noqa: PLC0415 - Ctrl-C may come
+    from pmadvise import _take_interrupts  # noqa: PLC0415 - Ctrl-C may come
+    from pmadvise.selftest.command import main  # noqa: PLC0415 - likewise
 
+    _take_interrupts()
     return main()
 
 

@@ -1,8 +1,10 @@
-"""Exceptions of a signal handler in advise_each()."""
+"""Exceptions of a signal handler while memory is advised."""
 
 from __future__ import annotations
 
 import signal
+import sys
+from types import FrameType
 
 import pytest
 from helpers.targets import MIB, Target
@@ -38,3 +40,27 @@ def test_an_alarm_is_no_result(target: Target, process: Process) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert raised
+
+
+@pytest.mark.usefixtures("no_gc")
+def test_an_error_of_a_handler_is_no_refusal(target: Target, process: Process) -> None:
+    """A PermissionError of a handler ends the work as any exception of the caller."""
+    target.filled(MIB)
+
+    def refuses(*_: object) -> None:
+        raise PermissionError("of the handler")
+
+    def interrupt(frame: FrameType, event: str, _: object) -> None:
+        if event == "return" and frame.f_code.co_name == "mm_advise":
+            signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, refuses)
+    profile = sys.getprofile()
+    sys.setprofile(interrupt)
+    try:
+        with pytest.raises(PermissionError, match="of the handler") as caught:
+            process.cold()
+    finally:
+        sys.setprofile(profile)
+        signal.signal(signal.SIGUSR1, before)
+    assert vars(caught.value)["report"].ended == "cancelled"

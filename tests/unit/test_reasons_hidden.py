@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from importlib import import_module
 
 import pytest
 from helpers.fake_files import give_files
@@ -49,7 +50,8 @@ def test_no_pressure_file(
     remedy: str,
 ) -> None:
     """Off on the kernel, off for the cgroup, hidden and wrong are told apart."""
-    monkeypatch.setattr(os.path, "exists", lambda path: path in existing)
+    module = import_module("pmadvise._reasons.hidden")  # a function has this name too
+    monkeypatch.setattr(module, "exists", lambda path: path in existing)
     give_files(monkeypatch, {} if switch is None else {"/cg/a/cgroup.pressure": switch})
     answer = no_pressure(path, errno.ENOENT)
     assert (reason in answer.reason, remedy in answer.remedy) == (True, True)

@@ -33,7 +33,7 @@ def test_container(
 ) -> None:
     """The container's manager is known by what it leaves there."""
     monkeypatch.setattr(os, "environ", environment)
-    monkeypatch.setattr(os.path, "exists", lambda path: False)
+    monkeypatch.setattr(host, "exists", lambda path: False)
     give_files(monkeypatch, contents)
     assert host.container() == name
 
