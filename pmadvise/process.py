@@ -292,7 +292,7 @@ class Process:
             timeout: Seconds: end after so many, selection and measuring included;
                 looked at between calls.
             cancel: End when its is_set() returns true: a threading.Event. Looked at
-                between calls, every 5 ms where they are shorter.
+                between calls, every 10 ms where they are shorter.
             on_progress: Called with (bytes done, bytes in all) after each call.
             measure: Fill `before`, `after` and `remaining` of the report: bytes advised
                 are not bytes reclaimed. Takes no lock of the target.

@@ -9,7 +9,7 @@ _STALL_SHARE = 8
 _CUT_ALIGNMENT = 512 << 10
 _HANDOFF_PAUSE = 20e-6
 _FIRST_RATE = 512 << 20
-_LONGEST_BURST = 0.005
+_LONGEST_BURST = 0.010
 """Seconds for which calls may follow each other with no look at the caller's wishes."""
 _UNBOUNDED = 86_400
 """Seconds: a longer stall is no bound for a call of MAX_RW_COUNT bytes."""
