@@ -185,7 +185,7 @@ def as_nobody_where_proc_hides(
 
     def as_nobody() -> tuple[int, str, str]:
         mount_proc("hidepid=2")
-        become_nobody_with()
+        become_nobody_with(user=60_000 + os.getpid() % 5_000)  # whom no other test is
         pid = os.fork() if others else os.getpid()
         if pid == 0:
             signal.pause()

@@ -49,6 +49,16 @@ names = st.lists(
 """Names of any bytes but NUL, mostly separators."""
 
 
+def joined(each: Iterable[bytes], size: int) -> list[bytes]:
+    """Return names one behind the other, as many as fit into `size` bytes each time."""
+    found = [b""]
+    for name in each:
+        if len(found[-1] + name) > size:
+            found.append(b"")
+        found[-1] += name
+    return found
+
+
 def octal(name: bytes, escaped: bytes) -> bytes:
     """Return a name as the kernel writes it: seq_escape(), mangle_path()."""
     return b"".join(

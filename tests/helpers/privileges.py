@@ -39,23 +39,23 @@ def never_gain(*capabilities: int) -> None:
         assert libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
 
 
-def become_nobody() -> None:
-    """Give up root, and every capability with it.
+def become_nobody(user: int = NOBODY) -> None:
+    """Give up root, and every capability with it, for nobody or who has no name.
 
     What `pmadvise` loads late is loaded before: nobody may not be able to read it.
     """
     for name in pmadvise.__all__:
         getattr(pmadvise, name)
     os.setgroups([])
-    os.setresgid(NOBODY, NOBODY, NOBODY)
-    os.setresuid(NOBODY, NOBODY, NOBODY)
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
 
 
-def become_nobody_with(*capabilities: int) -> None:
+def become_nobody_with(*capabilities: int, user: int = NOBODY) -> None:
     """Give up root, but for these capabilities: as a daemon of systemd has them."""
     libc = ctypes.CDLL(None, use_errno=True)
     assert libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0
-    become_nobody()
+    become_nobody(user)
     mask = sum(1 << capability for capability in capabilities)
     low, high = mask & 0xFFFFFFFF, mask >> 32
     words = low, low, 0, high, high, 0  # effective, permitted, inheritable

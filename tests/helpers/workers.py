@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import itertools
 import os
 import tempfile
@@ -115,8 +116,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Keep bytecode from now on: workers, that have begun, do without it themselves."""
+    """Keep bytecode from now on: workers, that have begun, do without it themselves.
+
+    What was collected stays to the end: the collector of garbage looks at it no more,
+    neither here nor in what is forked, which would copy it.
+    """
     keep_bytecode(_folder(session.config) / "bytecode")
+    gc.collect()
+    gc.freeze()
 
 
 def _scope(nodeid: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from helpers import proc
+from helpers.descriptors import only_descriptors
 from helpers.hold_targets import Cgroup, cgroup_of
 from helpers.targets import Target
 from helpers.waiting import until
@@ -39,21 +39,6 @@ while True:
         os._exit(0)
     os.waitpid(-1, 0)
 """
-
-
-@contextlib.contextmanager
-def only_descriptors(n_free: int) -> Iterator[None]:
-    """Let only so many file descriptors be free."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = [os.open("/dev/null", os.O_RDONLY) for _ in range(64)]
-    first_free = taken[-1] + 1
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (first_free + n_free, limits[1]))
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        for fd in taken:
-            os.close(fd)
 
 
 def pids_of(found: Iterator[Process]) -> list[int]:

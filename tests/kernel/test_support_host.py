@@ -6,7 +6,6 @@ import errno
 import json
 import mmap
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from helpers import proc
 from helpers.children import in_child, value_of_child
+from helpers.descriptors import only_descriptors
 from helpers.filters import PAGEMAP_SCAN, PROCMAP_QUERY, refuse_ioctl
 from helpers.namespaces import unshare_users
 from helpers.privileges import (
@@ -95,10 +95,8 @@ def test_too_few_descriptors() -> None:
     """Where descriptors run out support() raises EMFILE with a remedy."""
 
     def limited() -> None:
-        used = len(os.listdir("/proc/self/fd"))
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 3, hard))
-        support()
+        with only_descriptors(2):
+            support()
 
     outcome = in_child(limited)
     assert outcome.errno == errno.EMFILE

@@ -41,7 +41,7 @@ def splitting(kernel: ScriptedKernel, split: Split) -> None:
 @pytest.mark.parametrize("advice", [Advice.COLD, Advice.WILLNEED])
 def test_mappings_that_split(split: Split, advice: Advice) -> None:
     """Pages that can't be advised, split at each look: the exact account."""
-    n = 2 * IOV_MAX + 200  # more than two vectors
+    n = IOV_MAX + 200  # more than a vector
     kernel = ScriptedKernel([Area(0, pages(n), errno.EINVAL)])
     splitting(kernel, split)
     report = advise(kernel, [(0, pages(n))], advice, max_stall=None)
