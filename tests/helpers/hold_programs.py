@@ -20,13 +20,15 @@ count(2)
 """Three threads, each counting its steps."""
 
 CALLER = """
-import os, sys, time
+import os, select, sys, time
 from pmadvise import Process
 pid, method, then = int(sys.argv[2]), sys.argv[3], sys.argv[4]
 with Process(pid).hold(method, 20):
     if then == "fork" and os.fork() == 0:
         time.sleep(600)
     print("held", flush=True)
+    while not select.select([sys.stdin], [], [], 0.1)[0]:
+        pass  # Python sees a signal that comes right before a wait when that is over
     sys.stdin.read()
 """
 """Holds a process until its standard input ends."""

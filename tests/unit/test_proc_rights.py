@@ -108,7 +108,7 @@ def test_no_namespaces(
     monkeypatch: pytest.MonkeyPatch, there: set[str], answer: bool | None
 ) -> None:
     """A kernel without namespaces of a kind has one; without /proc it is unknown."""
-    monkeypatch.setattr(os.path, "exists", lambda path: path in there)
+    monkeypatch.setattr(rights, "exists", lambda path: path in there)
     assert initial_namespace("unheard-of") is answer
 
 
