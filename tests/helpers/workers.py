@@ -201,5 +201,6 @@ def pytest_handlecrashitem(crashitem: str, sched: Any) -> None:
     for scope, tests in [*sched.workqueue.items()]:
         if crashitem in tests:
             tests[crashitem] = True
-            if all(tests.values()):
-                del sched.workqueue[scope]
+        # what the worker had done before is put back, too, and would never end
+        if all(tests.values()):
+            del sched.workqueue[scope]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from helpers.command import IMPORT_PATH, environment
-from helpers.daemon import PROGRAM
 from helpers.needs import ROOT
 
 pytestmark = pytest.mark.needs_sources
@@ -129,12 +128,6 @@ def test_interrupted_where_none_can_be_raised(tmp_path: Path) -> None:
     """Ctrl-C is neither lost nor an error of another kind while modules load."""
     command = [sys.executable, "-m", "pmadvise", "--version"]
     assert Start(tmp_path, command, "pmadvise._streams", UNRAISABLE).failures() == {}
-
-
-def test_interrupted_daemon(tmp_path: Path) -> None:
-    """So does the daemon of the examples, from its own first import on."""
-    command = [sys.executable, str(PROGRAM), "--help"]
-    assert Start(tmp_path, command, "math").failures() == {}
 
 
 IGNORED = """

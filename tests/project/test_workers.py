@@ -148,3 +148,23 @@ def test_a_test_that_hangs_fails(tmp_path: Path) -> None:
     status, summary = outcomes(tmp_path, HANGS, *WORKERS, "--timeout=1")
     assert status == 1
     assert summary[-1].startswith("2 failed, 1 passed"), summary
+
+
+CRASHES = """
+import os, time, pytest
+
+@pytest.mark.parametrize("n", range(24))
+def test_one(n):
+    time.sleep(0.02)
+    if n == 15:
+        os._exit(3)
+"""
+
+
+@pytest.mark.slow
+def test_a_crash_is_one_failure(tmp_path: Path) -> None:
+    """A test that ends its worker fails, and the run goes on to its end without it."""
+    status, summary = outcomes(tmp_path, CRASHES, *WORKERS)
+    assert (status, len(summary)) == (1, 2)
+    assert summary[0].startswith("FAILED test_program.py::test_one[15]")
+    assert summary[1].startswith("1 failed, 23 passed")

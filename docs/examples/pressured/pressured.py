@@ -8,13 +8,8 @@ stdout, metrics for Prometheus, readiness and watchdog for systemd.
 
 from __future__ import annotations
 
-import _signal  # as signal takes a while to load, and Ctrl-C may come already
-import os
-
-if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-    _signal.signal(_signal.SIGINT, lambda *_: os._exit(130))  # until main() takes it
-
 import math
+import os
 import resource
 import select
 import signal
