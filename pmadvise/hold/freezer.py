@@ -181,20 +181,28 @@ class FrozenCgroup:
         self._watchdog: Watchdog | None = None
 
     def freeze(self, deadline: Deadline) -> None:
-        """Freeze the cgroup, if it is not."""
+        """Freeze the cgroup, if it is not.
+
+        Once more if somebody thaws it meanwhile, as the watchdog of a caller does that
+        was killed a moment ago.
+        """
         self._directory = OwnedFd.copy(self._fd)
-        names, directory = self._names, self._directory.fd
-        if read_in(directory, names.own).strip() != b"1":
-            self._control = OwnedFd.open(
-                lambda: os.open(names.control, os.O_WRONLY, dir_fd=directory)
-            )
-            self._watchdog = Watchdog(self._control.fd, names.thaw.decode())
-            self._watchdog.start(deadline)
-            os.write(self._control.fd, names.freeze)
         for _ in deadline.pauses():
+            if read_in(self._directory.fd, self._names.own).strip() != b"1":
+                os.write(self._controlled(deadline), self._names.freeze)
             if self._is_frozen():
                 return
         raise TimeoutError(errno.ETIMEDOUT, "the cgroup did not freeze in time")
+
+    def _controlled(self, deadline: Deadline) -> int:
+        """Return the descriptor that freezes it, which a watchdog has by now."""
+        if self._control is None:
+            self._control = OwnedFd.open(
+                lambda: os.open(self._names.control, os.O_WRONLY, dir_fd=self._fd)
+            )
+            self._watchdog = Watchdog(self._control.fd, self._names.thaw.decode())
+            self._watchdog.start(deadline)
+        return self._control.fd
 
     def _is_frozen(self) -> bool:
         directory = -1 if self._directory is None else self._directory.fd

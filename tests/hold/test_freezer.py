@@ -14,6 +14,7 @@ from helpers.targets import MIB, Target
 from helpers.waiting import until
 
 from pmadvise import Process
+from pmadvise.hold.freezer import FrozenCgroup
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_cgroup2]
 each_version = pytest.mark.parametrize(
@@ -96,6 +97,33 @@ def test_thaw_is_reported(target: Running, cgroup: Cgroup) -> None:
         cgroup.thaw()
         target.goes_on()
     assert held.broken == "the cgroup was thawed from elsewhere"
+
+
+@each_version
+@pytest.mark.parametrize("frozen_before", [False, True])
+def test_thaw_before_the_hold(
+    target: Running,
+    cgroup: Cgroup,
+    monkeypatch: pytest.MonkeyPatch,
+    frozen_before: bool,
+) -> None:
+    """What a killed caller's watchdog thaws while it freezes is frozen once more."""
+    cgroup.add(target.pid)
+    if frozen_before:
+        cgroup.freeze()
+        until(cgroup.frozen)
+    thaws, is_frozen = [cgroup.thaw], FrozenCgroup._is_frozen
+
+    def thawed_once(frozen: FrozenCgroup) -> bool:
+        if thaws:
+            thaws.pop()()
+        return is_frozen(frozen)
+
+    monkeypatch.setattr(FrozenCgroup, "_is_frozen", thawed_once)
+    with target.hold("freezer", 10) as held:
+        assert cgroup.frozen()
+    assert (thaws, held.broken) == ([], None)
+    target.goes_on()
 
 
 def test_company(target: Running, start: Callable[..., Running]) -> None:
