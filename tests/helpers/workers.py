@@ -19,7 +19,8 @@ import pytest
 
 from helpers.needs import ROOT
 
-UNIT = ROOT / "tests/unit"
+WITHOUT_SWAP = (ROOT / "tests/unit", ROOT / "tests/hold")
+"""Folders of tests that all have the mark no_swap."""
 HOLDING = ("tests/kernel/test_cgroup_namespace.py",)
 """Modules elsewhere that one worker runs with all of tests/hold."""
 
@@ -136,24 +137,23 @@ def _scope(nodeid: str) -> str:
 
 def _order(item: pytest.Item) -> int:
     rooms = _rooms(item)
+    is_alone = _scope(item.nodeid) == item.nodeid
     if rooms is OWNS_SWAP:
         return 0
-    if rooms is NO_SWAP and item.get_closest_marker("slow"):
-        return 1
-    if rooms is ALONE:
-        return 4
-    return 3 if _scope(item.nodeid) == item.nodeid else 2
+    if rooms is NO_SWAP:
+        return 1 if item.get_closest_marker("slow") else 2 + is_alone
+    return 6 if rooms is ALONE else 4 + is_alone
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests in the order in which workers idle least.
 
-    First is what has the swap to itself, and waits most of the time; then what takes
-    long and may run beside it, other modules, and single tests. The isolated ones are
-    last: a worker that waits for one has no other to run.
+    First is what has the swap to itself, and waits most of the time; then what may run
+    beside it, what takes long before the rest; then all others, modules before single
+    tests. The isolated ones are last: a worker that waits for one has no other to run.
     """
     for item in items:
-        if item.path.parent == UNIT:
+        if item.path.parent in WITHOUT_SWAP:
             item.add_marker("no_swap")
     items.sort(key=_order)
 

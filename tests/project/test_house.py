@@ -16,7 +16,7 @@ from pmadvise import Process
 from pmadvise._native import mm
 from pmadvise._native.base import lib
 
-pytestmark = pytest.mark.needs_sources
+pytestmark = [pytest.mark.no_swap, pytest.mark.needs_sources]
 
 
 @pytest.mark.parametrize("document", house.PARTS)

@@ -10,7 +10,7 @@ import pytest
 from helpers.layers import LAYERS, levels, read_package, room, violations
 from helpers.needs import ROOT
 
-pytestmark = pytest.mark.needs_sources
+pytestmark = [pytest.mark.no_swap, pytest.mark.needs_sources]
 
 PACKAGE = ROOT / "pmadvise"
 

@@ -9,7 +9,7 @@ from helpers.needs import ROOT
 from helpers.templates import HOLE, of_errors, of_reasons
 from remedies import remedies
 
-pytestmark = pytest.mark.needs_sources
+pytestmark = [pytest.mark.no_swap, pytest.mark.needs_sources]
 
 PAGES = ("messages.md", "messages-of-callers.md")
 ROW = re.compile(r"^\| (`.+) \| (.+) \|$", re.MULTILINE)

@@ -14,7 +14,7 @@ from helpers.targets import LRU_BATCH, MIB, Target
 import pmadvise
 from pmadvise import Advice
 
-pytestmark = pytest.mark.needs_sources
+pytestmark = [pytest.mark.no_swap, pytest.mark.needs_sources]
 
 PACKAGE = ROOT / "pmadvise"
 

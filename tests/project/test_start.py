@@ -12,7 +12,7 @@ import pytest
 from helpers.command import IMPORT_PATH, environment
 from helpers.needs import ROOT
 
-pytestmark = pytest.mark.needs_sources
+pytestmark = [pytest.mark.no_swap, pytest.mark.needs_sources]
 
 SITE = """
 import _signal, atexit, os, sys

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.inner_pytest import outcomes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.no_swap, pytest.mark.slow]
 
 PROGRAM = """
 import pytest

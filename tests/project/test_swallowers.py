@@ -7,7 +7,7 @@ from helpers.layers import read_package
 from helpers.needs import ROOT
 from helpers.swallowers import swallowers
 
-pytestmark = pytest.mark.needs_sources
+pytestmark = [pytest.mark.no_swap, pytest.mark.needs_sources]
 
 
 def test_none_is_lost() -> None:
