@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers.command import Done, run_here
+from helpers.command import run_here
 from helpers.fake_reclaim import AFTER, BEFORE, account
+from helpers.forks import Done
 from helpers.targets import GIB, MIB
 
 import pmadvise.cgroup

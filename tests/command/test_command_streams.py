@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.command import COMMAND, Done, environment
+from helpers.command import COMMAND, environment
+from helpers.forks import Done
 from helpers.needs import ROOT
 from helpers.targets import PAGE, Target
 from helpers.waiting import until

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import faulthandler
 import fcntl
 import functools
 import importlib
 import io
-import json
 import os
 import pkgutil
 import resource
@@ -20,16 +18,14 @@ import subprocess
 import sys
 import termios
 import time
-import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
-from typing import Any, NamedTuple
 from unittest import mock
 
 import pytest
 
 import pmadvise
+from helpers.forks import Done, in_fork
 from helpers.needs import ROOT
 from helpers.waiting import DEADLINE
 from pmadvise import Process, command
@@ -52,24 +48,6 @@ def environment(**variables: str) -> dict[str, str]:
     return {**kept, "TERM": "xterm-256color", "LANG": "C.UTF-8", **variables}
 
 
-class Done(NamedTuple):
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def objects(self) -> list[dict[str, Any]]:
-        """The lines of JSON."""
-        return [json.loads(line) for line in self.out.split("\n") if line]
-
-    @property
-    def errors(self) -> list[str]:
-        """The lines on stderr."""
-        return self.err.split("\n")[:-1]
-
-
 def run(*arguments: object, **variables: str) -> Done:
     """Run the command, its output read by pipes.
 
@@ -78,26 +56,9 @@ def run(*arguments: object, **variables: str) -> Done:
     """
     if any(name.startswith(("LANG", "LC_", "PYTHON")) for name in variables):
         return _run(arguments, variables, None)
-    entry = _load()
-    pipes = [os.pipe(), os.pipe()]
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _become(pipes, arguments, environment(**variables))
-            os._exit(entry.main())
-        except BaseException:
-            traceback.print_exc(file=sys.__stderr__)
-            os._exit(1)
-    for _, writer in pipes:
-        os.close(writer)
-    try:
-        out, err = _read_all([reader for reader, _ in pipes])
-    except BaseException:
-        os.kill(pid, signal.SIGKILL)
-        raise
-    finally:
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return Done(status, out.decode(), err.decode())
+    return in_fork(
+        _load().main, ["pmadvise", *map(str, arguments)], environment(**variables)
+    )
 
 
 @functools.cache
@@ -111,44 +72,6 @@ def _load() -> ModuleType:
         getattr(pmadvise, name)
     # Not above: `python -m pmadvise` in what imports this would be told so.
     return importlib.import_module("pmadvise.__main__")
-
-
-def _become(
-    pipes: list[tuple[int, int]],
-    arguments: tuple[object, ...],
-    variables: Mapping[str, str],
-) -> None:
-    """Make this child what the shell would have started, but for what is loaded."""
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for number, (_, writer) in enumerate(pipes, 1):
-        os.dup2(writer, number)
-    os.closerange(3, 1024)
-    os.chdir(ROOT)
-    os.environ.clear()
-    os.environ.update(variables)
-    sys.argv = ["pmadvise", *map(str, arguments)]
-    faulthandler.disable()
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest-timeout has it
-    warnings.resetwarnings()
-    warnings.simplefilter("ignore")
-
-
-def _read_all(readers: list[int]) -> list[bytes]:
-    """Read files to their ends, side by side, and close them."""
-    texts = dict.fromkeys(readers, b"")
-    with contextlib.ExitStack() as stack:
-        for reader in readers:
-            stack.callback(os.close, reader)
-        left = set(readers)
-        while left:
-            ready = select.select([*left], [], [], _TIMEOUT)[0]
-            assert ready, f"nothing within {_TIMEOUT} s, nor the end: {texts}"
-            for reader in ready:
-                part = os.read(reader, 1 << 16)
-                texts[reader] += part
-                if not part:
-                    left.remove(reader)
-        return [*texts.values()]
 
 
 def run_with_descriptors(number: int, *arguments: object) -> Done:

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import park
 import pytest
 
 from helpers import proc
 from helpers.command import IMPORT_PATH
+from helpers.forks import in_fork
 from helpers.hold_targets import Cgroup
 from helpers.needs import ROOT
 from helpers.targets import MIB, PAGE, Target
@@ -76,8 +78,13 @@ VERSIONS = [
 
 
 def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run park.py; in a fork, unless the options are of a new program."""
+    command = [str(PROGRAM), *arguments]
+    if not options:
+        done = in_fork(park.main, command, os.environ)
+        return subprocess.CompletedProcess(command, *done)
     return subprocess.run(
-        [sys.executable, str(PROGRAM), *arguments],
+        [sys.executable, *command],
         env={**os.environ, "PYTHONPATH": IMPORT_PATH},
         capture_output=True,
         text=True,

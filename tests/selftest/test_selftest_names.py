@@ -50,6 +50,7 @@ def test_mount_points(tmp_path: Path) -> None:
     all_at_once(NAMES, check)
 
 
+@pytest.mark.slow
 def test_own_name() -> None:
     """A selftest of any name finds its children's memory."""
     checks = f"{CHECKS},pageout_file,hold_sigstop"

@@ -134,7 +134,11 @@ def is_right(status: int, number: int, fault: int) -> bool:
 @pytest.mark.parametrize(
     "number",
     [
-        pytest.param(NR_MMAP, id="mmap: threads start, and end before they begin"),
+        pytest.param(
+            NR_MMAP,
+            id="mmap: threads start, and end before they begin",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(NR_GETTID, id="gettid: Python takes -1 for an ID"),
         pytest.param(NR_WAIT4, id="wait4: the freezer's watchdog can't be reaped"),
     ],
