@@ -65,11 +65,7 @@ def test_an_overflow_is_seen(sanitized: dict[str, str]) -> None:
 
 
 def test_unit_tests_pass_sanitized(sanitized: dict[str, str]) -> None:
-    """The unit tests touch no byte out of bounds and do nothing undefined.
-
-    Those that give C much to read or to write; tests/stress/sanitized.py, in `.ci/run`,
-    runs all of them.
-    """
+    """Those that give C much to read touch no byte out of bounds; .ci/run has all."""
     arguments = ["-qsx", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
     arguments += ["-c", str(ROOT / "pyproject.toml"), *map(str, sanitized_tests())]
     arguments += ["--hypothesis-profile=few"]
