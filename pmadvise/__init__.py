@@ -88,8 +88,8 @@ __all__ = [
 ]
 
 
-# Loaded on first use, as dataclasses take longer to import than all the rest together,
-# and a daemon that makes only the two calls needs none of these.
+# Loaded on first use, as each brings more with it than all the rest together: a daemon
+# that makes only the two calls needs none of these, or Advice alone.
 _LAZY = {
     "AddressSpace": "maps",
     "Advice": "advice",

@@ -17,7 +17,7 @@ def ends() -> None:
         _signal.signal(_signal.SIGINT, _end)
 
 
-def is_raised() -> None:
+def raises() -> None:
     """Let Ctrl-C raise KeyboardInterrupt: the program has loaded what it needs."""
     if _signal.getsignal(_signal.SIGINT) is _end:
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)

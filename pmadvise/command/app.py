@@ -8,7 +8,6 @@ from importlib import import_module
 import click
 
 from pmadvise import _interrupt
-from pmadvise._interrupt import INTERRUPTED
 from pmadvise._streams import printable
 from pmadvise.command import options
 from pmadvise.command.examples import examples
@@ -58,7 +57,7 @@ class _Verbs(click.Group):
         module = import_module(f"pmadvise.command.{VERBS[cmd_name]}")
         command: click.Command = module.COMMANDS[cmd_name]
         command.epilog = examples(cmd_name)
-        _interrupt.is_raised()
+        _interrupt.raises()
         return command
 
 
@@ -105,7 +104,7 @@ def run(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         return _usage(error)
     except (click.Abort, KeyboardInterrupt):
-        return INTERRUPTED
+        return _interrupt.INTERRUPTED
     except OSError as error:
         output.error("", error)
     except Exception as error:

@@ -8,7 +8,7 @@ from pmadvise import _interrupt
 def _main() -> int:
     from pmadvise.selftest.command import main  # noqa: PLC0415 - Ctrl-C may come
 
-    _interrupt.is_raised()
+    _interrupt.raises()
     return main()
 
 
