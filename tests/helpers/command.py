@@ -24,14 +24,12 @@ from unittest import mock
 
 import pytest
 
-import pmadvise
-from helpers.forks import Done, in_fork
+from helpers.forks import TIMEOUT, Done, in_fork, load_names
 from helpers.needs import ROOT
 from helpers.waiting import DEADLINE
 from pmadvise import Process, command
 
 COMMAND = (sys.executable, "-m", "pmadvise")
-_TIMEOUT = 120
 _UNWANTED = {
     *("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"),
     *("LC_ALL", "LC_CTYPE", "PYTHONIOENCODING"),
@@ -68,8 +66,7 @@ def _load() -> ModuleType:
         importlib.import_module(module.name)
     for name in ("rich.console", "rich.table", "rich.live"):
         importlib.import_module(name)
-    for name in pmadvise.__all__:
-        getattr(pmadvise, name)
+    load_names()
     # Not above: `python -m pmadvise` in what imports this would be told so.
     return importlib.import_module("pmadvise.__main__")
 
@@ -95,7 +92,7 @@ def _run(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         preexec_fn=before,
-        timeout=_TIMEOUT,
+        timeout=TIMEOUT,
         check=False,
     )
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())

@@ -14,9 +14,11 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import pmadvise
 from helpers.needs import ROOT
 
-_TIMEOUT = 120
+TIMEOUT = 120
+"""Seconds in which a program has to print something, or to end."""
 
 
 class Done(NamedTuple):
@@ -35,6 +37,12 @@ class Done(NamedTuple):
     def errors(self) -> list[str]:
         """The lines on stderr."""
         return self.err.split("\n")[:-1]
+
+
+def load_names() -> None:
+    """Load the public names, which come on first use: a child may not be able to."""
+    for name in pmadvise.__all__:
+        getattr(pmadvise, name)
 
 
 def in_fork(
@@ -113,8 +121,8 @@ def _read_all(readers: list[int]) -> list[bytes]:
             stack.callback(os.close, reader)
         left = set(readers)
         while left:
-            ready = select.select([*left], [], [], _TIMEOUT)[0]
-            assert ready, f"nothing within {_TIMEOUT} s, nor the end: {texts}"
+            ready = select.select([*left], [], [], TIMEOUT)[0]
+            assert ready, f"nothing within {TIMEOUT} s, nor the end: {texts}"
             for reader in ready:
                 part = os.read(reader, 1 << 16)
                 texts[reader] += part

@@ -6,7 +6,7 @@ import ctypes
 import os
 import struct
 
-import pmadvise
+from helpers.forks import load_names
 
 NOBODY = 65534
 """The user ID of nobody."""
@@ -44,8 +44,7 @@ def become_nobody(user: int = NOBODY) -> None:
 
     What `pmadvise` loads late is loaded before: nobody may not be able to read it.
     """
-    for name in pmadvise.__all__:
-        getattr(pmadvise, name)
+    load_names()
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)

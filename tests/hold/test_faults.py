@@ -7,12 +7,12 @@ import errno
 import itertools
 import os
 import pkgutil
-import resource
 import signal
 from collections.abc import Callable, Iterator
 
 import pytest
 from helpers.children import die_silently, in_child, value_of_child
+from helpers.descriptors import only_descriptors
 from helpers.hold_targets import (
     Running,
     check_nothing_left,
@@ -218,16 +218,14 @@ def test_no_thread(
 def test_no_descriptors(target: Running, method: str) -> None:
     """Without free descriptors: OSError, or a hold, and nothing is left of it."""
     before = hold_census()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    used = max(map(int, os.listdir("/proc/self/fd")))
     for free in range(12):
         held = False
-        resource.setrlimit(resource.RLIMIT_NOFILE, (used + free, hard))
-        try:
-            with contextlib.suppress(OSError), target.hold(method, 0.5):
-                held = True
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        with (
+            only_descriptors(free),
+            contextlib.suppress(OSError),
+            target.hold(method, 0.5),
+        ):
+            held = True
         target.goes_on()
         check_nothing_left(before)
     assert held
